@@ -1,0 +1,188 @@
+"""Is the main job good and fast enough? Quality against exact kNN on the same features, times as ratios in one run.
+
+    python benchmarks/main_job.py unlabelled IMAGENETTE [key=value ...]    2,000 images, no labels, and the val photos
+    python benchmarks/main_job.py labelled IMAGENETTE [key=value ...]      25 % indexed, random ids, classes
+    python benchmarks/main_job.py build IMAGENETTE [key=value ...]         5,000 images against one backbone pass
+    python benchmarks/main_job.py search IMAGENETTE [key=value ...]        one query against the backbone alone
+
+IMAGENETTE is a folder with train/<class>/ and val/<class>/. Each writes one JSON object to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vitdsi import ImageIndex, IndexConfig
+from vitdsi.config import load_config
+from vitdsi.datasets.folder import ImageRecord, scan_folder
+from vitdsi.datasets.split import split_per_class
+from vitdsi.features import InputLoader
+from vitdsi.images import altered_copy, load_square
+from vitdsi.index import default_cache
+from vitdsi.relevance import nearest
+from vitdsi.training.loop import Progress
+
+_SEEDS = (0,)
+
+
+def show(progress: Progress) -> None:
+    """One line an evaluation on stderr."""
+    if progress.loss is not None and progress.done % 50 == 0:
+        print(progress, file=sys.stderr, flush=True)
+
+
+def first_of_each_class(folder: Path, each: int) -> list[ImageRecord]:
+    """The first `each` images of every class, by name."""
+    records = scan_folder(folder, "folder")
+    classes = sorted({record.label or "" for record in records})
+    return [r for label in classes for r in [r for r in records if r.label == label][:each]]
+
+
+def fit(config: IndexConfig, records: list[ImageRecord], **queries: Any) -> ImageIndex:
+    """An index of the records; their classes are used where the config says so."""
+    labels = [r.label or "" for r in records] if config.labels == "folder" else None
+    index = ImageIndex(config, cache=default_cache())
+    return index.fit([r.path for r in records], labels, on_progress=show, **queries)
+
+
+def hits_of_classes(ids: np.ndarray, records: list[ImageRecord], queries: list[ImageRecord]) -> float:
+    """Share of the results (Q, K) that are of the query's class."""
+    classes = np.array([r.label for r in records])
+    return float((classes[ids] == np.array([q.label for q in queries])[:, None]).mean())
+
+
+def unlabelled(root: Path, overrides: list[str]) -> dict[str, Any]:
+    """IA@1, altered copies at rank 1 and class purity of the top 10, ours and exact cosine kNN's."""
+    records = first_of_each_class(root / "train", 200)
+    photos = scan_folder(root / "val", "folder")
+    runs = []
+    for seed in _SEEDS:
+        config = load_config(overrides=["labels=none", f"seed={seed}", *overrides])
+        index = fit(config, records)
+        loader = InputLoader("pooled", cache=default_cache())
+        rng_of = [np.random.default_rng([seed + 1000, i]) for i in range(len(records))]
+        altered = loader.load([r.path for r in records], alter=lambda image, i, r=rng_of: altered_copy(image, r[i]))
+        val = loader.load([r.path for r in photos]).inputs
+        own = np.arange(len(records))
+        stored = index.inputs_
+        assert stored is not None
+        found, _ = index.search_inputs(altered.inputs.float(), 1)
+        top, _ = index.search_inputs(val.float(), 10)
+        exact = nearest(altered.inputs, stored, 1, exclude_own=False)[0].numpy()
+        exact_top = nearest(val, stored, 10, exclude_own=False)[0].numpy()
+        runs.append(
+            {
+                "seed": seed,
+                "IA@1": index.report_["IA@1"],
+                "altered@1": float((found[:, 0] == own).mean()),
+                "altered@1 exact kNN": float((exact[:, 0] == own).mean()),
+                "purity@10": hits_of_classes(top, records, photos),
+                "purity@10 exact kNN": hits_of_classes(exact_top, records, photos),
+                "steps": index.report_["steps"],
+                "seconds": index.report_["seconds"],
+            }
+        )
+        print(runs[-1], file=sys.stderr, flush=True)
+    return {"runs": runs, "mean": mean(runs)}
+
+
+def labelled(root: Path, overrides: list[str]) -> dict[str, Any]:
+    """IA@1 and MAP@10 on held-out photos, ours with random ids and exact cosine kNN's."""
+    from vitdsi.evaluation.metrics import average_precision_at, precision_at
+
+    runs = []
+    for seed in _SEEDS:
+        split = split_per_class(scan_folder(root / "train", "folder"), seed=seed)
+        config = load_config(overrides=["labels=folder", "ids.scheme=random", f"seed={seed}", *overrides])
+        queries = [*split.train]
+        index = fit(
+            config,
+            split.indexing,
+            queries=[r.path for r in queries],
+            query_labels=[r.label for r in queries],
+        )
+        paths, labels = [r.path for r in split.test], [r.label or "" for r in split.test]
+        metrics = index.evaluate(paths, labels)
+        test = InputLoader("pooled", cache=default_cache()).load(paths).inputs
+        assert index.inputs_ is not None
+        exact = nearest(test, index.inputs_, len(split.indexing), exclude_own=False)[0].numpy()
+        relevant = [np.array([i for i, r in enumerate(split.indexing) if r.label == q]) for q in labels]
+        runs.append(
+            {
+                "seed": seed,
+                **{name: metric.value for name, metric in metrics.items()},
+                "MAP@10 chance": metrics["MAP@10"].chance,
+                "MAP@10 exact kNN": float(average_precision_at(exact, relevant, 10).mean()),
+                "MAP exact kNN": float(average_precision_at(exact, relevant, None).mean()),
+                "P@10 exact kNN": float(precision_at(exact, relevant, 10).mean()),
+                "queries": len(paths),
+                "steps": index.report_["steps"],
+                "seconds": index.report_["seconds"],
+            }
+        )
+        print(runs[-1], file=sys.stderr, flush=True)
+    return {"runs": runs, "mean": mean(runs)}
+
+
+def build(root: Path, overrides: list[str]) -> dict[str, Any]:
+    """Seconds to index 5,000 images from files, over seconds to decode them and run the backbone once."""
+    records = first_of_each_class(root / "train", 500)
+    paths = [r.path for r in records]
+    config = load_config(overrides=overrides)
+    once = timed(lambda: InputLoader("pooled").load(paths))
+    with tempfile.TemporaryDirectory() as folder:
+        index = ImageIndex(config)
+        seconds = timed(lambda: index.fit(paths, on_progress=show).save(Path(folder) / "out.dsi"))
+    return {
+        "images": len(paths),
+        "backbone pass s": once,
+        "build s": seconds,
+        "ratio": seconds / once,
+        "IA@1": index.report_["IA@1"],
+        "steps": index.report_["steps"],
+    }
+
+
+def search(root: Path, overrides: list[str]) -> dict[str, Any]:
+    """Milliseconds from decoded pixels to ids at N = 5,000, over the backbone's forward alone; medians in turn."""
+    records = first_of_each_class(root / "train", 500)
+    index = fit(load_config(overrides=["training.max_epochs=2", *overrides]), records)
+    backbone = index.loader.backbone
+    assert backbone is not None
+    photo = load_square(records[0].path, index.loader.image_size)
+    pixels = torch.from_numpy(photo).permute(2, 0, 1)[None]
+    alone, whole = [], []
+    with torch.inference_mode():
+        for _ in range(300):
+            alone.append(timed(lambda: index.loader.inputs(pixels)))
+            whole.append(timed(lambda: index.search_inputs(index.loader.inputs(pixels), 10)))
+    ours, base = float(np.median(whole[50:])), float(np.median(alone[50:]))
+    return {"N": len(records), "search ms": ours * 1e3, "backbone ms": base * 1e3, "ratio": ours / base}
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds that `run` takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def mean(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over seeds."""
+    return {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key != "seed"}
+
+
+if __name__ == "__main__":
+    jobs = {"unlabelled": unlabelled, "labelled": labelled, "build": build, "search": search}
+    if len(sys.argv) < 3 or sys.argv[1] not in jobs:
+        sys.exit(__doc__)
+    print(json.dumps(jobs[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:]), indent=1))

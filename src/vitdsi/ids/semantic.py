@@ -1,0 +1,67 @@
+"""Semantic ids: hierarchical k-means on the backbone's features, label-free (section 3.2 of Tay et al. 2022).
+
+A digit says into which cluster to go, the last digit which image of the cluster. Clusters are made about half as
+large as a base allows, so that most of them have free digits for images added later.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from vitdsi.errors import UsageError
+from vitdsi.ids.context import IdContext
+from vitdsi.tokens import Codes, Vocabulary
+
+_FILL = 0.5
+
+
+def semantic(context: IdContext) -> Codes:
+    """Codes of varying depth, prefix-free. Raises UsageError without features."""
+    if context.features is None:
+        raise UsageError("ids.scheme 'semantic' needs features: use a backbone stem, or ids.scheme=random")
+    features = context.features - context.features.mean(0)
+    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    rng = np.random.default_rng(context.seed)
+    codes: list[list[int]] = [[] for _ in range(context.count)]
+    _split(features, np.arange(context.count), context.base, rng, codes)
+    length = max(map(len, codes), default=1)
+    pad = Vocabulary(context.base).pad
+    return np.array([code + [pad] * (length - len(code)) for code in codes], dtype=np.int64)
+
+
+def _split(
+    features: npt.NDArray[np.float32],
+    members: npt.NDArray[np.int64],
+    base: int,
+    rng: np.random.Generator,
+    codes: list[list[int]],
+) -> None:
+    if len(members) <= base:
+        for digit, i in enumerate(members):
+            codes[i].append(digit)
+        return
+    for digit, group in enumerate(_clusters(features, members, base, rng)):
+        for i in group:
+            codes[i].append(digit)
+        _split(features, group, base, rng, codes)
+
+
+def _clusters(
+    features: npt.NDArray[np.float32], members: npt.NDArray[np.int64], base: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    count = min(base, math.ceil(len(members) / max(_FILL * base, 1)))
+    seed = int(rng.integers(2**31))
+    with threadpool_limits(limits=1):  # its threads, once started, slow torch's down
+        labels = KMeans(count, n_init=1, max_iter=20, random_state=seed).fit(features[members]).labels_
+    groups = [members[labels == c] for c in range(count)]
+    groups = [group for group in groups if len(group)]
+    if len(groups) > 1:
+        return groups
+    # identical features cannot be told apart: cut the list instead
+    return np.array_split(rng.permutation(members), count)

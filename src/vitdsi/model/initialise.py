@@ -1,0 +1,78 @@
+"""A model that knows the collection before its first step: the trie head's rows solved from frozen features.
+
+Leaf rows become the images' own projected features, branch prototypes the k-means centres of what lies below, so an
+untrained model ranks nearly as nearest neighbours do, and training starts from there (weight imprinting, Qi et al.
+2018).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitdsi.model.head import TrieHead
+from vitdsi.model.patches import PooledTokens
+from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.trie import NONE, Trie
+
+_WHITENING = 0.5
+
+
+@torch.no_grad()
+def initialise(model: Seq2Seq, trie: Trie, features: Tensor, seed: int) -> None:
+    """Set the pooled stem's scale and the trie head's projection, rows and prototypes from features (N, F)."""
+    if not isinstance(model.stem, PooledTokens):
+        return
+    features = features.float()
+    mean = features.mean(0)
+    model.stem.mean.copy_(mean)
+    model.stem.scale.copy_(1 / features.std().clamp(min=1e-6))
+    if not isinstance(model.head, TrieHead):
+        return
+    head = model.head
+    head.mean.copy_(mean)
+    head.project.weight.copy_(_projection(features - mean, head.project.out_features))
+    vectors = head.query(features)
+    below: dict[tuple[int, int], list[int]] = {}
+    for t in range(trie.max_length):
+        alive = torch.nonzero(trie.nodes[:, t] != NONE).squeeze(1)
+        for i, node, token in zip(
+            alive.tolist(), trie.nodes[alive, t].tolist(), trie.codes[alive, t].tolist(), strict=True
+        ):
+            below.setdefault((node, token), []).append(i)
+    for (node, token), members in below.items():
+        head.rows[node, token] = vectors[members].mean(0)
+        if int(trie.child[node, token]) >= 0 and int(head.branching[node]) >= 0:
+            head.bias[node, token] = float(np.log(len(members)))
+            centres, sizes = _centres(vectors[members], head.prototypes.shape[2], seed)
+            index = int(head.branching[node])
+            head.prototypes[index, token, : len(centres)] = centres
+            head.prototype_bias[index, token, : len(centres)] = sizes.log()
+
+
+def _projection(centred: Tensor, dim: int) -> Tensor:
+    """Half-whitened principal axes (dim, F): axes of high variance count less than in plain PCA.
+
+    Fewer images than `dim` leave rows of zeros.
+    """
+    generator = torch.Generator().manual_seed(0)
+    sample = centred[torch.randperm(len(centred), generator=generator)[:20_000]]
+    values, axes = torch.linalg.eigh(sample.T @ sample / len(sample))
+    values, axes = values.flip(0)[:dim].clamp(min=0), axes.flip(1)[:, :dim]
+    keep = values > values[0] * 1e-6
+    scale = torch.where(keep, (values.clamp(min=1e-12) / values[0].clamp(min=1e-12)) ** (-_WHITENING / 2), 0.0)
+    projection = torch.zeros(dim, centred.shape[1])
+    projection[: len(values)] = (axes * scale).T
+    return projection
+
+
+def _centres(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    count = min(count, len(torch.unique(vectors, dim=0)))
+    with threadpool_limits(limits=1):
+        found = KMeans(count, n_init=1, max_iter=10, random_state=seed % 2**31).fit(vectors.numpy())
+    sizes = torch.bincount(torch.from_numpy(found.labels_).long(), minlength=count).float()
+    return torch.from_numpy(found.cluster_centers_).float(), sizes.clamp(min=1)

@@ -1,0 +1,93 @@
+"""The transformer's parts: attention, feed-forward, positions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017).
+
+    Queries (B, T, D) attend to keys and values that `keys_values` made once from (B, S, D), so that a memory is
+    projected once per image and a decoder's past once per token.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.query = nn.Linear(embed_dim, embed_dim)
+        self.key_value = nn.Linear(embed_dim, 2 * embed_dim)
+        self.out = nn.Linear(embed_dim, embed_dim)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        batch, length, dim = x.shape
+        return x.view(batch, length, self.num_heads, dim // self.num_heads).transpose(1, 2)
+
+    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S, D) -> two of (B, H, S, D / H)."""
+        key, value = self.key_value(x).chunk(2, dim=-1)
+        return self._heads(key), self._heads(value)
+
+    def forward(
+        self, x: Tensor, keys_values: tuple[Tensor, Tensor], *, causal: bool = False, mask: Tensor | None = None
+    ) -> Tensor:
+        attended = F.scaled_dot_product_attention(
+            self._heads(self.query(x)),
+            *keys_values,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=causal,
+        )
+        out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        return out
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, linear."""
+
+    def __init__(self, embed_dim: int, mlp_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.up = nn.Linear(embed_dim, mlp_dim)
+        self.down = nn.Linear(mlp_dim, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.dropout(self.down(self.dropout(F.gelu(self.up(x)))))
+        return out
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm self-attention and feed-forward."""
+
+    def __init__(self, embed_dim: int, num_heads: int, mlp_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(embed_dim)
+        self.attention = Attention(embed_dim, num_heads, dropout)
+        self.norm_feed_forward = nn.LayerNorm(embed_dim)
+        self.feed_forward = FeedForward(embed_dim, mlp_dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        normed = self.norm_attention(x)
+        x = x + self.dropout(self.attention(normed, self.attention.keys_values(normed), mask=mask))
+        out: Tensor = x + self.feed_forward(self.norm_feed_forward(x))
+        return out
+
+
+def sinusoidal_positions(count: int, dim: int) -> Tensor:
+    """1-D sine-cosine positions (count, dim) of Vaswani et al. 2017, section 3.5."""
+    frequency = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
+    angle = torch.arange(count)[:, None] * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim]
+
+
+def sinusoidal_positions_2d(height: int, width: int, dim: int) -> Tensor:
+    """2-D sine-cosine positions (height * width, dim): half the channels for the row, half for the column."""
+    rows = sinusoidal_positions(height, dim // 2)[:, None].expand(height, width, dim // 2)
+    columns = sinusoidal_positions(width, dim - dim // 2)[None].expand(height, width, dim - dim // 2)
+    return torch.cat([rows, columns], dim=-1).reshape(height * width, dim)

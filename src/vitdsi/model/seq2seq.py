@@ -1,0 +1,80 @@
+"""The whole model: image in, scores of the next digit out. Images are `inputs`, in the form that the stem reads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vitdsi.config import ModelConfig
+from vitdsi.errors import ConfigError
+from vitdsi.model.decoder import Decoder, DecoderState
+from vitdsi.model.encoder import Encoder
+from vitdsi.model.head import DigitHead, TrieHead
+from vitdsi.model.patches import MapTokens, PixelPatches, PooledTokens
+from vitdsi.trie import Trie
+
+
+class Seq2Seq(nn.Module):
+    """Encoder-decoder over ids.
+
+    Args:
+        config: the sizes.
+        trie: the ids; it gives the tokens, the longest code L and, for the trie head, the nodes.
+        input_shape: one image's input without the batch axis: (3, S, S), (G * G, C) or (F,).
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        trie: Trie,
+        input_shape: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.input_shape = input_shape
+        self.vocabulary = trie.vocabulary
+        outputs = trie.vocabulary.outputs
+        summary_dim = config.embed_dim
+        if config.stem == "pixels":
+            self.stem: nn.Module = PixelPatches(config)
+        elif config.stem == "map":
+            self.stem = MapTokens(config, input_shape[1], round(input_shape[0] ** 0.5))
+        elif config.stem == "pooled":
+            self.stem = PooledTokens(config, input_shape[0])
+            summary_dim = input_shape[0]
+        else:
+            raise ConfigError(f"model.stem is {config.stem!r}; choose pooled, map or pixels")
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config, outputs + 1, trie.max_length)
+        if config.head == "trie":
+            self.head: TrieHead | DigitHead = TrieHead(config, outputs, trie, summary_dim)
+        elif config.head == "digits":
+            self.head = DigitHead(config, outputs)
+        else:
+            raise ConfigError(f"model.head is {config.head!r}; choose trie or digits")
+
+    def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (B, *input_shape) -> memory (B, S, D) and summary (B, F) for the head."""
+        memory = self.encoder(self.stem(inputs))
+        return memory, inputs if self.config.stem == "pooled" else memory.mean(1)
+
+    def forward(self, inputs: Tensor, codes: Tensor, nodes: Tensor) -> Tensor:
+        """Teacher forcing, one forward over all digits.
+
+        Inputs (B, *input_shape), codes (B, L) to be written and the nodes (B, L) they are written in -> scores
+        (B, L, V) of each token given those before it.
+        """
+        memory, summary = self.encode(inputs)
+        begin = torch.full_like(codes[:, :1], self.vocabulary.bos)
+        hidden = self.decoder(torch.cat([begin, codes[:, :-1]], dim=1), memory)
+        scores: Tensor = self.head(hidden, summary, nodes)
+        return scores
+
+    def start(self, memory: Tensor) -> DecoderState:
+        """Decoding state before the first digit."""
+        return self.decoder.start(memory)
+
+    def step(self, tokens: Tensor, nodes: Tensor, position: int, summary: Tensor, state: DecoderState) -> Tensor:
+        """Last tokens (B, K), the nodes (B, K) reached -> scores (B, K, V) of the next token."""
+        scores: Tensor = self.head(self.decoder.step(tokens, position, state), summary, nodes)
+        return scores

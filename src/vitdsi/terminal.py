@@ -1,0 +1,162 @@
+"""What the command line shows to people: the progress of a build, results, metrics, facts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from vitdsi.errors import ImageReadError
+    from vitdsi.index import SearchResult
+    from vitdsi.training.loop import Progress
+
+_LISTED = 10
+
+__all__ = ["BuildDisplay", "describe", "plain_facts", "plain_results", "print_metrics", "problems"]
+
+
+class BuildDisplay:
+    """Shows each Progress it is called with on stderr: bars on a terminal, else a line now and then.
+
+    Args:
+        console: where to write; stderr by default.
+        interval: seconds between two lines of one phase where there is no terminal.
+    """
+
+    def __init__(self, console: Console | None = None, *, interval: float = 10.0) -> None:
+        self._console = console or Console(stderr=True)
+        self._interval = interval
+        self._phase: str | None = None
+        self._task: TaskID | None = None
+        self._printed = 0.0
+        self._pending: Progress | None = None
+        self._bars = Bars(
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+        if self._pending is not None:
+            self._print(self._pending)
+
+    def __call__(self, progress: Progress) -> None:
+        """Show how far the build is."""
+        if self._console.is_terminal:
+            self._draw(progress)
+        elif progress.phase != self._phase or time.monotonic() - self._printed >= self._interval:
+            self._print(progress)
+        else:
+            self._pending = progress
+        self._phase = progress.phase
+
+    def _draw(self, progress: Progress) -> None:
+        if progress.phase != self._phase or self._task is None:
+            self._task = self._bars.add_task(progress.phase, total=progress.total, facts="")
+        self._bars.update(
+            self._task, completed=progress.done, total=progress.total, facts=" · ".join(_facts(progress))
+        )
+
+    def _print(self, progress: Progress) -> None:
+        self._console.print(describe(progress), highlight=False, markup=False, soft_wrap=True)
+        self._printed, self._pending = time.monotonic(), None
+
+
+def describe(progress: Progress) -> str:
+    """One line: phase, how far, and the figures that are known."""
+    total = "" if progress.total is None else f"/{progress.total}"
+    return ", ".join([f"{progress.phase} {progress.done}{total}", *_facts(progress)])
+
+
+def _facts(progress: Progress) -> Iterator[str]:
+    if progress.loss is not None:
+        yield f"loss {progress.loss:.3f}"
+    if progress.indexing_accuracy is not None:
+        yield f"indexing accuracy {progress.indexing_accuracy:.3f}"
+    if progress.retrieval_loss is not None:
+        yield f"retrieval loss {progress.retrieval_loss:.3f}"
+    if progress.images_per_second is not None:
+        yield f"{progress.images_per_second:,.0f} images/s"
+    if progress.seconds_left is not None:
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        hours, minutes = divmod(minutes, 60)
+        yield (f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}") + " left"
+
+
+def plain_results(query: str, results: Sequence[SearchResult]) -> str:
+    """The query, then rank, score and image_id in columns."""
+    width = max((len(str(result.rank)) for result in results), default=1)
+    lines = [f"  {result.rank:>{width}}  {result.score:.4f}  {result.image_id}" for result in results]
+    return _printable("\n".join([query, *lines]))
+
+
+def problems(skipped: Sequence[ImageReadError], duplicates: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines that name the files that were skipped and those with the same bytes: the first ten and the count."""
+    if skipped:
+        yield f"unreadable and skipped: {len(skipped)}"
+        yield from _first([str(error) for error in skipped])
+    if duplicates:
+        yield f"with the same content as another: {sum(len(group) - 1 for group in duplicates)}"
+        yield from _first([" = ".join(group) for group in duplicates])
+
+
+def _first(lines: Sequence[str]) -> Iterator[str]:
+    for line in lines[:_LISTED]:
+        yield f"  {line}"
+    if len(lines) > _LISTED:
+        yield f"  and {len(lines) - _LISTED} more"
+
+
+def print_metrics(metrics: Mapping[str, Mapping[str, Any]], console: Console | None = None) -> None:
+    """A table of metrics as `Metric.as_dict` gives them, on stdout."""
+    table = Table("metric")
+    for heading in ("value", "95 % interval", "chance", "queries"):
+        table.add_column(heading, justify="right")
+    for name, metric in metrics.items():
+        low, high = metric["ci95"]
+        value, chance = f"{metric['value']:.4f}", f"{metric['chance']:.4f}"
+        table.add_row(name, value, f"{low:.4f} to {high:.4f}", chance, f"{metric['queries']:,}")
+    (console or Console()).print(table)
+    excluded = max((metric["excluded"] for metric in metrics.values()), default=0)
+    if excluded:
+        (console or Console()).print(f"{excluded:,} queries without a relevant indexed image are left out")
+
+
+def plain_facts(facts: Mapping[str, Any]) -> str:
+    """Nested facts as aligned `name  value` lines, inner names dotted."""
+    rows = list(_flatten(facts))
+    width = max((len(name) for name, _ in rows), default=0)
+    return _printable("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+
+
+def _flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", "-" if value is None else str(value)
+
+
+def _printable(text: str) -> str:
+    """File names that are no UTF-8 would otherwise stop the output."""
+    return text.encode("utf-8", "replace").decode("utf-8")

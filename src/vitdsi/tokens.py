@@ -1,0 +1,90 @@
+"""Ids as tokens: an id is a short sequence of digits in some base, as a decoder writes it.
+
+Token values for base b: digits 0 .. b-1, EOS = b, PAD = b + 1; BOS = b + 2 is an input only. A *code* is the token
+sequence of one id, right-padded with PAD. Codes of a collection are prefix-free: fixed-length digits are by
+construction, variable-length numbers are because each ends with EOS (section 2.2 of the paper).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vitdsi.errors import UsageError
+
+Codes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of one base."""
+
+    base: int
+
+    def __post_init__(self) -> None:
+        if self.base < 2:
+            raise UsageError(f"base is {self.base}; it must be at least 2 (10 writes decimal digits)")
+
+    @property
+    def eos(self) -> int:
+        """Ends an id of variable length."""
+        return self.base
+
+    @property
+    def pad(self) -> int:
+        """Fills a code after its end."""
+        return self.base + 1
+
+    @property
+    def bos(self) -> int:
+        """The decoder's first input; never an output."""
+        return self.base + 2
+
+    @property
+    def outputs(self) -> int:
+        """Number of output tokens: digits, EOS and PAD."""
+        return self.base + 2
+
+
+def digits_needed(count: int, base: int) -> int:
+    """Digits that write every number below `count` in `base`."""
+    length = 1
+    while base**length < count:
+        length += 1
+    return length
+
+
+def encode_numbers(numbers: npt.ArrayLike, base: int, *, length: int, variable: bool = False) -> Codes:
+    """Write numbers (N,) as codes.
+
+    Fixed: zero-padded digits, (N, length). Variable: no leading zeros, then EOS, then PAD, (N, length + 1).
+    Raises UsageError for a number that does not fit in `length` digits.
+    """
+    values = np.asarray(numbers, dtype=np.int64)
+    vocabulary = Vocabulary(base)
+    if values.size and (values.min() < 0 or values.max() >= base**length):
+        raise UsageError(f"ids must be in 0..{base**length - 1} for {length} digits of base {base}")
+    powers = base ** np.arange(length - 1, -1, -1, dtype=np.int64)
+    digits: Codes = values[:, None] // powers % base
+    if not variable:
+        return digits
+    codes = np.full((len(values), length + 1), vocabulary.pad, dtype=np.int64)
+    used = np.maximum(1, length - (digits != 0).argmax(1) * (values > 0) - (length - 1) * (values == 0))
+    column = np.arange(length + 1)
+    source = column[None, :] + (length - used)[:, None]
+    inside = column[None, :] < used[:, None]
+    rows = np.broadcast_to(np.arange(len(values))[:, None], source.shape)
+    codes[inside] = digits[rows[inside], source[inside]]
+    codes[np.arange(len(values)), used] = vocabulary.eos
+    return codes
+
+
+def decode_numbers(codes: Codes, base: int) -> npt.NDArray[np.int64]:
+    """The numbers (N,) that codes (N, L) write; the inverse of `encode_numbers`, both lengths."""
+    numbers = np.zeros(len(codes), dtype=np.int64)
+    for token in codes.T:
+        is_digit = token < base
+        numbers = np.where(is_digit, numbers * base + token, numbers)
+    return numbers

@@ -1,0 +1,1 @@
+"""Training: targets, views of the images, the loop and its state."""

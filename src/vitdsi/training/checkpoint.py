@@ -1,0 +1,54 @@
+"""The resumable state of a run: a folder with the weights and optimizer as safetensors, the schedule as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vitdsi.errors import UsageError
+from vitdsi.files import recover_folder, replace_folder
+from vitdsi.training.schedule import Schedule
+
+
+def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
+    """Write everything that `load_checkpoint` needs, replacing the folder as a whole."""
+    moments: dict[str, Tensor] = {}
+    for number, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            moments[f"{number}.{name}"] = value.contiguous()
+    with replace_folder(folder) as beside:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, beside / "model.safetensors")
+        save_file(moments, beside / "optimizer.safetensors")
+        (beside / "schedule.json").write_text(json.dumps(schedule.as_dict()), "utf-8")
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run can be resumed from the folder."""
+    recover_folder(folder)
+    return (folder / "schedule.json").is_file()
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
+) -> None:
+    """Put weights, optimizer and schedule back. Raises UsageError where there is nothing that fits."""
+    if not has_checkpoint(folder):
+        raise UsageError(f"{folder}: there is no state to resume; start again without resume")
+    weights = load_file(folder / "model.safetensors")
+    current = model.state_dict()
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in current.items()}:
+        raise UsageError(
+            f"{folder}: the state belongs to other images or settings; give the same ones, or start without resume"
+        )
+    model.load_state_dict(weights)
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in load_file(folder / "optimizer.safetensors").items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for name, value in json.loads((folder / "schedule.json").read_text("utf-8")).items():
+        setattr(schedule, name, value)

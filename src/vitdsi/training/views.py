@@ -1,0 +1,61 @@
+"""Views: what the model is shown of an image, clean or altered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vitdsi.augment import augment
+
+
+class Views(Protocol):
+    """Model inputs of the images of a collection (and of extra queries), by row."""
+
+    def clean(self, rows: Tensor) -> Tensor:
+        """Inputs (B, *input_shape) of the images as they are."""
+
+    def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Inputs (B, *input_shape) of fresh alterations."""
+
+
+@dataclass(frozen=True)
+class FeatureViews:
+    """Frozen features (Q, *shape), altered without another pass of the backbone.
+
+    differences (D, *shape) are `features(altered copy) - features(image)`, measured on a few images; an alteration
+    adds one of them, scaled by 0 .. 1.5, to another image's features.
+    """
+
+    features: Tensor
+    differences: Tensor
+
+    def clean(self, rows: Tensor) -> Tensor:
+        """Features (B, *shape)."""
+        return self.features[rows].float()
+
+    def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Features plus a transferred view difference, kept non-negative as the backbone's are."""
+        features = self.clean(rows)
+        if not len(self.differences):
+            return features
+        pick = torch.randint(len(self.differences), (len(rows),), generator=generator)
+        strength = 1.5 * torch.rand(len(rows), *[1] * (features.dim() - 1), generator=generator)
+        return features + strength * self.differences[pick].float()
+
+
+@dataclass(frozen=True)
+class PixelViews:
+    """Pixels uint8 (Q, 3, S, S); alterations are random crops, flips and colours."""
+
+    pixels: Tensor
+
+    def clean(self, rows: Tensor) -> Tensor:
+        """Pixels (B, 3, S, S) in 0..1."""
+        return self.pixels[rows].float() / 255
+
+    def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Augmented pixels (B, 3, S, S) in 0..1."""
+        return augment(self.clean(rows), generator)
