@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import shutil
@@ -168,7 +169,7 @@ def index_verb(
         refuse_skipped()
 
     try:
-        with BuildDisplay() as display:
+        with contextlib.closing(BuildDisplay()) as display:
             index.fit(images, queries=queries, on_progress=on_progress, state=state, resume=resume)
             refuse_skipped()
             index.save(out)
@@ -241,28 +242,31 @@ def search_verb(
     if folder is not None and not folder.is_dir():
         raise UsageError(f"--images {folder}: no such folder; give the folder that was indexed")
     queries = _expand(images)
+    if sheet is not None and any(path is None for _, path in queries):
+        raise UsageError("--sheet shows files and cannot show stdin; save the image and give its path")
 
     from vitdsi.index import ImageIndex
+    from vitdsi.terminal import json_results, plain_results
 
     opened = ImageIndex.load(index)
-    answered: list[tuple[str, Path | bytes, list[SearchResult]]] = []
+    answered: list[tuple[Path, list[SearchResult]]] = []
     count = 0
-    for name, source, results in _search(opened, queries, k, beam_size, strict):
+    for name, path, results in _search(opened, queries, k, beam_size, strict):
         if results is None:
             continue
-        if plain:
-            from vitdsi.terminal import plain_results
-
-            click.echo(("\n" if count else "") + plain_results(name, results))
-        else:
-            click.echo("\n".join(json.dumps(_result_line(name, result)) for result in results))
+        text = plain_results(name, results) if plain else json_results(name, results)
+        click.echo("\n" + text if plain and count else text)
         count += 1
-        if sheet is not None:
-            answered.append((name, source, results))
+        if sheet is not None and path is not None:
+            answered.append((path, results))
     if sheet is not None and folder is not None:
-        from vitdsi.contact_sheet import write_contact_sheet
+        from vitdsi.contact_sheet import Result, Row, write_contact_sheet
 
-        write_contact_sheet(sheet, answered, folder)
+        rows = [
+            Row(path, [Result(r.image_id, folder / r.image_id, r.score, None) for r in results])
+            for path, results in answered
+        ]
+        write_contact_sheet(sheet, rows, title=f"{index.name}: images and what was found")
     if count < len(queries):
         say(f"skipped {len(queries) - count} of {len(queries)} images")
         ctx.exit(1)
@@ -350,25 +354,25 @@ def _search(
     k: int,
     beam_size: int | None,
     strict: bool,
-) -> Iterator[tuple[str, Path | bytes, list[SearchResult] | None]]:
-    """(name, source, results) for each query in order; results are None where the image cannot be read."""
+) -> Iterator[tuple[str, Path | None, list[SearchResult] | None]]:
+    """(name, path, results) for each query in order; results are None where the image cannot be read."""
     for start in range(0, len(queries), _BATCH):
         chunk = queries[start : start + _BATCH]
-        names = [name for name, _ in chunk]
         sources = [sys.stdin.buffer.read() if path is None else path for _, path in chunk]
         try:
             found = index.search_many(sources, k, beam_size=beam_size, batch_size=_BATCH)
-            yield from zip(names, sources, found, strict=True)
+            for (name, path), results in zip(chunk, found, strict=True):
+                yield name, path, results
         except ImageReadError:
             # Rare, so the good ones of this batch may go one by one.
-            for name, source in zip(names, sources, strict=True):
+            for (name, path), source in zip(chunk, sources, strict=True):
                 try:
-                    yield name, source, index.search(source, k, beam_size=beam_size)
+                    yield name, path, index.search(source, k, beam_size=beam_size)
                 except ImageReadError as error:
                     if strict:
                         raise ImageReadError(name, error.reason) from error
                     say(f"skipped {name}: {error.reason}")
-                    yield name, source, None
+                    yield name, path, None
 
 
 def _expand(images: tuple[str, ...]) -> list[tuple[str, Path | None]]:
@@ -386,16 +390,6 @@ def _expand(images: tuple[str, ...]) -> list[tuple[str, Path | None]]:
         else:
             queries += [(given, path) for path in find_images(root)]
     return queries
-
-
-def _result_line(query: str, result: SearchResult) -> dict[str, object]:
-    return {
-        "query": query,
-        "rank": result.rank,
-        "image_id": result.image_id,
-        "score": result.score,
-        "id": result.id,
-    }
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,17 +13,21 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
     from vitdsi.errors import ImageReadError
     from vitdsi.index import SearchResult
     from vitdsi.training.loop import Progress
 
 _LISTED = 10
 
-__all__ = ["BuildDisplay", "describe", "plain_facts", "plain_results", "print_metrics", "problems"]
+__all__ = [
+    "BuildDisplay",
+    "describe",
+    "json_results",
+    "plain_facts",
+    "plain_results",
+    "print_metrics",
+    "problems",
+]
 
 
 class BuildDisplay:
@@ -48,14 +53,10 @@ class BuildDisplay:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-
-    def __enter__(self) -> Self:
         self._bars.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the display; the last line is not lost."""
         self._bars.stop()
         if self._pending is not None:
             self._print(self._pending)
@@ -101,6 +102,15 @@ def _facts(progress: Progress) -> Iterator[str]:
         minutes, seconds = divmod(round(progress.seconds_left), 60)
         hours, minutes = divmod(minutes, 60)
         yield (f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}") + " left"
+
+
+def json_results(query: str, results: Sequence[SearchResult]) -> str:
+    """One JSON object a line and result."""
+    lines = (
+        {"query": query, "rank": r.rank, "image_id": r.image_id, "score": r.score, "id": r.id}
+        for r in results
+    )
+    return "\n".join(map(json.dumps, lines))
 
 
 def plain_results(query: str, results: Sequence[SearchResult]) -> str:

@@ -128,10 +128,10 @@ def train(
 
 
 def _parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, object]]:
-    """Weight decay on matrices only; rows of the trie head start near their goal and move at `row_rate`."""
+    """Weight decay on matrices only; what starts from the features moves at `row_rate`."""
     rows, decayed, plain = [], [], []
     for name, parameter in model.named_parameters():
-        if name in ("head.rows", "head.prototypes"):
+        if name in ("head.rows", "head.prototypes", "head.project.weight"):
             rows.append(parameter)
         else:
             (decayed if parameter.dim() > 1 else plain).append(parameter)

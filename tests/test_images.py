@@ -1,0 +1,486 @@
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from vitdsi import images
+from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.images import (
+    altered_copy,
+    decode,
+    find_images,
+    load_many,
+    load_square,
+    oriented_size,
+    read_bytes_hash,
+    to_square,
+)
+
+
+def photo(width: int = 96, height: int = 64, seed: int = 0) -> Image.Image:
+    """Smooth colours, so that JPEG and scaling change little."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def difference(a: Image.Image | np.ndarray[Any, Any], b: Image.Image | np.ndarray[Any, Any]) -> float:
+    return float(np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).mean())
+
+
+# ---- find_images
+
+
+def test_finds_images_recursively_sorted_without_hidden_ones(tmp_path: Path) -> None:
+    for name in (
+        "b/z.JPG",
+        "b/a.webp",
+        "a.png",
+        "b-c.tiff",
+        ".hidden.jpg",
+        ".git/x.jpg",
+        "notes.txt",
+        "c/._d.jpg",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "folder.jpg").mkdir()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
+    assert found == ["a.png", "b-c.tiff", "b/a.webp", "b/z.JPG"]
+
+
+def test_symlinks_are_followed_once_and_loops_end(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "real").mkdir(parents=True)
+    outside.mkdir()
+    (root / "real" / "1.png").write_bytes(b"x")
+    (outside / "2.png").write_bytes(b"x")
+    (root / "a-link").symlink_to(root / "real")
+    (root / "real" / "loop").symlink_to(root)
+    (root / "out").symlink_to(outside)
+    (root / "broken.png").symlink_to(root / "nothing.png")
+    found = [path.relative_to(root).as_posix() for path in find_images(root)]
+    assert found == ["out/2.png", "real/1.png"]
+
+
+def test_one_file_is_returned_whatever_its_suffix(tmp_path: Path) -> None:
+    path = tmp_path / "scan"
+    path.write_bytes(b"x")
+    assert find_images(path) == [path]
+
+
+def test_wrong_and_empty_roots_are_usage_errors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere: no such file or folder"):
+        find_images(tmp_path / "nowhere")
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(UsageError, match=r"no images.*\.jpeg .*\.webp"):
+        find_images(tmp_path)
+
+
+# ---- decode
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "tolerance"),
+    [
+        ("PNG", {}, 0),
+        ("BMP", {}, 0),
+        ("TIFF", {"compression": "tiff_lzw"}, 0),
+        ("WEBP", {"lossless": True}, 0),
+        ("PPM", {}, 0),
+        ("JPEG", {"quality": 95}, 3),
+        ("JPEG", {"quality": 95, "progressive": True}, 3),
+        ("GIF", {}, 12),
+    ],
+)
+def test_formats(tmp_path: Path, kind: str, options: dict[str, Any], tolerance: float) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(encoded(photo(), kind, **options))
+    for source in (path, str(path), path.read_bytes()):
+        image = decode(source)
+        assert (image.mode, image.size) == ("RGB", (96, 64))
+        assert difference(image, photo()) <= tolerance
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "I;16", "CMYK"])
+def test_modes(mode: str) -> None:
+    grey = photo().convert("L")
+    if mode == "I;16":
+        deep = (np.asarray(grey).astype(np.uint16) << 8) + 200
+        source, expected = encoded(Image.fromarray(deep), "PNG"), grey
+    elif mode == "CMYK":
+        source, expected = encoded(photo().convert("CMYK"), "JPEG", quality=95), photo()
+    else:
+        base = photo() if mode in ("P", "RGBA") else grey
+        source = encoded(base.convert(mode), "PNG")
+        expected = base.convert(mode).convert("RGB")
+    image = decode(source)
+    assert image.mode == "RGB"
+    assert difference(image, expected.convert("RGB")) < 3
+
+
+@pytest.mark.parametrize(
+    ("dtype", "white"),
+    [(np.float32, 1.0), (np.float32, 255.0), (np.int32, 65535), (np.int32, 255), (np.int32, 10**6)],
+)
+def test_deep_grey_is_scaled_by_what_its_values_reach(dtype: type, white: float) -> None:
+    ramp = np.linspace(0, white, 256).astype(dtype)[None].repeat(4, 0)
+    image = decode(encoded(Image.fromarray(ramp), "TIFF"))
+    assert difference(np.asarray(image)[..., 0], np.arange(256)[None].repeat(4, 0)) < 1
+
+
+def test_float_image_with_nan_and_infinity() -> None:
+    values = np.full((4, 4), 0.5, dtype=np.float32)
+    values[0, 0], values[0, 1] = np.nan, np.inf
+    pixels = np.asarray(decode(Image.fromarray(values)))
+    assert pixels[0, 0, 0] == pixels[0, 1, 0] == 0
+    assert pixels[1, 1, 0] == 128
+
+
+def test_alpha_is_composited_on_white() -> None:
+    image = Image.new("RGBA", (8, 8), (200, 0, 0, 0))
+    image.putpixel((0, 0), (200, 0, 0, 255))
+    image.putpixel((1, 0), (0, 0, 0, 128))
+    for kind in ("PNG", "TIFF"):
+        pixels = np.asarray(decode(encoded(image, kind)))
+        assert pixels[0, 0].tolist() == [200, 0, 0]
+        assert pixels[0, 1].tolist() == [127, 127, 127]
+        assert pixels[7, 7].tolist() == [255, 255, 255]
+
+
+def test_transparent_palette_colour_is_white() -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((0, 0), 0)
+    pixels = np.asarray(decode(encoded(image, "PNG", transparency=bytes([255, 0]))))
+    assert pixels[0, 0].tolist() == [255, 0, 0]
+    assert pixels[3, 3].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_first_frame_of_animations(kind: str) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    image = decode(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
+    assert np.asarray(image)[8, 8].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_orientation_is_applied_once(tmp_path: Path, kind: str, orientation: int) -> None:
+    upright = photo(48, 32)
+    inverse = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(inverse[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})
+    path = tmp_path / "x"
+    path.write_bytes(encoded(stored, kind, exif=exif, **options))
+    image = decode(path)
+    assert image.size == oriented_size(path) == (48, 32)
+    assert difference(image, upright) < 4
+    assert difference(decode(image), image) == 0
+    with Image.open(path) as opened:
+        assert difference(decode(opened), image) == 0
+
+
+def test_broken_exif_is_ignored() -> None:
+    data = encoded(photo(), "JPEG", quality=95, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    assert difference(decode(data), photo()) < 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_truncated_files(tmp_path: Path, kind: str) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    data = encoded(noise, kind)
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ImageReadError, match=r"cut\.jpg: \S") as caught:
+        decode(path)
+    assert caught.value.path == str(path)
+
+
+def test_broken_files_say_why(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "folder").mkdir()
+    for name, reason in (
+        ("empty.jpg", "empty"),
+        ("text.jpg", "not an image"),
+        ("missing.jpg", "No such file"),
+        ("folder", "not a file"),
+    ):
+        with pytest.raises(ImageReadError, match=reason):
+            decode(tmp_path / name)
+    with pytest.raises(ImageReadError, match="<bytes>: the file is empty"):
+        decode(b"")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageReadError, match="not a file"):
+        decode(tmp_path / "pipe.jpg")
+
+
+def test_postscript_is_not_opened_by_its_content() -> None:
+    with pytest.raises(ImageReadError, match="not an image"):
+        decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+
+
+def test_max_pixels() -> None:
+    data = encoded(photo(100, 50), "PNG")
+    assert decode(data, max_pixels=5000).size == (100, 50)
+    with pytest.raises(ImageReadError, match="100 x 50 pixels are more than the limit of 4999"):
+        decode(data, max_pixels=4999)
+    with pytest.raises(ImageReadError, match="limit of 4999"):
+        decode(photo(100, 50), max_pixels=4999)
+
+
+def test_decompression_bomb_is_refused_before_it_is_decoded() -> None:
+    header = encoded(Image.new("1", (8, 8)), "PNG")
+    for side, reason in ((10_000, "100000000 pixels|10000 x 10000"), (50_000, "too many pixels")):
+        ihdr = side.to_bytes(4, "big") * 2 + header[24:29]
+        chunk = PngImagePlugin.putchunk
+        buffer = io.BytesIO()
+        buffer.write(header[:8])
+        chunk(buffer, b"IHDR", ihdr)
+        buffer.write(header[33:])
+        with pytest.raises(ImageReadError, match=reason):
+            decode(buffer.getvalue())
+
+
+def test_min_side_decodes_jpegs_smaller_but_not_too_small() -> None:
+    data = encoded(photo(1600, 1200), "JPEG", quality=90)
+    assert decode(data, min_side=150).size == (200, 150)
+    assert decode(data, min_side=151).size == (400, 300)
+    assert decode(data, min_side=2000).size == (1600, 1200)
+    assert decode(encoded(photo(640, 480), "PNG"), min_side=60).size == (640, 480)
+    assert difference(load_square(data, 150), to_square(decode(data), 150)) < 2
+
+
+def test_limit_counts_what_is_decoded_unless_progressive() -> None:
+    assert decode(encoded(photo(800, 800), "JPEG"), min_side=100, max_pixels=10_000).size == (100, 100)
+    progressive = encoded(photo(800, 800), "JPEG", progressive=True)
+    assert decode(progressive, min_side=100).size == (100, 100)
+    with pytest.raises(ImageReadError, match="800 x 800"):
+        decode(progressive, min_side=100, max_pixels=10_000)
+
+
+def test_arrays_and_images() -> None:
+    pixels = np.asarray(photo())
+    assert difference(decode(pixels), pixels) == 0
+    assert difference(decode(pixels[:, ::-1]), pixels[:, ::-1]) == 0
+    assert np.asarray(decode(pixels[..., 0]))[3, 5].tolist() == [pixels[3, 5, 0]] * 3
+    image = photo()
+    assert decode(image) is not image
+    for bad in (
+        pixels.astype(np.float32),
+        pixels[None],
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+    ):
+        with pytest.raises(UsageError, match="images are uint8 arrays"):
+            decode(bad)
+
+
+def test_no_warning_leaks_and_no_filter_stays(tmp_path: Path) -> None:
+    def noisy() -> bytes:
+        # Pillow warns of a palette image whose transparency is bytes, and of large sizes.
+        image = Image.new("P", (9500, 9500), 1)
+        image.putpalette([255, 0, 0, 0, 0, 255])
+        return encoded(image, "PNG", transparency=bytes([255, 0]))
+
+    data = noisy()
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(io.BytesIO(data)).close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = list(warnings.filters)
+        with pytest.raises(ImageReadError, match="limit"):
+            decode(data)
+        exif = encoded(photo(), "JPEG", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x05\x00\x01")
+        threads = [threading.Thread(target=decode, args=(exif,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert list(warnings.filters) == before
+
+
+def test_oriented_size_of_a_broken_file(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(b"nothing")
+    with pytest.raises(ImageReadError, match="not an image"):
+        oriented_size(tmp_path / "x.jpg")
+
+
+# ---- to_square, hash
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 96), (64, 64), (1, 1), (10_000, 1), (1, 3000)])
+def test_to_square_shape(size: tuple[int, int]) -> None:
+    square = to_square(photo(*size), 32)
+    assert (square.shape, square.dtype) == ((32, 32, 3), np.uint8)
+
+
+def test_to_square_is_resize_and_centre_crop() -> None:
+    image = photo(300, 200)
+    reference = image.resize((96, 64), Image.Resampling.BICUBIC).crop((16, 0, 80, 64))
+    assert difference(to_square(image, 64), reference) < 1
+
+
+def test_content_hash(tmp_path: Path) -> None:
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.write_bytes(b"abc" * 10**6)
+    two.write_bytes(b"abc" * 10**6)
+    assert read_bytes_hash(one) == read_bytes_hash(two)
+    assert len(read_bytes_hash(one)) == 32
+    two.write_bytes(b"abc" * 10**6 + b"d")
+    assert read_bytes_hash(one) != read_bytes_hash(two)
+    (tmp_path / "3").touch()
+    assert read_bytes_hash(tmp_path / "3") == "cae66941d9efbd404e4d88758ea67670"
+    with pytest.raises(ImageReadError, match="No such file"):
+        read_bytes_hash(tmp_path / "4")
+
+
+# ---- altered_copy
+
+
+def test_altered_copy_is_seeded_and_stays_in_range() -> None:
+    image = photo(200, 150)
+    for seed in range(20):
+        copy = altered_copy(image, np.random.default_rng(seed))
+        assert copy.mode == "RGB"
+        assert 0.58 <= copy.width * copy.height / (200 * 150) <= 1
+        assert abs(copy.width / copy.height - 4 / 3) < 0.03
+        assert difference(copy, altered_copy(image, np.random.default_rng(seed))) == 0
+    assert difference(image, photo(200, 150)) == 0
+
+
+def test_altered_copy_flips_half_of_the_images() -> None:
+    image = Image.fromarray(np.repeat(np.linspace(0, 255, 64, dtype=np.uint8)[None], 64, 0)).convert("RGB")
+    flips = 0
+    for seed in range(200):
+        pixels = np.asarray(altered_copy(image, np.random.default_rng(seed)), dtype=float)
+        flips += pixels[:, 0].mean() > pixels[:, -1].mean()
+    assert 75 < flips < 125
+
+
+def test_altered_copy_without_alteration_is_the_image_up_to_jpeg() -> None:
+    image = photo()
+    copies = [
+        altered_copy(image, np.random.default_rng(seed), crop=(1, 1), jitter=0, jpeg_quality=95)
+        for seed in range(8)
+    ]
+    mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    assert all(min(difference(copy, image), difference(copy, mirrored)) < 3 for copy in copies)
+    assert difference(copies[0], altered_copy(image, np.random.default_rng(0), crop=(1, 1), jitter=0)) > 0
+
+
+def test_altered_copy_advances_the_generator_alike() -> None:
+    one, two = np.random.default_rng(3), np.random.default_rng(3)
+    altered_copy(photo(), one)
+    altered_copy(photo(30, 90), two, crop=(1, 1), jitter=0)
+    assert one.random() == two.random()
+
+
+def test_altered_copy_of_tiny_and_very_long_images() -> None:
+    assert altered_copy(photo(1, 1), np.random.default_rng(0)).size == (1, 1)
+    assert max(altered_copy(Image.new("RGB", (90_000, 2)), np.random.default_rng(0)).size) <= 65_500
+
+
+@pytest.mark.parametrize(
+    "options", [{"crop": (0, 1)}, {"crop": (0.9, 0.5)}, {"crop": (0.5, 1.1)}, {"jitter": 1.5}]
+)
+def test_altered_copy_refuses_bad_ranges(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="need 0 < crop"):
+        altered_copy(photo(), np.random.default_rng(0), **options)
+
+
+# ---- load_many
+
+
+def test_load_many_is_ordered_and_returns_errors(tmp_path: Path) -> None:
+    paths = []
+    for number in range(12):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(b"broken" if number in (0, 7) else encoded(photo(seed=number), "PNG"))
+        paths.append(path)
+    for prefetch in (1, 3, 128):
+        results = list(load_many(paths, 32, workers=3, prefetch=prefetch))
+        assert [index for index, _ in results] == list(range(12))
+        for index, result in results:
+            if index in (0, 7):
+                assert isinstance(result, ImageReadError)
+                assert result.path == str(paths[index])
+            else:
+                assert np.array_equal(result, load_square(paths[index], 32))
+
+
+def test_load_many_alters_by_index() -> None:
+    def alter(image: Image.Image, index: int) -> Image.Image:
+        return altered_copy(image, np.random.default_rng([5, index]))
+
+    data = encoded(photo(640, 480), "JPEG")
+    one = [result for _, result in load_many([data] * 6, 32, workers=1, alter=alter)]
+    two = [result for _, result in load_many([data] * 6, 32, workers=4, alter=alter)]
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not np.array_equal(one[0], one[1])
+
+
+def test_load_many_prefetches_a_bounded_number_and_stops_when_left() -> None:
+    taken = 0
+
+    def sources() -> Any:
+        nonlocal taken
+        for _ in range(100):
+            taken += 1
+            yield photo()
+
+    threads = threading.active_count()
+    loader = load_many(sources(), 16, workers=2, prefetch=5)
+    next(loader)
+    assert taken == 5
+    next(loader)
+    assert taken == 6
+    loader.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == threads
+
+
+def test_load_many_raises_what_is_not_a_read_error() -> None:
+    def alter(image: Image.Image, index: int) -> Image.Image:
+        time.sleep(0.01)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(load_many([photo()] * 4, 16, workers=2, alter=alter))
+    with pytest.raises(UsageError, match="workers=0"):
+        list(load_many([photo()], 16, workers=0))
+
+
+def test_suffixes_belong_to_formats_that_are_read() -> None:
+    Image.init()
+    known = Image.registered_extensions()
+    assert {known[suffix] for suffix in images.SUFFIXES} <= {*images._FORMATS, "MPO"}
