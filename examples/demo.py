@@ -6,6 +6,7 @@ The photos are crops of those inside the scikit-image wheel; see demo_collection
 contact sheet OUT/results.html (OUT is demo-output by default).
 """
 
+# CI runs this example.
 from __future__ import annotations
 
 import sys
