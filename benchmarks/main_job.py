@@ -25,13 +25,14 @@ from vitdsi import ImageIndex, IndexConfig
 from vitdsi.config import load_config
 from vitdsi.datasets.folder import ImageRecord, scan_folder
 from vitdsi.datasets.split import split_per_class
+from vitdsi.evaluation.metrics import average_precision_at, precision_at
 from vitdsi.features import InputLoader
 from vitdsi.images import altered_copy, load_square
 from vitdsi.index import default_cache
 from vitdsi.relevance import nearest
 from vitdsi.training.loop import Progress
 
-_SEEDS = (0,)
+_SEEDS = (0, 1, 2)
 
 
 def show(progress: Progress) -> None:
@@ -70,7 +71,9 @@ def unlabelled(root: Path, overrides: list[str]) -> dict[str, Any]:
         index = fit(config, records)
         loader = InputLoader("pooled", cache=default_cache())
         rng_of = [np.random.default_rng([seed + 1000, i]) for i in range(len(records))]
-        altered = loader.load([r.path for r in records], alter=lambda image, i, r=rng_of: altered_copy(image, r[i]))
+        altered = loader.load(
+            [r.path for r in records], alter=lambda image, i, r=rng_of: altered_copy(image, r[i])
+        )
         val = loader.load([r.path for r in photos]).inputs
         own = np.arange(len(records))
         stored = index.inputs_
@@ -97,8 +100,6 @@ def unlabelled(root: Path, overrides: list[str]) -> dict[str, Any]:
 
 def labelled(root: Path, overrides: list[str]) -> dict[str, Any]:
     """IA@1 and MAP@10 on held-out photos, ours with random ids and exact cosine kNN's."""
-    from vitdsi.evaluation.metrics import average_precision_at, precision_at
-
     runs = []
     for seed in _SEEDS:
         split = split_per_class(scan_folder(root / "train", "folder"), seed=seed)
@@ -159,7 +160,7 @@ def search(root: Path, overrides: list[str]) -> dict[str, Any]:
     backbone = index.loader.backbone
     assert backbone is not None
     photo = load_square(records[0].path, index.loader.image_size)
-    pixels = torch.from_numpy(photo).permute(2, 0, 1)[None]
+    pixels = torch.tensor(photo).permute(2, 0, 1)[None]
     alone, whole = [], []
     with torch.inference_mode():
         for _ in range(300):

@@ -118,7 +118,9 @@ def overlap(a: Box, b: Box) -> float:
 
 def _pictures() -> list[Path]:
     if importlib.util.find_spec("skimage") is None:
-        raise UsageError("the photos are inside scikit-image, which is not installed; pip install scikit-image")
+        raise UsageError(
+            "the photos are inside scikit-image, which is not installed; pip install scikit-image"
+        )
     folder = Path(str(importlib.resources.files("skimage"))) / "data"
     return [folder / name for name in PICTURES]
 

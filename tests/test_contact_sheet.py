@@ -57,7 +57,9 @@ def test_shows_queries_and_ranked_results(tmp_path: Path) -> None:
     query, cat, dog = (_photo(tmp_path / name) for name in ("q.png", "cat.png", "dog.png"))
     results = [Result("pets/cat.png", cat, 0.8312, True), Result("pets/dog.png", dog, 0.00004, False)]
     out = tmp_path / "sheet.html"
-    write_contact_sheet(out, [Row(query, results), Row(query, [Result("x", cat, 1.0)])], title="found", thumb=64)
+    write_contact_sheet(
+        out, [Row(query, results), Row(query, [Result("x", cat, 1.0)])], title="found", thumb=64
+    )
     page = _read(out)
     assert page.attributes("li", "class") == ["hit", "miss", ""]
     expected = ["query", "q.png", "1 ✓", "0.831", "pets/cat.png", "2 ✗", "<0.001", "pets/dog.png"]

@@ -48,6 +48,7 @@ def beam_search(model: Seq2Seq, inputs: Tensor, trie: Trie, beam_size: int) -> t
         log_probs, flat = following.flatten(1).topk(keep, dim=1)
         beam, tokens = flat // width, flat % width
         places = children.flatten(1).gather(1, flat).masked_fill(log_probs == -torch.inf, NONE)
-        state.select(beam)
+        if bool((places >= 0).any()):
+            state.select(beam)
     ids = torch.where(places < NONE, leaf(places), NONE)
     return ids, log_probs

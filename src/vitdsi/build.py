@@ -76,7 +76,7 @@ def default_base(scheme: str, count: int) -> int:
     in two digits with clusters half full (measured in EXPERIMENTS.md: fewer, wider steps lose fewer neighbours)."""
     if scheme != "semantic":
         return 10
-    return min(256, max(16, 2 ** math.ceil(math.log2(math.sqrt(4 * max(count, 1))))))
+    return min(256, max(16, 1 << math.ceil(math.log2(math.sqrt(3 * max(count, 1))))))
 
 
 def build_trie(config: IndexConfig, collection: Collection) -> Trie:
@@ -124,15 +124,10 @@ def training_data(
         held_out = rng.permutation(np.arange(count, count + extra))[: min(_HELD_OUT, extra // 10)]
     relevance = _relevance(config, trie, collection, queries, inputs)
     differences, view_rows, view_inputs = _measure_views(config, collection, loader, rng, on_progress)
-    views: Views
-    if config.model.stem == "pixels":
-        views = PixelViews(inputs)
-    else:
-        views = FeatureViews(inputs, differences)
-    rows = np.concatenate([np.arange(count), np.arange(count, count + extra)])
-    if config.labels == "folder" and extra:
-        rows = np.arange(count, count + extra) if config.training.schedule == "sequential" else rows
-    rows = np.setdiff1d(rows, held_out)
+    views: Views = PixelViews(inputs) if config.model.stem == "pixels" else FeatureViews(inputs, differences)
+    # the paper's retrieval phase sees its own photos only; a joint batch learns from all
+    only_extra = config.labels == "folder" and extra and config.training.schedule == "sequential"
+    rows = np.setdiff1d(np.arange(count if only_extra else 0, count + extra), held_out)
     if len(held_out):
         view_rows, view_inputs = torch.from_numpy(held_out), views.clean(torch.from_numpy(held_out))
     return TrainingData(trie, count, views, relevance, torch.from_numpy(rows), view_inputs, view_rows)
@@ -167,7 +162,8 @@ def _relevance(
     mass = config.training.own_mass
     ids = torch.cat([own, ids], dim=1)
     weights = torch.cat(
-        [torch.full((count, 1), mass), (1 - mass) * neighbour_weights(cosines, config.training.temperature)], dim=1
+        [torch.full((count, 1), mass), (1 - mass) * neighbour_weights(cosines, config.training.temperature)],
+        dim=1,
     )
     if len(inputs) > count:
         more, cosines = nearest(summary[count:], summary[:count], ids.shape[1], exclude_own=False)

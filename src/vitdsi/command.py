@@ -48,7 +48,7 @@ class Verbs(click.Group):
             ctx.exit(INTERRUPTED)
         except VitdsiError as error:
             _fail(ctx, _one_line(error), error.exit_code)
-        except Exception as error:  # noqa: BLE001 - a user is not shown a traceback unasked
+        except Exception as error:
             _fail(ctx, f"{type(error).__name__}: {_one_line(error)}; run again with --debug", 1)
 
 

@@ -40,16 +40,16 @@ class ModelConfig:
     patch_size: int = 16
     positions: str = "sincos2d"
     embed_dim: int = 128
-    depth: int = 1
-    decoder_depth: int = 2
+    depth: int = 0
+    decoder_depth: int = 1
     num_heads: int = 4
     mlp_dim: int = 256
     dropout: float = 0.0
     memory_tokens: int = 4
     head: str = "trie"
-    head_dim: int = 128
+    head_dim: int = 256
     head_scale: float = 20.0
-    prototypes: int = 16
+    prototypes: int = 48
 
 
 @dataclass
@@ -123,6 +123,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError  # type: ignore[import-untyped]
 
     for text in overrides:
         if "=" not in text:
@@ -130,9 +131,16 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     merged = OmegaConf.structured(IndexConfig)
     try:
         if path is not None:
-            merged = OmegaConf.merge(merged, OmegaConf.load(_find(path)))
+            loaded = OmegaConf.load(_find(path))
+            if not OmegaConf.is_dict(loaded):
+                raise ConfigError(
+                    f"config {str(path)!r} is a list; it must map keys to values, as in 'seed: 1'"
+                )
+            merged = OmegaConf.merge(merged, loaded)
         merged = OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides)))
         config = OmegaConf.to_object(merged)
+    except YAMLError as error:
+        raise ConfigError(f"configuration is not valid YAML: {' '.join(str(error).split())}") from error
     except (OmegaConfBaseException, ValueError) as error:
         raise _explain(error) from error
     assert isinstance(config, IndexConfig)
@@ -166,6 +174,10 @@ def check(config: IndexConfig) -> None:
     ):
         if count < 1:
             raise ConfigError(f"{key} is {count}; it must be at least 1")
+    if config.ids.base is not None and config.ids.base < 2:
+        raise ConfigError(
+            f"ids.base is {config.ids.base}; it must be at least 2, or null to let the size decide"
+        )
     if config.model.embed_dim % config.model.num_heads:
         raise ConfigError(
             f"model.embed_dim {config.model.embed_dim} is no multiple of model.num_heads {config.model.num_heads}"
@@ -178,7 +190,9 @@ def config_from_dict(values: dict[str, Any]) -> IndexConfig:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(IndexConfig), OmegaConf.create(values)))
+        config = OmegaConf.to_object(
+            OmegaConf.merge(OmegaConf.structured(IndexConfig), OmegaConf.create(values))
+        )
     except OmegaConfBaseException as error:
         raise _explain(error) from error
     assert isinstance(config, IndexConfig)
@@ -190,7 +204,9 @@ def _find(path: str | Path) -> str:
     if Path(path).is_file():
         return str(path)
     folder = resources.files("vitdsi") / "configs"
-    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    known = sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
     if str(path) in known:
         return str(folder / f"{path}.yaml")
     raise ConfigError(f"config {str(path)!r} is neither a file nor one of {', '.join(known)}")
@@ -207,7 +223,8 @@ def _explain(error: Exception) -> ConfigError:
     key = getattr(error, "full_key", None) or ""
     message = str(error).splitlines()[0]
     known = _known_keys()
-    if key and key not in known:
+    is_section = any(name.startswith(f"{key}.") for name in known)
+    if key and key not in known and not is_section:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else f"; keys are {', '.join(known)}"
         return ConfigError(f"unknown configuration key {key!r}{hint}")

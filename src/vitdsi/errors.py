@@ -10,7 +10,14 @@ VitdsiError                  base; the command line prints its message as one li
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "ImageReadError", "IndexFormatError", "IndexLockedError", "UsageError", "VitdsiError"]
+__all__ = [
+    "ConfigError",
+    "ImageReadError",
+    "IndexFormatError",
+    "IndexLockedError",
+    "UsageError",
+    "VitdsiError",
+]
 
 
 class VitdsiError(Exception):

@@ -63,7 +63,12 @@ class InputLoader:
     """
 
     def __init__(
-        self, stem: str, image_size: int = 224, *, cache: Path | None = None, device: torch.device | None = None
+        self,
+        stem: str,
+        image_size: int = 224,
+        *,
+        cache: Path | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.stem = stem
         self.device = device or torch.device("cpu")
@@ -91,7 +96,8 @@ class InputLoader:
         if self.backbone is None:
             return pixels.float() / 255
         feature_map, pooled = self.backbone(preprocess(pixels))
-        return pooled if self.stem == "pooled" else feature_map.flatten(2).transpose(1, 2)
+        out: Tensor = pooled if self.stem == "pooled" else feature_map.flatten(2).transpose(1, 2)
+        return out
 
     def load(
         self,
@@ -146,10 +152,9 @@ class InputLoader:
         if self.cache is not None and alter is None:
             self.cache.add({hashes[i]: rows[i] for i in todo if i in rows})
         kept = np.array(sorted(rows), dtype=np.int64)
-        if len(kept):
-            inputs = torch.from_numpy(np.stack([rows[int(i)] for i in kept]))
-        else:
-            inputs = torch.empty(0, *self.shape)
+        if not len(kept):
+            return Loaded(kept, torch.empty(0, *self.shape), [], errors)
+        inputs = torch.from_numpy(np.stack([rows[int(i)] for i in kept]))
         return Loaded(kept, inputs, [hashes.get(int(i), "") for i in kept], errors)
 
 

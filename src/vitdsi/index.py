@@ -165,7 +165,9 @@ class ImageIndex:
             "steps": schedule.step,
             "seconds": round(time.monotonic() - started, 2),
             "seconds_reading": round(read - started, 2),
-            "IA@1": round(float((self._rankings(self.inputs_, 1)[:, 0] == np.arange(len(trie.codes))).mean()), 4),
+            "IA@1": round(
+                float((self._rankings(self.inputs_, 1)[:, 0] == np.arange(len(trie.codes))).mean()), 4
+            ),
             "history": schedule.history,
         }
         return self
@@ -180,7 +182,9 @@ class ImageIndex:
         """`search` for many images, in batches."""
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
-            batch = [load_square(image, self.loader.image_size) for image in images[start : start + batch_size]]
+            batch = [
+                load_square(image, self.loader.image_size) for image in images[start : start + batch_size]
+            ]
             pixels = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
             ids, scores = self.search_inputs(self.loader.inputs(pixels), k, beam_size=beam_size)
             found += [self._results(*row) for row in zip(ids, scores, strict=True)]
@@ -216,7 +220,9 @@ class ImageIndex:
 
         given = self._read(queries, labels, None, folder_labels=True)
         if given.labels is None:
-            raise UsageError("evaluate() needs the queries' classes: give labels, or a folder of class folders")
+            raise UsageError(
+                "evaluate() needs the queries' classes: give labels, or a folder of class folders"
+            )
         classes = self.labels_ or [image_id.split("/")[0] for image_id in self.image_ids_]
         by_class: dict[str, list[int]] = {}
         for i in self.trie_.live_ids().tolist():
@@ -275,7 +281,10 @@ class ImageIndex:
         beam = beam_size or max(_MIN_BEAM, 2 * k)
         batch = max(1, min(64, 20_000 // beam))
         return np.concatenate(
-            [self.search_inputs(self._ready(part), k, beam_size=max(beam, k))[0] for part in inputs.split(batch)]
+            [
+                self.search_inputs(self._ready(part), k, beam_size=max(beam, k))[0]
+                for part in torch.split(inputs, batch)
+            ]
         )
 
     def _ready(self, inputs: Tensor) -> Tensor:
@@ -291,7 +300,9 @@ class ImageIndex:
         folder_labels: bool = False,
     ) -> Collection:
         if isinstance(images, (str, Path)):
-            wanted = "folder" if (folder_labels or self.config.labels == "folder") and labels is None else "none"
+            wanted = (
+                "folder" if (folder_labels or self.config.labels == "folder") and labels is None else "none"
+            )
             names, sources, found = read_folder(Path(images), wanted)
         else:
             sources, found = list(images), None

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def nearest(queries: Tensor, features: Tensor, k: int, *, exclude_own: bool, chunk: int = 1024) -> tuple[Tensor, Tensor]:
+def nearest(
+    queries: Tensor, features: Tensor, k: int, *, exclude_own: bool, chunk: int = 1024
+) -> tuple[Tensor, Tensor]:
     """The k nearest rows of `features` (N, F) by cosine for each query (Q, F).
 
     With `exclude_own`, row i of `features` is not among query i's. Returns ids (Q, k') and cosines (Q, k'), nearest

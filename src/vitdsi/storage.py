@@ -41,7 +41,9 @@ def write_index(path: Path, stored: Stored) -> None:
     with replace_folder(path) as folder:
         weights = {name: value.contiguous() for name, value in stored.model.state_dict().items()}
         save_file(weights, folder / "model.safetensors")
-        save_file({"codes": trie.codes, "nodes": trie.nodes, "child": trie.child}, folder / "trie.safetensors")
+        save_file(
+            {"codes": trie.codes, "nodes": trie.nodes, "child": trie.child}, folder / "trie.safetensors"
+        )
         if stored.inputs is not None:
             save_file({"inputs": stored.inputs.contiguous()}, folder / "tokens.safetensors")
         description = {
@@ -90,4 +92,3 @@ def read_index(path: Path) -> Stored:
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, VitdsiError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise IndexFormatError(f"{path} is broken ({reason}); make it again from the images") from error
-

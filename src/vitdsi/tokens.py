@@ -49,7 +49,8 @@ class Vocabulary:
 
 
 def digits_needed(count: int, base: int) -> int:
-    """Digits that write every number below `count` in `base`."""
+    """Digits that write every number below `count` in `base`; UsageError for a base below 2."""
+    Vocabulary(base)  # no number of digits would be enough
     length = 1
     while base**length < count:
         length += 1

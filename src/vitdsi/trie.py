@@ -126,5 +126,10 @@ class Trie:
 
     def _with_child(self, child: Tensor) -> Trie:
         other = Trie.__new__(Trie)
-        other.vocabulary, other.codes, other.nodes, other.child = self.vocabulary, self.codes, self.nodes, child
+        other.vocabulary, other.codes, other.nodes, other.child = (
+            self.vocabulary,
+            self.codes,
+            self.nodes,
+            child,
+        )
         return other

@@ -54,7 +54,9 @@ def test_average_precision_divides_by_the_smaller_of_relevant_and_k() -> None:
     ranking = np.array([[7, 1, 8, 2, 9]])
     assert average_precision_at(ranking, [np.array([7, 8])], 5)[0] == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision_at(ranking, [np.array([7, 8, 30, 31])], 3)[0] == pytest.approx((1 + 2 / 3) / 3)
-    assert trec_average_precision_at(ranking, [np.array([7, 8, 30, 31])], 3)[0] == pytest.approx((1 + 2 / 3) / 4)
+    assert trec_average_precision_at(ranking, [np.array([7, 8, 30, 31])], 3)[0] == pytest.approx(
+        (1 + 2 / 3) / 4
+    )
 
 
 def test_queries_without_relevant_ids_are_excluded_and_counted() -> None:
@@ -69,7 +71,7 @@ def test_queries_without_relevant_ids_are_excluded_and_counted() -> None:
 
 
 def test_nothing_to_count_is_nan_not_an_error() -> None:
-    metric = summarise(np.zeros((1, 3), dtype=np.int64) + [[0, 1, 2]], [np.array([])], 3)["MAP"]
+    metric = summarise(np.array([[0, 1, 2]]), [np.array([])], 3)["MAP"]
     assert metric.queries == 0 and np.isnan(metric.value)
 
 

@@ -86,7 +86,8 @@ def trec_average_precision_at(rankings: Ids, relevant: Relevant, k: int | None) 
 
 def hit_at(rankings: Ids, own_ids: Ids, k: int) -> Values:
     """1 where the own id is within the first k."""
-    return (rankings[:, :k] == np.asarray(own_ids)[:, None]).any(1).astype(np.float64)
+    values: Values = (rankings[:, :k] == np.asarray(own_ids)[:, None]).any(1).astype(np.float64)
+    return values
 
 
 def chance_precision(sizes: Values, num_items: int, k: int) -> Values:
@@ -113,7 +114,9 @@ def chance_average_precision(sizes: Values, num_items: int, k: int | None, *, tr
     return values
 
 
-def bootstrap_ci(values: Values, *, level: float = 0.95, samples: int = 2000, seed: int = 0) -> tuple[float, float]:
+def bootstrap_ci(
+    values: Values, *, level: float = 0.95, samples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
     """Percentile interval of the mean over resampled queries; (nan, nan) without values."""
     if not len(values):
         return (float("nan"), float("nan"))
@@ -124,7 +127,10 @@ def bootstrap_ci(values: Values, *, level: float = 0.95, samples: int = 2000, se
 
 
 def summarise(
-    rankings: Ids, relevant: Relevant, num_items: int, names: Sequence[str] = ("P@10", "MAP@10", "MAP", "Recall@100")
+    rankings: Ids,
+    relevant: Relevant,
+    num_items: int,
+    names: Sequence[str] = ("P@10", "MAP@10", "MAP", "Recall@100"),
 ) -> dict[str, Metric]:
     """Named metrics over the queries that have relevant ids. Names: P@K, MAP@K, MAP, trec-MAP@K, Recall@K."""
     counted = [q for q, wanted in enumerate(relevant) if len(wanted)]
@@ -150,7 +156,9 @@ def summarise(
     return result
 
 
-def indexing_accuracy(rankings: Ids, own_ids: Ids, num_items: int, ks: Sequence[int] = (1, 5)) -> dict[str, Metric]:
+def indexing_accuracy(
+    rankings: Ids, own_ids: Ids, num_items: int, ks: Sequence[int] = (1, 5)
+) -> dict[str, Metric]:
     """IA@k: the own id within the first k, over all indexed images."""
     return {
         f"IA@{k}": _metric(

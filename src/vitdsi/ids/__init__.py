@@ -17,7 +17,11 @@ from vitdsi.tokens import Codes
 
 __all__ = ["SCHEMES", "IdContext", "assign"]
 
-SCHEMES: dict[str, Callable[[IdContext], Codes]] = {"random": random, "clustered": clustered, "semantic": semantic}
+SCHEMES: dict[str, Callable[[IdContext], Codes]] = {
+    "random": random,
+    "clustered": clustered,
+    "semantic": semantic,
+}
 
 
 def assign(scheme: str, context: IdContext) -> Codes:

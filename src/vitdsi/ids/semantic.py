@@ -57,11 +57,22 @@ def _clusters(
 
     count = min(base, math.ceil(len(members) / max(_FILL * base, 1)))
     seed = int(rng.integers(2**31))
+    distinct = _distinct(features[members], count)
+    if distinct == 1:  # identical features cannot be told apart: cut the list instead
+        return np.array_split(rng.permutation(members), count)
+    count = min(count, distinct)
     with threadpool_limits(limits=1):  # its threads, once started, slow torch's down
         labels = KMeans(count, n_init=1, max_iter=20, random_state=seed).fit(features[members]).labels_
     groups = [members[labels == c] for c in range(count)]
     groups = [group for group in groups if len(group)]
-    if len(groups) > 1:
-        return groups
-    # identical features cannot be told apart: cut the list instead
-    return np.array_split(rng.permutation(members), count)
+    return groups if len(groups) > 1 else np.array_split(rng.permutation(members), count)
+
+
+def _distinct(rows: npt.NDArray[np.float32], enough: int) -> int:
+    """How many rows differ, counted no further than `enough`; by their bytes, as sums of equal rows may differ."""
+    seen: set[bytes] = set()
+    for row in rows:
+        seen.add(row.tobytes())
+        if len(seen) >= enough:
+            break
+    return len(seen)

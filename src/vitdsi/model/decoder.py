@@ -55,7 +55,7 @@ class DecoderBlock(nn.Module):
         batch, beams, dim = x.shape
         normed = self.norm_self(x).view(batch * beams, 1, dim)
         key, value = self.self_attention.keys_values(normed)
-        key, value = key.unflatten(0, (batch, beams)), value.unflatten(0, (batch, beams))
+        key, value = (x.view(batch, beams, *x.shape[1:]) for x in (key, value))
         if past is not None:
             key, value = torch.cat([past[0], key], dim=3), torch.cat([past[1], value], dim=3)
         attended = self.self_attention(normed, (key.flatten(0, 1), value.flatten(0, 1)))
@@ -75,7 +75,9 @@ class Decoder(nn.Module):
         self.embed = nn.Embedding(num_tokens, config.embed_dim)
         self.positions = nn.Parameter(torch.randn(max_length, config.embed_dim) * 0.02)
         nn.init.normal_(self.embed.weight, std=0.02)
-        self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.decoder_depth))
+        self.blocks: list[DecoderBlock] = nn.ModuleList(  # type: ignore[assignment]
+            DecoderBlock(config) for _ in range(config.decoder_depth)
+        )
         self.norm = nn.LayerNorm(config.embed_dim)
 
     def forward(self, tokens: Tensor, memory: Tensor) -> Tensor:

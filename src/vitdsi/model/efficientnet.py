@@ -62,7 +62,7 @@ class _Block(nn.Module):
 class _ConvNorm(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.conv: nn.Module = _conv(inputs, outputs, kernel, stride, groups)
+        self.conv: nn.Conv2d = _conv(inputs, outputs, kernel, stride, groups)
         self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=_BN_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,6 +71,7 @@ class _ConvNorm(nn.Module):
 
     def fuse(self) -> None:
         """Fold the batch norm into the convolution: the same function, one pass over memory less."""
+        assert isinstance(self.norm, nn.BatchNorm2d)
         self.conv = fuse_conv_bn_eval(self.conv, self.norm)
         self.norm = nn.Identity()
 

@@ -41,7 +41,8 @@ class TrieHead(nn.Module):
     """
 
     mean: Tensor
-    branching: Tensor
+    inner_range: Tensor
+    inner_token: Tensor
 
     def __init__(self, config: ModelConfig, num_outputs: int, trie: Trie, summary_dim: int) -> None:
         super().__init__()
@@ -54,11 +55,16 @@ class TrieHead(nn.Module):
         self.rows = nn.Parameter(torch.randn(trie.num_nodes, num_outputs, dim) * dim**-0.5)
         self.bias = nn.Parameter(torch.zeros(trie.num_nodes, num_outputs))
         self.log_scale = nn.Parameter(torch.tensor(config.head_scale).log())
-        branches = (trie.child >= 0).any(1) if config.prototypes else torch.zeros(trie.num_nodes, dtype=torch.bool)
-        self.register_buffer("branching", torch.where(branches, branches.cumsum(0) - 1, -1))
-        shape = (int(branches.sum()), num_outputs, config.prototypes)
-        self.prototypes = nn.Parameter(torch.zeros(*shape, dim))
-        self.prototype_bias = nn.Parameter(torch.full(shape, _CLOSED))
+        # node c's prototypes say when to go to c; the inner children of a node are numbered in a row, by token
+        count = trie.num_nodes if config.prototypes else 0
+        self.prototypes = nn.Parameter(torch.zeros(count, config.prototypes, dim))
+        self.prototype_bias = nn.Parameter(torch.full((count, config.prototypes), _CLOSED))
+        inner = (trie.child >= 0) & (config.prototypes > 0)
+        first = torch.where(inner, trie.child, trie.num_nodes).amin(1)
+        self.register_buffer("inner_range", torch.stack([first, first + inner.sum(1)], dim=1))
+        parents, tokens = torch.nonzero(inner, as_tuple=True)
+        self.register_buffer("inner_token", torch.zeros(trie.num_nodes, dtype=torch.long))
+        self.inner_token[trie.child[parents, tokens]] = tokens
 
     def query(self, summary: Tensor) -> Tensor:
         """(B, F) -> unit vectors (B, head_dim)."""
@@ -77,8 +83,10 @@ class TrieHead(nn.Module):
         return torch.cat([scores, self._scores(query[:, 1:], nodes[:, 1:])], dim=1)
 
     def _scores(self, query: Tensor, nodes: Tensor) -> Tensor:
-        scores = torch.einsum("btvr,btr->btv", self.rows[nodes], query) + self.bias[nodes]
-        has_branches = self.branching[nodes] >= 0
+        # embedding, not indexing: its backward adds in a fixed order, so that a run can be repeated bit for bit
+        rows = F.embedding(nodes, self.rows.flatten(1)).view(*nodes.shape, *self.rows.shape[1:])
+        scores = (rows @ query[..., None]).squeeze(-1) + F.embedding(nodes, self.bias)
+        has_branches = self.inner_range[nodes].diff(dim=-1).squeeze(-1) > 0
         if not bool(has_branches.any()):
             return scores
         mixed = scores.clone()
@@ -88,10 +96,14 @@ class TrieHead(nn.Module):
         return mixed
 
     def _mixture(self, node: int, query: Tensor, scores: Tensor) -> Tensor:
-        """Scores (n, V) of one node's rows -> with its prototypes' mixed in."""
-        index = int(self.branching[node])
-        if index < 0:
+        """Scores (n, V) of one node's rows -> with the prototypes of its inner children mixed in."""
+        first, last = self.inner_range[node].tolist()
+        if first >= last:
             return scores
-        prototypes = self.prototypes[index]
-        more = (query @ prototypes.flatten(0, 1).T).unflatten(-1, prototypes.shape[:2]) + self.prototype_bias[index]
-        return torch.cat([scores[..., None], more], dim=-1).logsumexp(-1)
+        prototypes = self.prototypes[first:last]
+        more = (query @ prototypes.flatten(0, 1).T).view(len(query), *prototypes.shape[:2])
+        tokens = self.inner_token[first:last]
+        mixed = torch.cat(
+            [scores[:, tokens, None], more + self.prototype_bias[first:last]], dim=-1
+        ).logsumexp(-1)
+        return scores.index_copy(1, tokens, mixed)

@@ -43,12 +43,12 @@ def initialise(model: Seq2Seq, trie: Trie, features: Tensor, seed: int) -> None:
             below.setdefault((node, token), []).append(i)
     for (node, token), members in below.items():
         head.rows[node, token] = vectors[members].mean(0)
-        if int(trie.child[node, token]) >= 0 and int(head.branching[node]) >= 0:
+        child = int(trie.child[node, token])
+        if child >= 0 and len(head.prototypes):
             head.bias[node, token] = float(np.log(len(members)))
-            centres, sizes = _centres(vectors[members], head.prototypes.shape[2], seed)
-            index = int(head.branching[node])
-            head.prototypes[index, token, : len(centres)] = centres
-            head.prototype_bias[index, token, : len(centres)] = sizes.log()
+            centres, sizes = _centres(vectors[members], head.prototypes.shape[1], seed)
+            head.prototypes[child, : len(centres)] = centres
+            head.prototype_bias[child, : len(centres)] = sizes.log()
 
 
 def _projection(centred: Tensor, dim: int) -> Tensor:
@@ -61,7 +61,9 @@ def _projection(centred: Tensor, dim: int) -> Tensor:
     values, axes = torch.linalg.eigh(sample.T @ sample / len(sample))
     values, axes = values.flip(0)[:dim].clamp(min=0), axes.flip(1)[:, :dim]
     keep = values > values[0] * 1e-6
-    scale = torch.where(keep, (values.clamp(min=1e-12) / values[0].clamp(min=1e-12)) ** (-_WHITENING / 2), 0.0)
+    scale = torch.where(
+        keep, (values.clamp(min=1e-12) / values[0].clamp(min=1e-12)) ** (-_WHITENING / 2), 0.0
+    )
     projection = torch.zeros(dim, centred.shape[1])
     projection[: len(values)] = (axes * scale).T
     return projection
@@ -72,6 +74,8 @@ def _centres(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     from threadpoolctl import threadpool_limits
 
     count = min(count, len(torch.unique(vectors, dim=0)))
+    if count == len(vectors):
+        return vectors, torch.ones(count)
     with threadpool_limits(limits=1):
         found = KMeans(count, n_init=1, max_iter=10, random_state=seed % 2**31).fit(vectors.numpy())
     sizes = torch.bincount(torch.from_numpy(found.labels_).long(), minlength=count).float()

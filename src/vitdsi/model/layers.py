@@ -34,7 +34,12 @@ class Attention(nn.Module):
         return self._heads(key), self._heads(value)
 
     def forward(
-        self, x: Tensor, keys_values: tuple[Tensor, Tensor], *, causal: bool = False, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        keys_values: tuple[Tensor, Tensor],
+        *,
+        causal: bool = False,
+        mask: Tensor | None = None,
     ) -> Tensor:
         attended = F.scaled_dot_product_attention(
             self._heads(self.query(x)),

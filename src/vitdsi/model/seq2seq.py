@@ -74,7 +74,9 @@ class Seq2Seq(nn.Module):
         """Decoding state before the first digit."""
         return self.decoder.start(memory)
 
-    def step(self, tokens: Tensor, nodes: Tensor, position: int, summary: Tensor, state: DecoderState) -> Tensor:
+    def step(
+        self, tokens: Tensor, nodes: Tensor, position: int, summary: Tensor, state: DecoderState
+    ) -> Tensor:
         """Last tokens (B, K), the nodes (B, K) reached -> scores (B, K, V) of the next token."""
         scores: Tensor = self.head(self.decoder.step(tokens, position, state), summary, nodes)
         return scores

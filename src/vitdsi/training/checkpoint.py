@@ -14,7 +14,9 @@ from vitdsi.files import recover_folder, replace_folder
 from vitdsi.training.schedule import Schedule
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
+def save_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
+) -> None:
     """Write everything that `load_checkpoint` needs, replacing the folder as a whole."""
     moments: dict[str, Tensor] = {}
     for number, state in optimizer.state_dict()["state"].items():

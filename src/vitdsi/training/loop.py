@@ -74,7 +74,9 @@ def train(
     equals one that was not, bit for bit on CPU. On KeyboardInterrupt the state is saved and the error goes on.
     """
     schedule = Schedule(config, data.num_images)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98)
+    )
     if resume and state is not None:
         load_checkpoint(state, model, optimizer, schedule)
     generator = torch.Generator()
@@ -100,7 +102,7 @@ def train(
                 allowed = None if allowed_at is None else allowed_at[nodes.clamp(min=0)]
                 loss = next_token_loss(scores, target.to(device), allowed).mean()
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
                 optimizer.step()
                 losses.append(loss.detach())
@@ -129,7 +131,9 @@ def train(
 
 def _parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, object]]:
     """Weight decay on matrices only; what starts from the features moves at `row_rate`."""
-    rows, decayed, plain = [], [], []
+    rows: list[Tensor] = []
+    decayed: list[Tensor] = []
+    plain: list[Tensor] = []
     for name, parameter in model.named_parameters():
         if name in ("head.rows", "head.prototypes", "head.project.weight"):
             rows.append(parameter)
@@ -160,7 +164,10 @@ def _batch(
     order = torch.cat([torch.nonzero(~altered).squeeze(1), torch.nonzero(altered).squeeze(1)])
     clean_count = int((~altered).sum())
     inputs = torch.cat(
-        [data.views.clean(rows[order[:clean_count]]), data.views.altered(rows[order[clean_count:]], generator)]
+        [
+            data.views.clean(rows[order[:clean_count]]),
+            data.views.altered(rows[order[clean_count:]], generator),
+        ]
     )
     return inputs, ids[order], target[order]
 

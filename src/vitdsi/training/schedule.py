@@ -101,7 +101,9 @@ class Schedule:
         end = self.planned_end
         if self.cooldown_start is None or end is None or self.step < end:
             return False
-        if self.phase == "indexing" and (self.config.retrieval_epochs is None or self.config.retrieval_epochs > 0):
+        if self.phase == "indexing" and (
+            self.config.retrieval_epochs is None or self.config.retrieval_epochs > 0
+        ):
             self.phase, self.phase_start, self.cooldown_start = "retrieval", self.step, None
             self.best_loss, self.evaluations_since_best = math.inf, 0
             return False

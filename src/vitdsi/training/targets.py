@@ -53,8 +53,9 @@ class WeightedRelevance:
 
     def sample(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Ids (B,) drawn by weight."""
-        pick = torch.multinomial(self.weights[rows], 1, generator=generator)
-        return self.ids[rows].gather(1, pick).squeeze(1)
+        relevant = self.ids[rows]
+        pick = torch.multinomial(self.weights[rows] * (relevant != NONE), 1, generator=generator)
+        return relevant.gather(1, pick).squeeze(1)
 
     def marginals(self, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
         """(B, L, V), by comparing the nodes along the K relevant ids' paths."""

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers_codes import KINDS, log_prob, random_codes, small_model
+
+from vitdsi.beam import beam_search
+from vitdsi.trie import Trie
+
+
+@pytest.fixture(params=[(kind, head) for kind in KINDS for head in ("trie", "digits")], ids="-".join)
+def case(request: pytest.FixtureRequest):
+    kind, head = request.param
+    trie = Trie(random_codes(kind), 3)
+    return small_model(trie, head), trie, torch.randn(5, 12, dtype=torch.float64)
+
+
+def test_a_beam_of_all_ids_equals_exhaustive_scoring(case) -> None:
+    model, trie, inputs = case
+    exact = log_prob(model, trie, inputs)
+    with torch.no_grad():
+        ids, found = beam_search(model, inputs, trie, len(trie.codes) + 7)
+    assert ids.shape == (5, len(trie.codes))
+    torch.testing.assert_close(found.double(), exact.sort(descending=True).values, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(exact.gather(1, ids), exact.sort(descending=True).values, atol=1e-4, rtol=1e-4)
+
+
+def test_probabilities_of_all_live_ids_sum_to_one(case) -> None:
+    model, trie, inputs = case
+    for live in (trie, trie.restrict([1, 2, 3, 11, 20])):
+        with torch.no_grad():
+            ids, found = beam_search(model, inputs, live, 100)
+        torch.testing.assert_close(found.exp().sum(1), torch.ones(5))
+        assert all(sorted(row) == live.live_ids().tolist() for row in ids.tolist())
+
+
+def test_a_restricted_search_renormalises_over_the_allowed(case) -> None:
+    model, trie, inputs = case
+    live = trie.restrict([1, 2, 3, 11, 20])
+    exact = log_prob(model, trie, inputs, live)
+    with torch.no_grad():
+        ids, found = beam_search(model, inputs, live, 50)
+    torch.testing.assert_close(found.double(), exact.gather(1, ids), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("beam", [1, 4, 10])
+def test_a_small_beam_returns_that_many_distinct_ids(case, beam: int) -> None:
+    model, trie, inputs = case
+    exact = log_prob(model, trie, inputs)
+    with torch.no_grad():
+        ids, found = beam_search(model, inputs, trie, beam)
+        alone = [beam_search(model, one[None], trie, beam)[0][0].tolist() for one in inputs]
+    assert all(len(set(row)) == beam and min(row) >= 0 for row in ids.tolist())
+    assert ids.tolist() == alone
+    assert (found.diff(dim=1) <= 0).all()
+    torch.testing.assert_close(found.double(), exact.gather(1, ids), atol=1e-4, rtol=1e-4)
+
+
+def test_the_memory_is_projected_once_an_image(case, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, trie, inputs = case
+    calls = []
+    for block in model.decoder.blocks:
+        original = block.cross_attention.keys_values
+        monkeypatch.setattr(
+            block.cross_attention, "keys_values", lambda x, f=original: calls.append(x.shape) or f(x)
+        )
+    with torch.no_grad():
+        beam_search(model, inputs, trie, 8)
+    assert calls == [(5, 3, 16)] * len(model.decoder.blocks)
+
+
+def test_steps_with_cached_past_equal_teacher_forcing(case) -> None:
+    model, trie, inputs = case
+    codes, nodes = trie.codes[:5], trie.nodes[:5]
+    with torch.no_grad():
+        forced = model(inputs, codes, nodes)
+        memory, summary = model.encode(inputs)
+        state = model.start(memory)
+        tokens = torch.full((5, 1), model.vocabulary.bos)
+        for t in range(trie.max_length):
+            scores = model.step(tokens, nodes[:, t : t + 1], t, summary, state)
+            used = nodes[:, t] >= 0
+            torch.testing.assert_close(scores[used, 0], forced[used, t])
+            tokens = codes[:, t : t + 1]
+
+
+def test_nothing_allowed_finds_nothing(case) -> None:
+    model, trie, inputs = case
+    with torch.no_grad():
+        ids, found = beam_search(model, inputs, trie.restrict([]), 5)
+    assert ids.shape == found.shape == (5, 0)
+
+
+def test_the_only_id_allowed_is_certain(case) -> None:
+    model, trie, inputs = case
+    with torch.no_grad():
+        ids, found = beam_search(model, inputs, trie.restrict([11]), 5)
+    assert ids.tolist() == [[11]] * 5
+    torch.testing.assert_close(found, torch.zeros(5, 1))
+
+
+@pytest.mark.parametrize("beam", [2, 3, 9])
+def test_a_restricted_beam_returns_no_more_than_there_are(case, beam: int) -> None:
+    model, trie, inputs = case
+    live = trie.restrict([1, 2, 3, 11, 20])
+    with torch.no_grad():
+        ids, _ = beam_search(model, inputs, live, beam)
+    assert ids.shape == (5, min(beam, 5))
+    assert all(len(set(row)) == len(row) and set(row) <= {1, 2, 3, 11, 20} for row in ids.tolist())

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from vitdsi.config import IndexConfig, check, config_from_dict, load_config
+from vitdsi.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_nothing_given_is_the_defaults() -> None:
+    assert load_config() == IndexConfig()
+    assert load_config("default") == IndexConfig()
+
+
+def test_the_papers_settings() -> None:
+    config = load_config("paper")
+    assert config.labels == "folder"
+    assert (config.ids.scheme, config.ids.base, config.ids.variable_length) == ("random", 10, True)
+    model, training = config.model, config.training
+    assert (model.stem, model.image_size, model.patch_size, model.positions) == ("pixels", 160, 16, "learned")
+    assert (model.embed_dim, model.mlp_dim, model.depth, model.decoder_depth) == (128, 256, 6, 6)
+    assert (model.num_heads, model.dropout, model.head) == (4, 0.1, "digits")
+    assert (training.schedule, training.target, training.batch_size) == ("sequential", "sampled", 32)
+    assert (training.learning_rate, training.weight_decay, training.constrained) == (5e-4, 0.0, False)
+    assert (training.views, training.target_accuracy) == (0.0, 0.98)
+    assert (training.max_epochs, training.retrieval_epochs) == (1000, 75)
+
+
+def test_overrides_come_after_the_file_and_the_file_after_the_defaults(tmp_path: Path) -> None:
+    path = write(tmp_path, "seed: 5\ntraining:\n  batch_size: 64\n  learning_rate: 0.01\n")
+    config = load_config(path, ["training.batch_size=7", "ids.base=null", "ids.scheme=random"])
+    assert (config.seed, config.training.batch_size, config.training.learning_rate) == (5, 7, 0.01)
+    assert (config.ids.base, config.ids.scheme) == (None, "random")
+    assert config.training.patience == IndexConfig().training.patience
+    assert load_config(path, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "")) == IndexConfig()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("training.batchsize=3", "training.batch_size"),
+        ("model.embed_dmi=3", "model.embed_dim"),
+        ("sed=3", "seed"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(given: str, meant: str) -> None:
+    key = given.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"unknown configuration key '{key}'; did you mean {meant}\\?"):
+        load_config(overrides=[given])
+
+
+def test_an_unknown_key_of_a_file_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"did you mean model\.num_heads\?"):
+        load_config(write(tmp_path, "model:\n  num_head: 2\n"))
+
+
+def test_a_key_like_no_other_lists_the_keys() -> None:
+    with pytest.raises(ConfigError, match=r"keys are .*training\.batch_size"):
+        load_config(overrides=["zzzzzzzz=1"])
+
+
+@pytest.mark.parametrize("override", ["training.batch_size=many", "seed=1.5", "training.views=often"])
+def test_a_wrong_type_names_the_key_and_the_value(override: str) -> None:
+    key, _, value = override.partition("=")
+    with pytest.raises(ConfigError, match=key) as error:
+        load_config(overrides=[override])
+    assert value in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "allowed"),
+    [
+        ("labels=names", "none, folder"),
+        ("model.stem=patches", "pooled, map, pixels"),
+        ("model.positions=none", "learned, sincos2d, sincos1d"),
+        ("model.head=flat", "trie, digits"),
+        ("training.schedule=random", "joint, sequential"),
+        ("training.target=exact", "marginal, sampled"),
+    ],
+)
+def test_a_choice_that_is_none_lists_the_choices(override: str, allowed: str) -> None:
+    with pytest.raises(ConfigError, match=allowed) as error:
+        load_config(overrides=[override])
+    assert repr(override.partition("=")[2]) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.views=1.01", "between"),
+        ("training.retrieval_ratio=-0.1", "between"),
+        ("training.target_accuracy=2", "between"),
+        ("model.dropout=1", "between"),
+        ("training.batch_size=0", "at least 1"),
+        ("model.num_heads=0", "at least 1"),
+        ("model.num_heads=3", "no multiple"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        load_config(overrides=[override])
+    assert override.partition("=")[0] in str(error.value)
+
+
+def test_the_ends_of_a_range_are_allowed() -> None:
+    config = load_config(
+        overrides=["training.views=1", "training.retrieval_ratio=0", "training.batch_size=1"]
+    )
+    assert (config.training.views, config.training.retrieval_ratio, config.training.batch_size) == (1, 0, 1)
+
+
+def test_an_override_needs_an_equals_sign() -> None:
+    with pytest.raises(ConfigError, match="no '='"):
+        load_config(overrides=["training.batch_size"])
+
+
+def test_a_config_that_is_not_there_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'papre' is neither a file nor one of default, paper"):
+        load_config("papre")
+
+
+def test_what_was_saved_is_read_back() -> None:
+    config = load_config("paper", ["ids.base=37", "training.minutes=2.5", "training.max_epochs=null"])
+    assert config_from_dict(dataclasses.asdict(config)) == config
+
+
+def test_saved_settings_are_checked_too() -> None:
+    values = dataclasses.asdict(IndexConfig())
+    values["training"]["batchsize"] = 3
+    with pytest.raises(ConfigError, match=r"did you mean training\.batch_size\?"):
+        config_from_dict(values)
+    values = dataclasses.asdict(IndexConfig())
+    values["model"]["head"] = "flat"
+    with pytest.raises(ConfigError, match=r"model\.head"):
+        config_from_dict(values)
+
+
+def test_a_config_made_in_code_is_checked_by_hand() -> None:
+    config = IndexConfig()
+    check(config)
+    config.model.embed_dim = 130
+    with pytest.raises(ConfigError, match=r"130 .* 4"):
+        check(config)
+
+
+@pytest.mark.parametrize("text", ["a: [1\n b: }", "seed: 1\nseed: 2\n"])
+def test_broken_yaml_is_one_line_that_says_where(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"not valid YAML.*mine\.yaml.*line \d") as error:
+        load_config(write(tmp_path, text))
+    assert "\n" not in str(error.value)
+
+
+def test_a_list_is_no_config(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must map keys to values"):
+        load_config(write(tmp_path, "- 1\n- 2\n"))
+
+
+def test_an_override_that_is_no_yaml_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(overrides=["seed=[1"])
+
+
+@pytest.mark.parametrize("text", ["training: 5\n", "training: null\n"])
+def test_a_section_that_is_no_mapping_is_not_called_unknown(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(write(tmp_path, text))
+    assert "unknown" not in str(error.value)
+
+
+@pytest.mark.parametrize("base", [1, 0, -4])
+def test_a_base_that_writes_no_number_is_refused(base: int) -> None:
+    with pytest.raises(ConfigError, match=rf"ids\.base is {base}; it must be at least 2"):
+        load_config(overrides=[f"ids.base={base}"])
+    assert load_config(overrides=["ids.base=2"]).ids.base == 2

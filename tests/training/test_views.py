@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vitdsi.training.views import FeatureViews, PixelViews
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_clean_features_are_the_rows_as_float() -> None:
+    features = torch.randn(6, 4).half()
+    clean = FeatureViews(features, torch.empty(0)).clean(torch.tensor([4, 0, 4]))
+    assert clean.dtype == torch.float32
+    assert torch.equal(clean, features[[4, 0, 4]].float())
+
+
+def test_without_differences_an_altered_view_is_the_clean_one() -> None:
+    views = FeatureViews(torch.randn(5, 4), torch.empty(0, 4))
+    rows = torch.tensor([1, 3])
+    assert torch.equal(views.altered(rows, generator()), views.clean(rows))
+
+
+def test_an_alteration_is_one_difference_scaled_up_to_one_and_a_half() -> None:
+    features, rows = torch.randn(6, 3, 4), torch.arange(6).repeat(50)
+    # differences along different axes, so that the one that was added can be read off
+    differences = torch.zeros(3, 3, 4)
+    for i in range(3):
+        differences[i, i, i] = 2.0
+    views = FeatureViews(features, differences)
+    moved = views.altered(rows, generator()) - views.clean(rows)
+    strength = torch.stack([moved[:, i, i] / 2 for i in range(3)], dim=1)
+    assert ((strength > 1e-5).sum(1) <= 1).all()
+    picked, scale = strength.argmax(1), strength.amax(1)
+    assert set(picked.tolist()) == {0, 1, 2}
+    assert scale.min() >= -1e-5 and scale.max() <= 1.5 + 1e-5
+    assert scale.max() > 1.3 and scale.min() < 0.2
+    torch.testing.assert_close(moved, scale[:, None, None] * differences[picked], atol=1e-5, rtol=0)
+
+
+def test_one_generator_state_gives_one_view() -> None:
+    rows = torch.arange(8)
+    pixels = torch.randint(0, 256, (8, 3, 12, 12), dtype=torch.uint8)
+    for views in (FeatureViews(torch.randn(8, 5), torch.randn(4, 5)), PixelViews(pixels)):
+        first, again = views.altered(rows, generator(3)), views.altered(rows, generator(3))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, views.altered(rows, generator(4)))
+
+
+def test_pixels_are_scaled_to_one_and_stay_there_when_altered() -> None:
+    pixels = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
+    pixels[0], pixels[1] = 0, 255
+    views, rows = PixelViews(pixels), torch.tensor([1, 0, 3])
+    clean = views.clean(rows)
+    assert clean.dtype == torch.float32
+    assert clean[0].min() == 1 and clean[1].max() == 0
+    torch.testing.assert_close(clean[2] * 255, pixels[3].float())
+    altered = views.altered(rows, generator())
+    assert altered.shape == clean.shape
+    assert altered.min() >= 0 and altered.max() <= 1
+    assert not torch.equal(altered[2], clean[2])
+
+
+def test_views_leave_the_collection_unchanged() -> None:
+    features, pixels = torch.randn(4, 5), torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    before = features.clone(), pixels.clone()
+    FeatureViews(features, torch.randn(2, 5)).altered(torch.arange(4), generator())
+    PixelViews(pixels).altered(torch.arange(4), generator())
+    assert torch.equal(features, before[0]) and torch.equal(pixels, before[1])
