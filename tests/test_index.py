@@ -131,7 +131,7 @@ def test_the_paper_sequence_of_phases(photos: Path) -> None:
     overrides = [
         *SHORT, "labels=folder", "model.stem=pixels", "model.image_size=32", "model.patch_size=8", "model.dropout=0.1",
         "model.head=digits", "ids.scheme=random", "ids.variable_length=true", "training.target=sampled",
-        "training.schedule=sequential", "training.constrained=false", "training.retrieval_epochs=5",
+        "training.schedule=sequential", "training.constrained=false", "training.retrieval_epochs=40",
     ]  # fmt: skip
     phases: list[str] = []
     fitted = ImageIndex(load_config(overrides=overrides)).fit(
