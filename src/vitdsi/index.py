@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageIndex", "SearchResult", "default_cache"]
 
-_MIN_BEAM = 20
+_MIN_BEAM = 12
 Images = str | Path | Sequence[Source]
 
 
@@ -201,7 +201,7 @@ class ImageIndex:
             raise UsageError(f"beam_size is {beam_size}; it must be at least k = {k}")
         trie = self.trie_
         ids, log_probs = beam_search(
-            self.model_, inputs.to(self.device).float(), trie, beam_size or max(_MIN_BEAM, 2 * k)
+            self.model_, inputs.to(self.device).float(), trie, beam_size or max(_MIN_BEAM, k + 2)
         )
         return ids[:, :k].cpu().numpy(), log_probs[:, :k].exp().cpu().numpy()
 
@@ -278,7 +278,7 @@ class ImageIndex:
 
     def _rankings(self, inputs: Tensor, k: int, beam_size: int | None = None) -> npt.NDArray[np.int64]:
         """Ids (Q, min(k, N)) of stored inputs, in batches small enough for a beam of any size."""
-        beam = beam_size or max(_MIN_BEAM, 2 * k)
+        beam = beam_size or max(_MIN_BEAM, k + 2)
         batch = max(1, min(64, 20_000 // beam))
         return np.concatenate(
             [

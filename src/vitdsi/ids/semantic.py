@@ -52,18 +52,37 @@ def _split(
 def _clusters(
     features: npt.NDArray[np.float32], members: npt.NDArray[np.int64], base: int, rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
+    """At most `base` groups. Those too large for one digit are parted again while there are digits left, since one
+    more level costs every search one more step."""
+    groups = _kmeans(features, members, min(base, _wanted(len(members), base)), rng)
+    while len(groups) < base:
+        large = [i for i, group in enumerate(groups) if len(group) > base and _distinct(features[group], 2) > 1]
+        if not large:
+            break
+        largest = max(large, key=lambda i: len(groups[i]))
+        parts = min(_wanted(len(groups[largest]), base), base - len(groups) + 1)
+        groups[largest : largest + 1] = _kmeans(features, groups[largest], parts, rng)
+    return groups
+
+
+def _wanted(count: int, base: int) -> int:
+    return max(2, math.ceil(count / max(_FILL * base, 1)))
+
+
+def _kmeans(
+    features: npt.NDArray[np.float32], members: npt.NDArray[np.int64], count: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Between 2 and `count` groups, none empty."""
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    count = min(base, math.ceil(len(members) / max(_FILL * base, 1)))
     seed = int(rng.integers(2**31))
     distinct = _distinct(features[members], count)
     if distinct == 1:  # identical features cannot be told apart: cut the list instead
         return np.array_split(rng.permutation(members), count)
-    count = min(count, distinct)
     with threadpool_limits(limits=1):  # its threads, once started, slow torch's down
-        labels = KMeans(count, n_init=1, max_iter=20, random_state=seed).fit(features[members]).labels_
-    groups = [members[labels == c] for c in range(count)]
+        found = KMeans(min(count, distinct), n_init=1, max_iter=20, random_state=seed).fit(features[members])
+    groups = [members[found.labels_ == c] for c in range(count)]
     groups = [group for group in groups if len(group)]
     return groups if len(groups) > 1 else np.array_split(rng.permutation(members), count)
 
