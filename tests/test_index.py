@@ -142,6 +142,16 @@ def test_the_paper_sequence_of_phases(photos: Path) -> None:
     assert len(fitted.search(photos / fitted.image_ids_[0], 24)) == 24
 
 
+@pytest.mark.parametrize("stem", ["map", "pixels"])
+def test_other_stems_without_labels(photos: Path, stem: str, tmp_path: Path) -> None:
+    overrides = [f"model.stem={stem}", "model.depth=1", "model.image_size=32", "model.patch_size=8"]
+    scheme = "semantic" if stem == "map" else "random"
+    fitted = ImageIndex(load_config(overrides=[*SHORT, *overrides, f"ids.scheme={scheme}"])).fit(photos)
+    fitted.save(tmp_path / "out.dsi")
+    found = ImageIndex.load(tmp_path / "out.dsi").search(photos / fitted.image_ids_[4], 24)
+    assert {r.image_id for r in found} == set(fitted.image_ids_)
+
+
 def test_arrays_and_repeated_images(photos: Path) -> None:
     arrays = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((photos / "round").iterdir())]
     fitted = ImageIndex(load_config(overrides=SHORT)).fit(arrays)

@@ -140,6 +140,8 @@ class ImageIndex:
             reason = f"; the first: {collection.skipped[0]}" if collection.skipped else ""
             raise UsageError(f"none of the {len(collection.skipped)} images could be read{reason}")
         extra = None if queries is None else self._read(queries, query_labels, on_progress)
+        self.skipped_ = collection.skipped + ([] if extra is None else extra.skipped)
+        self.duplicates_ = collection.duplicates()
         trie = build_trie(self.config, collection)
         model = build_model(self.config, trie, collection.inputs)
         data = training_data(self.config, trie, collection, extra, self.loader, on_progress)
@@ -158,8 +160,6 @@ class ImageIndex:
         self._model, self._trie = model, trie
         self.image_ids_, self.labels_ = collection.image_ids, collection.labels
         self.inputs_ = collection.inputs
-        self.skipped_ = collection.skipped + ([] if extra is None else extra.skipped)
-        self.duplicates_ = collection.duplicates()
         self.report_ = {
             "images": len(self.image_ids_),
             "steps": schedule.step,

@@ -56,7 +56,9 @@ def _clusters(
     more level costs every search one more step."""
     groups = _kmeans(features, members, min(base, _wanted(len(members), base)), rng)
     while len(groups) < base:
-        large = [i for i, group in enumerate(groups) if len(group) > base and _distinct(features[group], 2) > 1]
+        large = [
+            i for i, group in enumerate(groups) if len(group) > base and _distinct(features[group], 2) > 1
+        ]
         if not large:
             break
         largest = max(large, key=lambda i: len(groups[i]))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vitdsi.config import ModelConfig
 from vitdsi.trie import Trie
 
+_FEW = 32  # nodes whose rows are multiplied in place, which beats gathering them when one image is searched
 _CLOSED = -1e4  # bias of a prototype that is not in use: finite, so that gradients stay finite
 
 
@@ -83,9 +84,14 @@ class TrieHead(nn.Module):
         return torch.cat([scores, self._scores(query[:, 1:], nodes[:, 1:])], dim=1)
 
     def _scores(self, query: Tensor, nodes: Tensor) -> Tensor:
-        # embedding, not indexing: its backward adds in a fixed order, so that a run can be repeated bit for bit
-        rows = F.embedding(nodes, self.rows.flatten(1)).view(*nodes.shape, *self.rows.shape[1:])
-        scores = (rows @ query[..., None]).squeeze(-1) + F.embedding(nodes, self.bias)
+        if nodes.numel() <= _FEW and not torch.is_grad_enabled():
+            flat = zip(nodes.flatten().tolist(), query.flatten(0, 1), strict=True)
+            products = torch.stack([self.rows[node] @ q for node, q in flat]).view(*nodes.shape, -1)
+        else:
+            # embedding, not indexing: its backward adds in a fixed order, so a run can be repeated bit for bit
+            rows = F.embedding(nodes, self.rows.flatten(1)).view(*nodes.shape, *self.rows.shape[1:])
+            products = (rows @ query[..., None]).squeeze(-1)
+        scores = products + F.embedding(nodes, self.bias)
         has_branches = self.inner_range[nodes].diff(dim=-1).squeeze(-1) > 0
         if not bool(has_branches.any()):
             return scores
