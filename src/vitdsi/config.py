@@ -49,7 +49,7 @@ class ModelConfig:
     head: str = "trie"
     head_dim: int = 256
     head_scale: float = 20.0
-    prototypes: int = 48
+    prototypes: int = 32
 
 
 @dataclass
@@ -86,7 +86,7 @@ class TrainingConfig:
     cooldown: float = 0.3
     neighbours: int = 20
     temperature: float = 0.05
-    own_mass: float = 0.9
+    own_mass: float = 0.95
     measured_views: float = 0.08
     gradient_clip: float = 1.0
 

@@ -17,7 +17,7 @@ def _seed() -> None:
 def head(trie: Trie, prototypes: int) -> TrieHead:
     torch.manual_seed(0)
     config = ModelConfig(embed_dim=16, head_dim=8, head_scale=3.0, prototypes=prototypes)
-    made = TrieHead(config, trie.vocabulary.outputs, trie, 12).double()
+    made = TrieHead(config, trie.vocabulary.outputs, trie).double()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_(0, 0.4)
@@ -26,7 +26,7 @@ def head(trie: Trie, prototypes: int) -> TrieHead:
 
 def test_digits_are_scored_alike_in_every_node() -> None:
     made = DigitHead(ModelConfig(embed_dim=16), 5)
-    hidden, summary = torch.randn(2, 4, 16), torch.randn(2, 12)
+    hidden, summary = torch.randn(2, 4, 16), torch.randn(2, 8)
     zeros = torch.zeros(2, 4, dtype=torch.long)
     assert torch.equal(made(hidden, summary, zeros), made(hidden, summary, zeros + 3))
 
@@ -35,7 +35,7 @@ def test_digits_are_scored_alike_in_every_node() -> None:
 def test_a_digit_means_something_else_in_each_node(prototypes: int) -> None:
     trie = Trie(random_codes("fixed"), 3)
     made = head(trie, prototypes)
-    hidden, summary = torch.randn(1, 1, 16).double(), torch.randn(1, 12).double()
+    hidden, summary = torch.randn(1, 1, 16).double(), torch.randn(1, 8).double()
     scores = torch.cat([made(hidden, summary, torch.tensor([[node]]))[0] for node in range(trie.num_nodes)])
     assert scores.shape == (trie.num_nodes, trie.vocabulary.outputs)
     assert torch.pdist(scores).min() > 1e-3
@@ -48,7 +48,7 @@ def test_all_digits_at_once_equal_one_by_one(kind: str, prototypes: int) -> None
     trie = Trie(random_codes(kind), 3)
     made = head(trie, prototypes)
     count, length = trie.nodes.shape
-    hidden, summary = torch.randn(count, length, 16).double(), torch.randn(count, 12).double()
+    hidden, summary = torch.randn(count, length, 16).double(), torch.randn(count, 8).double()
     together = made(hidden, summary, trie.nodes)
     assert together.shape == (count, length, trie.vocabulary.outputs)
     for i in range(count):
@@ -63,26 +63,20 @@ def test_all_digits_at_once_equal_one_by_one(kind: str, prototypes: int) -> None
 def test_without_steering_the_image_alone_decides() -> None:
     trie = Trie(random_codes("mixed"), 3)
     torch.manual_seed(0)
-    made = TrieHead(ModelConfig(embed_dim=16, head_dim=8), trie.vocabulary.outputs, trie, 12)
+    made = TrieHead(ModelConfig(embed_dim=16, head_dim=8), trie.vocabulary.outputs, trie)
     nodes = trie.nodes[:4]
-    summary = torch.randn(4, 12)
+    summary = torch.randn(4, 8)
     first, second = (made(torch.randn(4, nodes.shape[1], 16), summary, nodes) for _ in range(2))
     assert torch.equal(first, second)  # as it is made, the decoder's hidden state does not steer yet
     assert not torch.allclose(first, made(torch.zeros(4, nodes.shape[1], 16), summary.flip(0), nodes))
 
 
-def test_queries_are_unit_vectors() -> None:
-    made = head(Trie(random_codes("fixed"), 3), 2)
-    query = made.query(torch.randn(7, 12).double() * 100)
-    torch.testing.assert_close(query.norm(dim=1), torch.ones(7).double())
-
-
 def test_gradients_are_finite_and_reach_only_the_nodes_on_the_path() -> None:
     trie = Trie(random_codes("mixed"), 3)
     torch.manual_seed(0)
-    made = TrieHead(ModelConfig(embed_dim=16, head_dim=8), trie.vocabulary.outputs, trie, 12)
+    made = TrieHead(ModelConfig(embed_dim=16, head_dim=8), trie.vocabulary.outputs, trie)
     nodes = trie.nodes[:3]
-    scores = made(torch.randn(3, nodes.shape[1], 16), torch.randn(3, 12), nodes)
+    scores = made(torch.randn(3, nodes.shape[1], 16), torch.randn(3, 8), nodes)
     scores[nodes >= 0].square().sum().backward()
     for name, parameter in made.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name

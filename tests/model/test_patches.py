@@ -51,18 +51,18 @@ def test_map_and_pooled_tokens() -> None:
             49,
             16,
         )
-    assert PooledTokens(SMALL, 40)(torch.randn(2, 40)).shape == (2, 3, 16)
+    pooled = PooledTokens(SMALL, 40)
+    assert pooled(pooled.summary(torch.randn(2, 40))).shape == (2, 3, 16)
 
 
-def test_pooled_tokens_take_the_mean_and_scale_of_the_collection() -> None:
+def test_pooled_summaries_are_unit_vectors_about_the_mean_of_the_collection() -> None:
     stem = PooledTokens(SMALL, 10)
-    x = torch.randn(4, 10)
-    plain = stem(x)
-    mean = torch.randn(10)
+    x, mean = torch.randn(4, 10), torch.randn(10)
+    plain = stem.summary(x)
+    torch.testing.assert_close(plain.norm(dim=1), torch.ones(4))
     stem.mean.copy_(mean)
-    stem.scale.fill_(4.0)
-    torch.testing.assert_close(stem(x / 4 + mean), plain, atol=1e-5, rtol=1e-4)
-    assert {"mean", "scale"} <= set(stem.state_dict())
+    torch.testing.assert_close(stem.summary(x / 4 + mean), plain, atol=1e-5, rtol=1e-4)
+    assert "mean" in stem.state_dict()
 
 
 def test_only_learned_positions_are_parameters() -> None:

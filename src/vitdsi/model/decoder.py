@@ -56,9 +56,11 @@ class DecoderBlock(nn.Module):
         normed = self.norm_self(x).view(batch * beams, 1, dim)
         key, value = self.self_attention.keys_values(normed)
         key, value = (x.view(batch, beams, *x.shape[1:]) for x in (key, value))
-        if past is not None:
+        if past is None:  # one token attends to itself alone
+            attended = self.self_attention.out(value.reshape(batch, beams, dim))
+        else:
             key, value = torch.cat([past[0], key], dim=3), torch.cat([past[1], value], dim=3)
-        attended = self.self_attention(normed, (key.flatten(0, 1), value.flatten(0, 1)))
+            attended = self.self_attention(normed, (key.flatten(0, 1), value.flatten(0, 1)))
         return self._read(x + attended.view(batch, beams, dim), memory), (key, value)
 
     def _read(self, x: Tensor, memory: KeysValues) -> Tensor:

@@ -32,24 +32,21 @@ class DigitHead(nn.Module):
 
 
 class TrieHead(nn.Module):
-    """Scores of node n's tokens: s * <q, E[n, v]> + b[n, v], where q = normalise(P x) + A h.
+    """Scores of node n's tokens: s * <q, E[n, v]> + b[n, v], where q = x + A h.
 
-    x is the image's summary (B, F), h the decoder's hidden state, so the decoder steers, digit by digit, a query
-    that starts from what the image looks like. A starts at zero.
+    x is the image's summary, a unit vector, and h the decoder's hidden state, so the decoder steers, digit by digit,
+    a query that starts from what the image looks like. A starts at zero.
 
     A branch that leads to many images is no single direction: it has `prototypes` more rows, and its score is the
     log-sum-exp over all of them, a mixture. Nodes without such branches (most) have none.
     """
 
-    mean: Tensor
     inner_range: Tensor
     inner_token: Tensor
 
-    def __init__(self, config: ModelConfig, num_outputs: int, trie: Trie, summary_dim: int) -> None:
+    def __init__(self, config: ModelConfig, num_outputs: int, trie: Trie) -> None:
         super().__init__()
         dim = config.head_dim
-        self.register_buffer("mean", torch.zeros(summary_dim))
-        self.project = nn.Linear(summary_dim, dim, bias=False)
         self.steer = nn.Linear(config.embed_dim, dim)
         nn.init.zeros_(self.steer.weight)
         nn.init.zeros_(self.steer.bias)
@@ -67,13 +64,9 @@ class TrieHead(nn.Module):
         self.register_buffer("inner_token", torch.zeros(trie.num_nodes, dtype=torch.long))
         self.inner_token[trie.child[parents, tokens]] = tokens
 
-    def query(self, summary: Tensor) -> Tensor:
-        """(B, F) -> unit vectors (B, head_dim)."""
-        return F.normalize(self.project(summary - self.mean), dim=-1)
-
     def forward(self, hidden: Tensor, summary: Tensor, nodes: Tensor) -> Tensor:
-        """Hidden (B, T, D), summary (B, F), nodes (B, T) -> (B, T, V); scores at nodes < 0 mean nothing."""
-        query = (self.query(summary)[:, None] + self.steer(hidden)) * self.log_scale.exp()
+        """Hidden (B, T, D), summary (B, head_dim), nodes (B, T) -> (B, T, V); scores at nodes < 0 mean nothing."""
+        query = (summary[:, None] + self.steer(hidden)) * self.log_scale.exp()
         nodes = nodes.clamp(min=0)
         if not bool((nodes[:, 0] == 0).all()):
             return self._scores(query, nodes)

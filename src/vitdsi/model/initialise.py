@@ -21,19 +21,17 @@ _WHITENING = 0.5
 
 @torch.no_grad()
 def initialise(model: Seq2Seq, trie: Trie, features: Tensor, seed: int) -> None:
-    """Set the pooled stem's scale and the trie head's projection, rows and prototypes from features (N, F)."""
+    """Set the pooled stem's projection and the trie head's rows and prototypes from features (N, F)."""
     if not isinstance(model.stem, PooledTokens):
         return
     features = features.float()
     mean = features.mean(0)
     model.stem.mean.copy_(mean)
-    model.stem.scale.copy_(1 / features.std().clamp(min=1e-6))
+    model.stem.principal.weight.copy_(_projection(features - mean, model.stem.principal.out_features))
     if not isinstance(model.head, TrieHead):
         return
     head = model.head
-    head.mean.copy_(mean)
-    head.project.weight.copy_(_projection(features - mean, head.project.out_features))
-    vectors = head.query(features)
+    vectors = model.stem.summary(features)
     below: dict[tuple[int, int], list[int]] = {}
     for t in range(trie.max_length):
         alive = torch.nonzero(trie.nodes[:, t] != NONE).squeeze(1)

@@ -7,6 +7,7 @@ section 3.1 over a frozen backbone: every cell of its last feature map, or a few
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
@@ -67,18 +68,21 @@ class MapTokens(nn.Module):
 
 
 class PooledTokens(nn.Module):
-    """A frozen pooled vector (B, F) to `memory_tokens` tokens (B, T, D), after the collection's mean and scale."""
+    """A frozen pooled vector, projected once (B, head_dim), to `memory_tokens` tokens (B, T, D)."""
 
     mean: Tensor
-    scale: Tensor
 
     def __init__(self, config: ModelConfig, features: int) -> None:
         super().__init__()
         self.tokens = config.memory_tokens
         self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(()))
-        self.project = nn.Linear(features, config.memory_tokens * config.embed_dim)
+        self.principal = nn.Linear(features, config.head_dim, bias=False)
+        self.widen = nn.Linear(config.head_dim, config.memory_tokens * config.embed_dim)
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        projected: Tensor = self.project((pooled - self.mean) * self.scale)
-        return projected.view(len(pooled), self.tokens, -1)
+    def summary(self, pooled: Tensor) -> Tensor:
+        """(B, F) -> unit vectors (B, head_dim)."""
+        return F.normalize(self.principal(pooled - self.mean), dim=-1)
+
+    def forward(self, summary: Tensor) -> Tensor:
+        tokens: Tensor = self.widen(summary * summary.shape[1] ** 0.5)
+        return tokens.view(len(summary), self.tokens, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
@@ -34,29 +35,33 @@ class Seq2Seq(nn.Module):
         self.input_shape = input_shape
         self.vocabulary = trie.vocabulary
         outputs = trie.vocabulary.outputs
-        summary_dim = config.embed_dim
         if config.stem == "pixels":
             self.stem: nn.Module = PixelPatches(config)
         elif config.stem == "map":
             self.stem = MapTokens(config, input_shape[1], round(input_shape[0] ** 0.5))
         elif config.stem == "pooled":
             self.stem = PooledTokens(config, input_shape[0])
-            summary_dim = input_shape[0]
         else:
             raise ConfigError(f"model.stem is {config.stem!r}; choose pooled, map or pixels")
+        self.summarise: nn.Module = nn.Identity()
+        if config.head == "trie" and config.stem != "pooled":
+            self.summarise = nn.Linear(config.embed_dim, config.head_dim, bias=False)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config, outputs + 1, trie.max_length)
         if config.head == "trie":
-            self.head: TrieHead | DigitHead = TrieHead(config, outputs, trie, summary_dim)
+            self.head: TrieHead | DigitHead = TrieHead(config, outputs, trie)
         elif config.head == "digits":
             self.head = DigitHead(config, outputs)
         else:
             raise ConfigError(f"model.head is {config.head!r}; choose trie or digits")
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (B, *input_shape) -> memory (B, S, D) and summary (B, F) for the head."""
+        """Inputs (B, *input_shape) -> memory (B, S, D) and summary (B, head_dim), unit vectors for the head."""
+        if isinstance(self.stem, PooledTokens):
+            summary = self.stem.summary(inputs)
+            return self.encoder(self.stem(summary)), summary
         memory = self.encoder(self.stem(inputs))
-        return memory, inputs if self.config.stem == "pooled" else memory.mean(1)
+        return memory, F.normalize(self.summarise(memory.mean(1)), dim=-1)
 
     def forward(self, inputs: Tensor, codes: Tensor, nodes: Tensor) -> Tensor:
         """Teacher forcing, one forward over all digits.

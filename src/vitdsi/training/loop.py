@@ -135,7 +135,7 @@ def _parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, 
     decayed: list[Tensor] = []
     plain: list[Tensor] = []
     for name, parameter in model.named_parameters():
-        if name in ("head.rows", "head.prototypes", "head.project.weight"):
+        if name in ("head.rows", "head.prototypes", "stem.principal.weight"):
             rows.append(parameter)
         else:
             (decayed if parameter.dim() > 1 else plain).append(parameter)
