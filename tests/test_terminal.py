@@ -65,6 +65,13 @@ def test_metrics_table_mentions_excluded_queries() -> None:
         assert part in shown
 
 
+def test_a_metric_without_value_is_a_dash() -> None:
+    stream = io.StringIO()
+    metric = {"value": None, "chance": None, "ci95": [None, None], "queries": 0, "excluded": 2}
+    print_metrics({"MAP": metric}, Console(file=stream, width=100))
+    assert "- to -" in stream.getvalue()
+
+
 def test_facts_are_dotted() -> None:
     assert plain_facts({"images": 3, "report": {"loss": None}}).splitlines() == [
         "images       3",

@@ -74,7 +74,7 @@ def read_collection(
 def default_base(scheme: str, count: int) -> int:
     """Decimal digits for numbers, as in the paper; for semantic ids the power of two that writes most collections
     in two digits with clusters half full (measured in EXPERIMENTS.md: fewer, wider steps lose fewer neighbours)."""
-    if scheme != "semantic":
+    if scheme not in ("semantic", "residual"):
         return 10
     return min(256, max(16, 1 << math.ceil(math.log2(math.sqrt(3 * max(count, 1))))))
 
@@ -130,7 +130,7 @@ def training_data(
     rows = np.setdiff1d(np.arange(count if only_extra else 0, count + extra), held_out)
     if len(held_out):
         view_rows, view_inputs = torch.from_numpy(held_out), views.clean(torch.from_numpy(held_out))
-    return TrainingData(trie, count, views, relevance, torch.from_numpy(rows), view_inputs, view_rows)
+    return TrainingData(trie, torch.arange(count), views, relevance, torch.from_numpy(rows), view_inputs, view_rows)
 
 
 def _relevance(

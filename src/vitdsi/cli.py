@@ -71,7 +71,7 @@ def cli() -> None:
 @click.option(
     "--queries", type=_PATH, metavar="DIR", help="Photos to train retrieval with; they are not indexed."
 )
-@click.option("--ids", metavar="random|clustered|semantic", help="How images get their ids.")
+@click.option("--ids", metavar="random|clustered|semantic|residual", help="How images get their ids.")
 @click.option("--base", type=click.IntRange(min=2), help="Digits are 0 to base - 1.")
 @click.option("--seed", type=click.IntRange(min=0), help="One seed gives one result on one machine [0].")
 @click.option("--device", metavar="auto|cpu|cuda", help="Where to compute [auto].")

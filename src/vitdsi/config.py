@@ -16,7 +16,7 @@ from vitdsi.errors import ConfigError
 class IdsConfig:
     """How images get their ids.
 
-    scheme: random, clustered or semantic. base: digits are 0 .. base - 1; None chooses it from the size of the
+    scheme: random, clustered, semantic or residual. base: digits are 0 .. base - 1; None chooses it from the size of the
     collection. variable_length: ids have no leading zeros and end with EOS (random and clustered).
     """
 

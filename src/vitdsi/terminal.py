@@ -143,13 +143,17 @@ def print_metrics(metrics: Mapping[str, Mapping[str, Any]], console: Console | N
     for heading in ("value", "95 % interval", "chance", "queries"):
         table.add_column(heading, justify="right")
     for name, metric in metrics.items():
-        low, high = metric["ci95"]
-        value, chance = f"{metric['value']:.4f}", f"{metric['chance']:.4f}"
-        table.add_row(name, value, f"{low:.4f} to {high:.4f}", chance, f"{metric['queries']:,}")
+        low, high = map(_figure, metric["ci95"])
+        value, chance = _figure(metric["value"]), _figure(metric["chance"])
+        table.add_row(name, value, f"{low} to {high}", chance, f"{metric['queries']:,}")
     (console or Console()).print(table)
     excluded = max((metric["excluded"] for metric in metrics.values()), default=0)
     if excluded:
         (console or Console()).print(f"{excluded:,} queries without a relevant indexed image are left out")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def plain_facts(facts: Mapping[str, Any]) -> str:

@@ -98,38 +98,26 @@ class Trie:
     def restrict(self, ids: Iterable[int] | npt.NDArray[np.int64] | Tensor) -> Trie:
         """A trie in which only `ids` (those that are live) can be written; node numbers stay."""
         wanted = torch.as_tensor(np.fromiter((int(i) for i in ids), dtype=np.int64))
-        live = torch.zeros(len(self.codes) + 1, dtype=torch.bool)
-        live[wanted[(wanted >= 0) & (wanted < len(self.codes))]] = True
-        child = self.child.clone()
-        is_leaf = child < NONE
-        child[is_leaf] = torch.where(live[leaf(child[is_leaf])], child[is_leaf], NONE)
-        # children have larger numbers than their parents, so one backward sweep prunes empty branches
-        count = (child < NONE).sum(1)
-        parent_of, token_of = self._parents()
-        for node in range(len(child) - 1, 0, -1):
-            parent = int(parent_of[node])
-            if parent == NONE:
-                continue
-            if count[node] == 0:
-                child[parent, token_of[node]] = NONE
-            else:
-                count[parent] += 1
-        return self._with_child(child)
+        live = self.live_ids()
+        return self._with(self.codes, self.nodes, self._edges_of(live[torch.isin(live, wanted)]))
 
-    def _parents(self) -> tuple[Tensor, Tensor]:
-        parent_of = torch.full((len(self.child),), NONE)
-        token_of = torch.full((len(self.child),), NONE)
-        parent, token = torch.nonzero(self.child >= 0, as_tuple=True)
-        parent_of[self.child[parent, token]] = parent
-        token_of[self.child[parent, token]] = token
-        return parent_of, token_of
+    def without(self, ids: Iterable[int] | npt.NDArray[np.int64] | Tensor) -> Trie:
+        """A trie without `ids`: their codes are free, and branches that led to them alone are closed."""
+        gone = torch.as_tensor(np.fromiter((int(i) for i in ids), dtype=np.int64))
+        codes, nodes = self.codes.clone(), self.nodes.clone()
+        codes[gone], nodes[gone] = self.vocabulary.pad, NONE
+        live = self.live_ids()
+        return self._with(codes, nodes, self._edges_of(live[~torch.isin(live, gone)]))
 
-    def _with_child(self, child: Tensor) -> Trie:
+    def _edges_of(self, ids: Tensor) -> Tensor:
+        """`child` with nothing but the paths of `ids` (n,), which are live."""
+        nodes, codes = self.nodes[ids], self.codes[ids]
+        at = nodes != NONE
+        child = torch.full_like(self.child, NONE)
+        child[nodes[at], codes[at]] = self.child[nodes[at], codes[at]]
+        return child
+
+    def _with(self, codes: Tensor, nodes: Tensor, child: Tensor) -> Trie:
         other = Trie.__new__(Trie)
-        other.vocabulary, other.codes, other.nodes, other.child = (
-            self.vocabulary,
-            self.codes,
-            self.nodes,
-            child,
-        )
+        other.vocabulary, other.codes, other.nodes, other.child = self.vocabulary, codes, nodes, child
         return other

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from vitdsi.evaluation.metrics import (
     chance_precision,
     hit_at,
     indexing_accuracy,
+    paper_map_at_10,
     precision_at,
     recall_at,
     summarise,
@@ -73,6 +75,29 @@ def test_queries_without_relevant_ids_are_excluded_and_counted() -> None:
 def test_nothing_to_count_is_nan_not_an_error() -> None:
     metric = summarise(np.array([[0, 1, 2]]), [np.array([])], 3)["MAP"]
     assert metric.queries == 0 and np.isnan(metric.value)
+
+
+def test_json_has_null_where_there_is_no_value() -> None:
+    nothing = summarise(np.array([[0, 1, 2]]), [np.array([])], 3)["MAP"].as_dict()
+    expected = {"value": None, "chance": None, "ci95": [None, None], "queries": 0, "excluded": 1}
+    assert json.loads(json.dumps(nothing, allow_nan=False)) == expected
+    something = summarise(np.array([[0, 1]]), [np.array([0])], 2, ("P@10",))["P@10"].as_dict()
+    assert something["value"] == pytest.approx(0.1) and something["ci95"] == pytest.approx([0.1, 0.1])
+
+
+def test_the_papers_figure_is_precision_of_ten_sampled_queries() -> None:
+    rankings, relevant = random_case(5)
+    counted = [q for q in range(len(relevant)) if len(relevant[q])]
+    precision = precision_at(rankings, relevant, 10)
+    figures = [paper_map_at_10(rankings, relevant, seed=seed) for seed in range(200)]
+    # ten values of tenths: a hundredth is the smallest step, and no sample is all there is
+    np.testing.assert_allclose(np.array(figures) * 100, np.round(np.array(figures) * 100))
+    assert len(set(figures)) > 3
+    assert np.mean(figures) == pytest.approx(precision[counted].mean(), abs=0.01)
+    assert paper_map_at_10(rankings, relevant, seed=3) == figures[3]
+    whole = paper_map_at_10(rankings, relevant, queries=1000)
+    assert whole == pytest.approx(precision[counted].mean())
+    assert np.isnan(paper_map_at_10(rankings[:1], [np.array([])]))
 
 
 @pytest.mark.parametrize(("items", "size", "k"), [(5, 2, 3), (5, 4, 2), (6, 1, 6), (4, 4, 10)])

@@ -59,7 +59,7 @@ def test_what_a_scheme_needs_is_asked_for() -> None:
         assign("clustered", IdContext(3, 10))
     with pytest.raises(UsageError, match="features"):
         assign("semantic", IdContext(3, 10))
-    with pytest.raises(UsageError, match="choose one of clustered, random, semantic"):
+    with pytest.raises(UsageError, match="choose one of clustered, random, residual, semantic"):
         assign("lexical", IdContext(3, 10))
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from vitdsi.errors import UsageError
 from vitdsi.ids.context import IdContext
+from vitdsi.ids.vectors import directions, distinct
 from vitdsi.tokens import Codes, Vocabulary
 
 _FILL = 0.5
@@ -22,8 +23,7 @@ def semantic(context: IdContext) -> Codes:
     """Codes of varying depth, prefix-free. Raises UsageError without features."""
     if context.features is None:
         raise UsageError("ids.scheme 'semantic' needs features: use a backbone stem, or ids.scheme=random")
-    features = context.features - context.features.mean(0)
-    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    features = directions(context.features)
     rng = np.random.default_rng(context.seed)
     codes: list[list[int]] = [[] for _ in range(context.count)]
     _split(features, np.arange(context.count), context.base, rng, codes)
@@ -57,7 +57,7 @@ def _clusters(
     groups = _kmeans(features, members, min(base, _wanted(len(members), base)), rng)
     while len(groups) < base:
         large = [
-            i for i, group in enumerate(groups) if len(group) > base and _distinct(features[group], 2) > 1
+            i for i, group in enumerate(groups) if len(group) > base and distinct(features[group], 2) > 1
         ]
         if not large:
             break
@@ -79,21 +79,11 @@ def _kmeans(
     from threadpoolctl import threadpool_limits
 
     seed = int(rng.integers(2**31))
-    distinct = _distinct(features[members], count)
-    if distinct == 1:  # identical features cannot be told apart: cut the list instead
+    different = distinct(features[members], count)
+    if different == 1:  # identical features cannot be told apart: cut the list instead
         return np.array_split(rng.permutation(members), count)
     with threadpool_limits(limits=1):  # its threads, once started, slow torch's down
-        found = KMeans(min(count, distinct), n_init=1, max_iter=20, random_state=seed).fit(features[members])
+        found = KMeans(min(count, different), n_init=1, max_iter=20, random_state=seed).fit(features[members])
     groups = [members[found.labels_ == c] for c in range(count)]
     groups = [group for group in groups if len(group)]
     return groups if len(groups) > 1 else np.array_split(rng.permutation(members), count)
-
-
-def _distinct(rows: npt.NDArray[np.float32], enough: int) -> int:
-    """How many rows differ, counted no further than `enough`; by their bytes, as sums of equal rows may differ."""
-    seen: set[bytes] = set()
-    for row in rows:
-        seen.add(row.tobytes())
-        if len(seen) >= enough:
-            break
-    return len(seen)

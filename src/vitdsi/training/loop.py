@@ -42,7 +42,8 @@ class TrainingData:
     """What there is to learn.
 
     Attributes:
-        trie: the ids; rows 0 .. num_images - 1 of `views` are the indexed images.
+        trie: the ids; row i of `views` is the image of id i.
+        indexing_rows: the rows that indexing examples are drawn from; a row named twice is drawn twice as often.
         views: model inputs by row, indexed images first, then extra queries.
         relevance: relevant ids by row.
         retrieval_rows: the rows that retrieval examples are drawn from.
@@ -50,7 +51,7 @@ class TrainingData:
     """
 
     trie: Trie
-    num_images: int
+    indexing_rows: Tensor
     views: Views
     relevance: Relevance
     retrieval_rows: Tensor
@@ -67,13 +68,15 @@ def train(
     state: Path | None = None,
     resume: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
 ) -> Schedule:
     """Train `model` in place until the schedule ends; returns the schedule with its history.
 
+    Parameters that require no gradient stay as they are; `penalty()` is added to the loss.
     All randomness of a step is seeded by (seed, step), so a run that was interrupted and resumed from `state`
     equals one that was not, bit for bit on CPU. On KeyboardInterrupt the state is saved and the error goes on.
     """
-    schedule = Schedule(config, data.num_images)
+    schedule = Schedule(config, len(data.indexing_rows))
     optimizer = torch.optim.AdamW(
         _parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98)
     )
@@ -101,6 +104,8 @@ def train(
                 scores = model(inputs.to(device), data.trie.codes[ids].to(device), nodes)
                 allowed = None if allowed_at is None else allowed_at[nodes.clamp(min=0)]
                 loss = next_token_loss(scores, target.to(device), allowed).mean()
+                if penalty is not None:
+                    loss = loss + penalty()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
@@ -135,6 +140,8 @@ def _parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, 
     decayed: list[Tensor] = []
     plain: list[Tensor] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if name in ("head.rows", "head.prototypes", "stem.principal.weight"):
             rows.append(parameter)
         else:
@@ -152,7 +159,7 @@ def _batch(
     """Inputs (B, *input_shape), the ids (B,) whose codes are read, and the targets (B, L, V) along them."""
     retrieved = round(config.batch_size * retrieval_share)
     indexed = config.batch_size - retrieved
-    own = torch.randint(data.num_images, (indexed,), generator=generator)
+    own = data.indexing_rows[torch.randint(len(data.indexing_rows), (indexed,), generator=generator)]
     pick = torch.randint(len(data.retrieval_rows), (retrieved,), generator=generator)
     queries = data.retrieval_rows[pick]
     ids = torch.cat([own, data.relevance.sample(queries, generator)])
@@ -184,7 +191,8 @@ def _evaluate(model: Seq2Seq, data: TrainingData, config: TrainingConfig) -> dic
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    own = torch.randperm(data.num_images, generator=generator)[:_EVALUATION_SAMPLE]
+    order = torch.randperm(len(data.indexing_rows), generator=generator)
+    own = data.indexing_rows[order[:_EVALUATION_SAMPLE]]
     nodes = data.trie.nodes[own].to(device)
     codes = data.trie.codes[own].to(device)
     scores = model(data.views.clean(own).to(device), codes, nodes)

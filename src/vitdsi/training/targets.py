@@ -90,7 +90,8 @@ class GroupRelevance:
         self.counts.view(-1).index_add_(
             0, row * trie.child.shape[1] + trie.codes[alive], torch.ones(int(alive.sum()))
         )
-        self.order = torch.argsort(groups, stable=True)
+        live = torch.nonzero(alive[:, 0]).squeeze(1)
+        self.order = live[torch.argsort(groups[live], stable=True)]
         self.start = torch.searchsorted(groups[self.order].contiguous(), torch.arange(int(groups.max()) + 2))
 
     def sample(self, rows: Tensor, generator: torch.Generator) -> Tensor:
