@@ -1,0 +1,405 @@
+"""Facts by id: kinds of values, edits that share, conditions, and the file."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import gc
+import os
+import random
+import sqlite3
+import threading
+import time
+import warnings
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vitdsi.errors import IndexFormatError, UsageError
+from vitdsi.metadata import MetadataStore
+
+
+class Mood(str, enum.Enum):
+    CALM = "calm"
+
+
+def store(*values: Any, name: str = "x") -> MetadataStore:
+    """One column, ids 0, 1, ..."""
+    return MetadataStore.create({i: {name: value} for i, value in enumerate(values)})
+
+
+def column(store: MetadataStore, count: int, name: str = "x") -> list[Any]:
+    return [row.get(name) for row in store.rows(range(count)).values()]
+
+
+def contents(store: MetadataStore, count: int = 100) -> tuple[dict[str, str], dict[int, dict[str, Any]]]:
+    return store.columns(), store.rows(range(count))
+
+
+# ---- values
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "kept"),
+    [
+        ([1, None, -3], "integer", [1, None, -3]),
+        ([True, False], "integer", [1, 0]),
+        ([1, 2.5], "real", [1.0, 2.5]),
+        ([float("nan"), 2.5, float("inf")], "real", [None, 2.5, float("inf")]),
+        ([1, 2.5, "x"], "text", ["1", "2.5", "x"]),
+        ([True, "x"], "text", ["1", "x"]),
+        (["", "007"], "text", ["", "007"]),
+        ([2**63 - 1, -(2**63)], "integer", [2**63 - 1, -(2**63)]),
+        ([2**63, 1], "text", [str(2**63), "1"]),
+        ([[1, "é"], {"a": None}, ()], "text", ['[1, "é"]', '{"a": null}', "[]"]),
+        ([[Mood.CALM, datetime.date(2019, 7, 1)]], "text", ['["calm", "2019-07-01"]']),
+        (
+            [datetime.datetime(2019, 7, 1, 12), datetime.date(2019, 7, 1)],
+            "text",
+            ["2019-07-01T12:00:00", "2019-07-01"],
+        ),
+        ([np.int64(3), np.float32(0.5), np.bool_(True)], "real", [3.0, 0.5, 1.0]),
+        ([np.str_("a"), Mood.CALM, b"b\xff"], "text", ["a", "calm", "b\ufffd"]),
+        ([np.datetime64("2019-07-01"), np.datetime64("NaT", "D")], "text", ["2019-07-01", None]),
+        ([np.array([1, 2])], "text", ["[1, 2]"]),
+        ([decimal.Decimal("2.5")], "real", [2.5]),
+        (["a\udc80é"], "text", ["a?é"]),
+        ([Path("a")], "text", ["a"]),
+    ],
+)
+def test_values_are_kept_as_sqlite_can(tmp_path: Path, given: list[Any], kind: str, kept: list[Any]) -> None:
+    facts = store(*given)
+    facts.save(tmp_path / "m.sqlite")
+    for each in (facts, MetadataStore.load(tmp_path / "m.sqlite")):
+        assert each.columns() == {"x": kind}
+        assert column(each, len(given)) == kept
+        assert [type(value) for value in column(each, len(given))] == [type(value) for value in kept]
+
+
+def test_missing_values_make_no_column_and_no_key() -> None:
+    facts = MetadataStore.create({3: {"a": None, "b": float("nan")}, 4: {"c": 1, "a": None}})
+    assert facts.columns() == {"c": "integer"}
+    assert facts.rows([3, 4, 5, np.int64(4)]) == {3: {}, 4: {"c": 1}, 5: {}}
+
+
+def test_columns_are_the_same_in_any_case_and_the_last_of_a_row_counts() -> None:
+    facts = MetadataStore.create({0: {"Width": 1}, 1: {"width": 2}, 2: {"WIDTH": 3, "width": 4, "Größe": 1}})
+    facts = facts.adding({3: {"wIDTH": "x", "GRÖSSE": None, "gröSSe": 5}})
+    assert facts.columns() == {"Width": "text", "Größe": "integer"}
+    assert column(facts, 4, "Width") == ["1", "2", "4", "x"]
+    assert column(facts, 4, "Größe") == [None, None, 1, 5]
+
+
+@pytest.mark.parametrize("name", ["a b", 'q"uo`te', "'", "select", "rowid", "id", "é🙂", "a;--", "[x]", " "])
+def test_any_name_can_be_asked_for_and_kept(tmp_path: Path, name: str) -> None:
+    facts = MetadataStore.create({5: {name: 1, "other": 2}, 6: {name: 2}})
+    facts.save(tmp_path / "m.sqlite")
+    for each in (facts, MetadataStore.load(tmp_path / "m.sqlite")):
+        assert each.ids_where(f"`{name.replace('`', '``')}` = 2").tolist() == [6]
+        assert each.columns() == {name: "integer", "other": "integer"}
+
+
+def test_what_a_name_cannot_hold_is_taken_out() -> None:
+    facts = MetadataStore.create({0: {"a\0b": 1, "c\udc80": 2}})
+    assert facts.columns() == {"ab": "integer", "c?": "integer"}
+    assert facts.ids_where("ab = 1 and `c?` = 2").tolist() == [0]
+
+
+@pytest.mark.parametrize("name", ["vitdsi_id", "VITDSI_ID", ""])
+def test_reserved_names(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of a metadata column"):
+        store(1, name=name)
+
+
+def test_the_number_of_columns_is_limited_and_the_most_work(tmp_path: Path) -> None:
+    facts = MetadataStore.create({0: {f"c{i}": i for i in range(1000)}})
+    facts.save(tmp_path / "m.sqlite")
+    assert MetadataStore.load(tmp_path / "m.sqlite").ids_where("c999 = 999").tolist() == [0]
+    with pytest.raises(UsageError, match="1001 columns, at most 1000"):
+        facts.adding({1: {"one more": 1}})
+
+
+# ---- edits
+
+
+def test_edits_return_another_store() -> None:
+    before = MetadataStore.create({0: {"a": 1}, 1: {"a": 2}, 2: {}})
+    before.ids_where("a = 1")
+    added = before.adding({7: {"b": "x"}, 0: {"b": "y"}})
+    removed = added.removing([1, np.int64(7), 99])
+    assert contents(before, 8)[1] == {i: {"a": i + 1} if i < 2 else {} for i in range(8)}
+    assert before.columns() == {"a": "integer"}
+    assert added.columns() == {"a": "integer", "b": "text"}
+    assert added.rows([0, 1, 7]) == {0: {"b": "y"}, 1: {"a": 2}, 7: {"b": "x"}}, (
+        "a row is replaced, not merged"
+    )
+    assert removed.rows([0, 1, 7]) == {0: {"b": "y"}, 1: {}, 7: {}}
+    assert added.ids_where("a is not null or b = 'x'").tolist() == [1, 7]
+    assert removed.ids_where("a is null").tolist() == [0, 2]
+    assert before.ids_where("a = 1").tolist() == [0]
+
+
+def test_what_is_given_back_or_was_given_can_be_changed() -> None:
+    given: dict[int, dict[str, Any]] = {0: {"a": 1}}
+    facts = MetadataStore.create(given)
+    given[0]["a"] = 2
+    facts.rows([0])[0]["a"] = 3
+    facts.columns()["z"] = "text"
+    assert contents(facts, 1) == ({"a": "integer"}, {0: {"a": 1}})
+
+
+def test_a_column_widens_for_old_and_new_rows_and_stays_so() -> None:
+    whole = store(1, None, 2)
+    real = whole.adding({3: {"x": 0.5}, 4: {"x": 7}})
+    text = real.adding({5: {"x": "n/a"}})
+    assert column(whole, 3) == [1, None, 2]
+    assert column(real, 5) == [1.0, None, 2.0, 0.5, 7.0]
+    assert {type(value) for value in column(real, 5)} == {float, type(None)}
+    assert column(text, 6) == ["1.0", None, "2.0", "0.5", "7.0", "n/a"]
+    narrow = text.removing([5])
+    assert narrow.columns() == {"x": "text"}
+    assert narrow.removing(range(9)).columns() == {"x": "text"}
+    assert column(narrow.adding({0: {"x": 3}}), 1) == ["3"]
+
+
+def test_renumbered_keeps_only_ids_in_the_mapping() -> None:
+    facts = store("a", "b", "c", "d").renumbered({3: 0, 1: 1, 0: 9, 50: 2})
+    assert column(facts, 12) == ["d", "b", *[None] * 7, "a", None, None]
+    assert facts.ids_where("not x = 'b'").tolist() == [0, 9]
+    with pytest.raises(ValueError, match="same number"):
+        facts.renumbered({0: 5, 1: 5})
+
+
+def test_rows_are_shared() -> None:
+    """Edits cost a dictionary, not the rows: what makes them fast for thousands."""
+    facts = store(*range(10))
+    rows = facts._rows
+    for edited in (facts.removing([0]), facts.adding({99: {"y": 1}}), facts.renumbered({5: 5})):
+        assert edited._rows[5] is rows[5]
+
+
+# ---- conditions
+
+
+def test_ids_are_sorted_int64() -> None:
+    facts = MetadataStore.create({i: {"x": i % 3} for i in (2**40, 5, 300, 2, 8)})
+    ids = facts.ids_where("x = 2")
+    assert ids.dtype == np.int64
+    assert ids.tolist() == [2, 5, 8]
+    assert facts.ids_where("x < 2").tolist() == [300, 2**40]
+    nothing = facts.ids_where("x = 9")
+    assert nothing.shape == (0,) and nothing.dtype == np.int64
+
+
+def test_ids_without_facts_are_found_if_they_have_a_row() -> None:
+    facts = MetadataStore.create({0: {"x": 1}, 1: {}, 2: {"y": 1}})
+    assert facts.ids_where("not x = 1").tolist() == [1, 2]
+    assert facts.ids_where("x is null").tolist() == [1, 2]
+
+
+def test_mistakes_are_usage_errors_and_change_nothing() -> None:
+    facts = store("a", "b")
+    for text in ("y = 1", "x = 1", "x = ", "x = 'a'; DROP TABLE facts"):
+        with pytest.raises(UsageError):
+            facts.ids_where(text)
+    assert facts.ids_where("x = 'b'").tolist() == [1]
+
+
+@pytest.mark.parametrize("rows", [{}, {0: {}, 1: {"x": None}}])
+def test_without_facts_the_error_says_how_to_give_some(
+    tmp_path: Path, rows: dict[int, dict[str, Any]]
+) -> None:
+    facts = MetadataStore.create(rows)
+    facts.save(tmp_path / "m.sqlite")
+    for each in (facts, facts.removing([0]), MetadataStore.load(tmp_path / "m.sqlite")):
+        assert each.columns() == {}
+        with pytest.raises(UsageError, match=r"no metadata.*--metadata FILE"):
+            each.ids_where("x = 1")
+
+
+def test_threads_may_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = store(*(i % 50 for i in range(3000)))
+    wrong: list[object] = []
+    opened: list[object] = []
+    connect = sqlite3.connect
+
+    def slowly(*where: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(where)
+        time.sleep(0.05)
+        return connect(*where, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", slowly)
+
+    def ask(seed: int) -> None:
+        rng = random.Random(seed)
+        try:
+            for _ in range(30):
+                value = rng.randrange(50)
+                if facts.ids_where(f"x = {value}").tolist() != list(range(value, 3000, 50)):
+                    wrong.append(value)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(opened) == 1, "one database is made, and it is made once"
+
+
+def test_the_database_is_closed_with_the_store() -> None:
+    facts = store(1, 2)
+    facts.ids_where("x = 1")
+    database = facts._database
+    assert database is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del facts
+        gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        database.execute("SELECT 1")
+
+
+# ---- the file
+
+
+@pytest.mark.parametrize(
+    "name", ["m.sqlite", "a b?c#d%41.sqlite", "é🙂.sqlite", ":memory:", "file:x?mode=memory"]
+)
+def test_saved_and_loaded_is_the_same(tmp_path: Path, name: str) -> None:
+    rng = random.Random(0)
+    rows = {i: {f"c{j}": rng.choice([None, i, i / 7, f"t{i}"]) for j in range(5) if j < i} for i in range(60)}
+    facts = MetadataStore.create(rows).removing([3])
+    path = tmp_path / name
+    facts.save(path)
+    loaded = MetadataStore.load(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert contents(loaded) == contents(facts)
+    assert list(loaded.columns()) == list(facts.columns())
+    path.unlink()
+    assert loaded.ids_where("not c0 = 'x'").tolist() == [i for i in range(60) if i != 3], "empty rows too"
+    assert contents(loaded.adding({0: {"new": 1}}))[0] == {**facts.columns(), "new": "integer"}
+
+
+def test_saving_replaces_what_is_there_and_loading_works_with_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("m.sqlite")
+    path.write_bytes(b"something else")
+    store("a").save(path)
+    store("a", "b").save(path)
+    assert column(MetadataStore.load(path), 3) == ["a", "b", None]
+
+
+def test_saving_is_deterministic(tmp_path: Path) -> None:
+    facts = store(1, "x", None)
+    facts.save(tmp_path / "a")
+    facts.save(tmp_path / "b")
+    facts.removing([0]).adding({0: {"x": 1}}).save(tmp_path / "c")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+def test_loading_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "kept" / "m.sqlite"
+    path.parent.mkdir()
+    store("a", "b").save(path)
+    before = (path.read_bytes(), path.stat().st_mtime_ns, path.parent.stat().st_mtime_ns)
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    try:
+        loaded = MetadataStore.load(path)
+        assert loaded.ids_where("x = 'b'").tolist() == [1]
+        assert (path.read_bytes(), path.stat().st_mtime_ns, path.parent.stat().st_mtime_ns) == before
+        assert os.listdir(path.parent) == ["m.sqlite"]
+    finally:
+        path.parent.chmod(0o755)
+
+
+def test_a_journal_beside_it_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    store("a").save(path)
+    for end in ("-journal", "-wal"):
+        Path(f"{path}{end}").write_bytes(b"left by a killed program")
+    assert column(MetadataStore.load(path), 1) == ["a"]
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def test_a_missing_file_is_file_not_found(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"m\.sqlite"):
+        MetadataStore.load(tmp_path / "m.sqlite")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text, not a database", b"SQLite format 3\0" + b"\xff" * 200],
+    ids=["empty", "text", "header only"],
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(
+        IndexFormatError, match=r"m\.sqlite: not the metadata of an index, or broken"
+    ) as caught:
+        MetadataStore.load(path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "CREATE TABLE other (vitdsi_id INTEGER PRIMARY KEY)",
+        "CREATE TABLE facts (a INTEGER)",
+        "CREATE TABLE facts (vitdsi_id TEXT, a INTEGER)",
+        "CREATE TABLE facts (vitdsi_id INTEGER PRIMARY KEY, a BLOB)",
+    ],
+)
+def test_a_database_of_something_else_is_refused(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "m.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(table)
+    with pytest.raises(IndexFormatError, match="no table of facts"):
+        MetadataStore.load(path)
+
+
+def test_a_truncated_or_damaged_file_is_refused_or_read_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    store(*(f"some text {i}" * 10 for i in range(500))).save(path)
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    refused = 0
+    for cut in (100, 4096, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(IndexFormatError):
+            MetadataStore.load(path)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        start = rng.randrange(len(whole))
+        damaged[start : start + 8] = rng.randbytes(len(damaged[start : start + 8]))
+        path.write_bytes(damaged)
+        try:
+            MetadataStore.load(path)
+        except IndexFormatError:
+            refused += 1
+    assert refused > 3
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IndexFormatError):
+        MetadataStore.load(tmp_path)
+
+
+def test_the_file_is_plain_sqlite(tmp_path: Path) -> None:
+    MetadataStore.create({7: {"album": "2019", "width": 800, "f": 2.0}}).save(tmp_path / "m.sqlite")
+    with closing(sqlite3.connect(tmp_path / "m.sqlite")) as database:
+        cursor = database.execute("SELECT * FROM facts")
+        assert [name for name, *_ in cursor.description] == ["vitdsi_id", "album", "width", "f"]
+        assert cursor.fetchall() == [(7, "2019", 800, 2.0)]
