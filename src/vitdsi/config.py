@@ -16,8 +16,8 @@ from vitdsi.errors import ConfigError
 class IdsConfig:
     """How images get their ids.
 
-    scheme: random, clustered, semantic or residual. base: digits are 0 .. base - 1; None chooses it from the size of the
-    collection. variable_length: ids have no leading zeros and end with EOS (random and clustered).
+    scheme: random, clustered, semantic or residual. base: digits are 0 .. base - 1; None chooses it from the size of
+    the collection. variable_length: ids have no leading zeros and end with EOS (random and clustered).
     """
 
     scheme: str = "semantic"
@@ -27,14 +27,17 @@ class IdsConfig:
 
 @dataclass
 class ModelConfig:
-    """Sizes of the encoder-decoder.
+    """Sizes of the model.
 
+    architecture: encoder_decoder, or single_stack (patches and digits in one sequence; depth is its blocks, and
+    decoder_depth means nothing).
     stem: pooled, map (a frozen backbone's features) or pixels (patches of patch_size in image_size squares).
     positions: learned, sincos2d or sincos1d. depth and decoder_depth: encoder and decoder blocks. memory_tokens:
     tokens read from a pooled vector. head: trie or digits; head_dim, head_scale and
     prototypes are the trie head's.
     """
 
+    architecture: str = "encoder_decoder"
     stem: str = "pooled"
     image_size: int = 224
     patch_size: int = 16
@@ -108,6 +111,7 @@ class IndexConfig:
 
 _CHOICES = {
     "labels": ("none", "folder"),
+    "model.architecture": ("encoder_decoder", "single_stack"),
     "model.stem": ("pooled", "map", "pixels"),
     "model.positions": ("learned", "sincos2d", "sincos1d"),
     "model.head": ("trie", "digits"),

@@ -8,15 +8,19 @@ from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
 from vitdsi.errors import ConfigError
-from vitdsi.model.decoder import Decoder, DecoderState
+from vitdsi.model.decoder import Decoder, DecoderState, KeysValues
 from vitdsi.model.encoder import Encoder
 from vitdsi.model.head import DigitHead, TrieHead
 from vitdsi.model.patches import MapTokens, PixelPatches, PooledTokens
+from vitdsi.model.single_stack import SingleStack
 from vitdsi.trie import Trie
+
+# What the decoder reads of an image: (B, S, D), or the keys and values of a single stack's blocks.
+Memory = Tensor | list[KeysValues]
 
 
 class Seq2Seq(nn.Module):
-    """Encoder-decoder over ids.
+    """From an image to the scores of its id's digits: encoder and decoder, or one stack for both.
 
     Args:
         config: the sizes.
@@ -46,8 +50,16 @@ class Seq2Seq(nn.Module):
         self.summarise: nn.Module = nn.Identity()
         if config.head == "trie" and config.stem != "pooled":
             self.summarise = nn.Linear(config.embed_dim, config.head_dim, bias=False)
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config, outputs + 1, trie.max_length)
+        self.encoder: nn.Module = nn.Identity()
+        if config.architecture == "single_stack":
+            self.decoder: Decoder | SingleStack = SingleStack(config, outputs + 1, trie.max_length)
+        elif config.architecture == "encoder_decoder":
+            self.encoder = Encoder(config)
+            self.decoder = Decoder(config, outputs + 1, trie.max_length)
+        else:
+            raise ConfigError(
+                f"model.architecture is {config.architecture!r}; choose encoder_decoder or single_stack"
+            )
         if config.head == "trie":
             self.head: TrieHead | DigitHead = TrieHead(config, outputs, trie)
         elif config.head == "digits":
@@ -55,13 +67,22 @@ class Seq2Seq(nn.Module):
         else:
             raise ConfigError(f"model.head is {config.head!r}; choose trie or digits")
 
-    def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (B, *input_shape) -> memory (B, S, D) and summary (B, head_dim), unit vectors for the head."""
+    def encode(self, inputs: Tensor) -> tuple[Memory, Tensor]:
+        """Inputs (B, *input_shape) -> memory, (B, S, D) where there is an encoder, and summary (B, head_dim), unit
+        vectors for the head."""
+        summary: Tensor | None = None
         if isinstance(self.stem, PooledTokens):
             summary = self.stem.summary(inputs)
-            return self.encoder(self.stem(summary)), summary
-        memory = self.encoder(self.stem(inputs))
-        return memory, F.normalize(self.summarise(memory.mean(1)), dim=-1)
+            tokens = self.stem(summary)
+        else:
+            tokens = self.stem(inputs)
+        if isinstance(self.decoder, SingleStack):
+            memory, hidden = self.decoder.read(tokens)
+        else:
+            memory = hidden = self.encoder(tokens)
+        if summary is None:
+            summary = F.normalize(self.summarise(hidden.mean(1)), dim=-1)
+        return memory, summary
 
     def forward(self, inputs: Tensor, codes: Tensor, nodes: Tensor) -> Tensor:
         """Teacher forcing, one forward over all digits.
@@ -71,13 +92,14 @@ class Seq2Seq(nn.Module):
         """
         memory, summary = self.encode(inputs)
         begin = torch.full_like(codes[:, :1], self.vocabulary.bos)
-        hidden = self.decoder(torch.cat([begin, codes[:, :-1]], dim=1), memory)
+        hidden: Tensor = self.decoder(torch.cat([begin, codes[:, :-1]], dim=1), memory)
         scores: Tensor = self.head(hidden, summary, nodes)
         return scores
 
-    def start(self, memory: Tensor) -> DecoderState:
+    def start(self, memory: Memory) -> DecoderState:
         """Decoding state before the first digit."""
-        return self.decoder.start(memory)
+        state: DecoderState = self.decoder.start(memory)  # type: ignore[arg-type]  # of its own kind
+        return state
 
     def step(
         self, tokens: Tensor, nodes: Tensor, position: int, summary: Tensor, state: DecoderState
