@@ -43,6 +43,7 @@ class TrieHead(nn.Module):
 
     inner_range: Tensor
     inner_token: Tensor
+    has_branches: Tensor
 
     def __init__(self, config: ModelConfig, num_outputs: int, trie: Trie) -> None:
         super().__init__()
@@ -60,6 +61,7 @@ class TrieHead(nn.Module):
         inner = (trie.child >= 0) & (config.prototypes > 0)
         first = torch.where(inner, trie.child, trie.num_nodes).amin(1)
         self.register_buffer("inner_range", torch.stack([first, first + inner.sum(1)], dim=1))
+        self.register_buffer("has_branches", inner.any(1), persistent=False)
         parents, tokens = torch.nonzero(inner, as_tuple=True)
         self.register_buffer("inner_token", torch.zeros(trie.num_nodes, dtype=torch.long))
         self.inner_token[trie.child[parents, tokens]] = tokens
@@ -67,10 +69,11 @@ class TrieHead(nn.Module):
     def forward(self, hidden: Tensor, summary: Tensor, nodes: Tensor) -> Tensor:
         """Hidden (B, T, D), summary (B, head_dim), nodes (B, T) -> (B, T, V); scores at nodes < 0 mean nothing."""
         query = (summary[:, None] + self.steer(hidden)) * self.log_scale.exp()
+        at_root = int(nodes[0, 0]) == 0  # then so are the others: all images write their first digit together
         nodes = nodes.clamp(min=0)
-        if not bool((nodes[:, 0] == 0).all()):
+        if not at_root:
             return self._scores(query, nodes)
-        # every image begins at the root: one matrix product instead of a gather of its rows
+        # one matrix product instead of a gather of the root's rows
         scores = self._mixture(0, query[:, 0], query[:, 0] @ self.rows[0].T + self.bias[0])[:, None]
         if nodes.shape[1] == 1:
             return scores
@@ -85,7 +88,7 @@ class TrieHead(nn.Module):
             rows = F.embedding(nodes, self.rows.flatten(1)).view(*nodes.shape, *self.rows.shape[1:])
             products = (rows @ query[..., None]).squeeze(-1)
         scores = products + F.embedding(nodes, self.bias)
-        has_branches = self.inner_range[nodes].diff(dim=-1).squeeze(-1) > 0
+        has_branches = self.has_branches[nodes]
         if not bool(has_branches.any()):
             return scores
         mixed = scores.clone()
