@@ -17,6 +17,7 @@ from vitdsi.ids.vectors import directions, distinct
 from vitdsi.tokens import Codes, Vocabulary
 
 _FILL = 0.5
+_MOST = 0.75  # of a base, in a cluster, while there are digits left to part it
 
 
 def semantic(context: IdContext) -> Codes:
@@ -52,12 +53,14 @@ def _split(
 def _clusters(
     features: npt.NDArray[np.float32], members: npt.NDArray[np.int64], base: int, rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
-    """At most `base` groups. Those too large for one digit are parted again while there are digits left, since one
-    more level costs every search one more step."""
+    """At most `base` groups. Those that leave few free digits are parted again while there are digits left, since
+    images that find no place where they belong are hard to learn, and one more level costs every search a step."""
     groups = _kmeans(features, members, min(base, _wanted(len(members), base)), rng)
     while len(groups) < base:
         large = [
-            i for i, group in enumerate(groups) if len(group) > base and distinct(features[group], 2) > 1
+            i
+            for i, group in enumerate(groups)
+            if len(group) > _MOST * base and distinct(features[group], 2) > 1
         ]
         if not large:
             break
