@@ -26,9 +26,8 @@ from vitdsi.config import load_config
 from vitdsi.datasets.folder import ImageRecord, scan_folder
 from vitdsi.datasets.split import split_per_class
 from vitdsi.evaluation.metrics import average_precision_at, precision_at
-from vitdsi.features import InputLoader
+from vitdsi.features import InputLoader, default_cache
 from vitdsi.images import altered_copy, load_square
-from vitdsi.index import default_cache
 from vitdsi.relevance import nearest
 from vitdsi.training.loop import Progress
 

@@ -29,6 +29,10 @@ def test_shape_range_and_determinism() -> None:
     assert torch.equal(images, kept)
 
 
+def test_an_empty_batch_stays_empty() -> None:
+    assert augment(batch(0), seeded()).shape == (0, 3, 32, 32)
+
+
 def test_extreme_colours_stay_in_range() -> None:
     views = augment(
         torch.cat([torch.ones(4, 3, 8, 8), torch.zeros(4, 3, 8, 8), batch(4, 8)]), seeded(), jitter=1.0

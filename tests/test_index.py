@@ -14,7 +14,7 @@ from vitdsi.errors import ImageReadError, IndexFormatError, UsageError
 from vitdsi.training.loop import Progress
 
 SHORT = [
-    "training.max_epochs=20",
+    "training.max_epochs=150",
     "training.warmup_steps=5",
     "training.batch_size=32",
     "training.evaluate_every=10",
@@ -205,7 +205,7 @@ def test_broken_and_newer_indexes_are_refused(index: ImageIndex, tmp_path: Path)
     with pytest.raises(IndexFormatError, match="broken"):
         ImageIndex.load(path)
     (path / "index.json").write_text(json.dumps(description))
-    (path / "model.safetensors").write_bytes(b"\0" * 30)
+    (path / "model-000001.safetensors").write_bytes(b"\0" * 30)
     with pytest.raises(IndexFormatError, match="broken"):
         ImageIndex.load(path)
     (path / "index.json").unlink()

@@ -39,6 +39,23 @@ def test_without_a_terminal_a_line_after_each_interval() -> None:
     assert stream.getvalue().splitlines() == ["reading 0", "reading 1", "reading 2"]
 
 
+def test_ctrl_c_while_printing_repeats_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream)
+    with contextlib.closing(BuildDisplay(console, interval=3600)) as display:
+        display(Progress("reading", 0, 4))
+        display(Progress("reading", 1, 4))
+        with monkeypatch.context() as patch:
+            patch.setattr(console, "print", _press)
+            with pytest.raises(KeyboardInterrupt):
+                display(Progress("joint", 0, 4))
+    assert stream.getvalue().splitlines() == ["reading 0/4"]
+
+
+def _press(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_on_a_terminal_a_bar_for_each_phase() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=120, color_system=None)
@@ -61,7 +78,14 @@ def test_metrics_table_mentions_excluded_queries() -> None:
     metric = {"value": 0.5, "chance": 0.125, "ci95": (0.25, 0.75), "queries": 1200, "excluded": 3}
     print_metrics({"MAP@10": metric}, Console(file=stream, width=80))
     shown = stream.getvalue()
-    for part in ("MAP@10", "0.5000", "0.2500 to 0.7500", "0.1250", "1,200", "3 queries without"):
+    for part in (
+        "MAP@10",
+        "0.5000",
+        "0.2500 to 0.7500",
+        "0.1250",
+        "1,200",
+        "image, left out: 3",
+    ):
         assert part in shown
 
 
@@ -79,12 +103,26 @@ def test_facts_are_dotted() -> None:
     ]
 
 
+def test_facts_in_lists_are_numbered_and_empty_ones_a_dash() -> None:
+    facts = {"changes": [{"verb": "add", "images": 2}, "other"], "none": [], "metadata": {}}
+    assert plain_facts(facts).splitlines() == [
+        "changes.1  verb add, images 2",
+        "changes.2  other",
+        "none       -",
+        "metadata   -",
+    ]
+
+
 @pytest.mark.parametrize("count", [10, 12])
 def test_problems_lists_ten(count: int) -> None:
     lines = list(problems([ImageReadError(f"{i}.jpg", "empty") for i in range(count)], []))
     assert lines[0] == f"unreadable and skipped: {count}"
     assert lines[1:11] == [f"  {i}.jpg: empty" for i in range(10)]
     assert lines[11:] == (["  and 2 more"] if count == 12 else [])
+
+
+def test_problems_lists_names_that_no_image_has() -> None:
+    assert list(problems([], [], ["a.jpg"])) == ["in the metadata, but no such image: 1", "  a.jpg"]
 
 
 def test_problems_counts_superfluous_copies() -> None:

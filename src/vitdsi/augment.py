@@ -45,6 +45,8 @@ def augment(
         raise UsageError(
             f"crop={crop}, jitter={jitter}: need 0 < crop[0] <= crop[1] <= 1 and 0 <= jitter <= 1"
         )
+    if not len(images):
+        return images.clone()
     draws = torch.rand((7, len(images)), generator=generator, device=generator.device)
     draws = draws.to(device=images.device, dtype=images.dtype)
     scale = (crop[0] + draws[0] * (crop[1] - crop[0])).sqrt()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
-from vitdsi.errors import UsageError, VitdsiError
+from vitdsi.errors import ImageReadError, UsageError, VitdsiError
 
 __all__ = [
     "INTERRUPTED",
@@ -19,7 +20,9 @@ __all__ = [
     "check_output",
     "check_writable",
     "debug_option",
+    "named_lines",
     "print_version",
+    "refuse",
     "say",
 ]
 
@@ -36,6 +39,10 @@ class Verbs(click.Group):
         """Remember the arguments for `again`."""
         ctx.meta[_ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are used, not of the alphabet."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb. Exit codes: the error's own, 130 after Ctrl-C, 1 for anything unexpected."""
@@ -126,3 +133,28 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"{folder}: no such folder; create it, or choose another place")
     if not os.access(folder, os.W_OK) or path.is_dir():
         raise UsageError(f"{path}: cannot be written; choose another place")
+
+
+def named_lines(file: str) -> list[str]:
+    """The lines of a text file, or of stdin where `file` is -, without the empty ones.
+
+    UTF-8 as editors write it; names of files that are no UTF-8 stay what Python makes of them. UsageError where it
+    cannot be read.
+    """
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{file}: cannot be read ({error.strerror}); give a text file, or - for stdin"
+        ) from error
+    lines = content.decode("utf-8-sig", "surrogateescape").split("\n")
+    return [line.rstrip("\r") for line in lines if line.strip()]
+
+
+def refuse(skipped: Sequence[ImageReadError]) -> NoReturn:
+    """What --strict does about files that cannot be read: name them, and raise VitdsiError."""
+    from vitdsi.terminal import problems
+
+    for line in problems(skipped):
+        say(line)
+    raise VitdsiError(f"unreadable files: {len(skipped)}; repair or remove them, or leave out --strict")

@@ -65,9 +65,10 @@ class TrainingConfig:
     constrained: scores are normalised over the tokens the trie allows, as when searching. epochs count the indexed
     images; max_epochs and minutes are limits, None is no limit. patience: evaluations without a better held-out
     retrieval loss before the rate is brought to zero over the last `cooldown` share of the steps taken.
-    row_rate scales the learning rate of the trie head's rows, which start from the features. neighbours, temperature
-    and own_mass describe the teacher of label-free retrieval. measured_views: share of the images of which an altered
-    copy is passed through the backbone, to learn what an alteration does to features and for the held-out loss.
+    row_rate scales the learning rate of the trie head's rows, which start from the features. neighbours,
+    temperature and own_mass describe the teacher of label-free retrieval. measured_views: share of the images of
+    which an altered copy is passed through the backbone, to learn what an alteration does to features and for the
+    held-out loss.
     """
 
     schedule: str = "joint"
@@ -76,7 +77,7 @@ class TrainingConfig:
     row_rate: float = 0.1
     weight_decay: float = 0.01
     warmup_steps: int = 50
-    max_epochs: float | None = 200.0
+    max_epochs: float | None = 1000.0
     retrieval_epochs: float | None = None
     minutes: float | None = None
     retrieval_ratio: float = 0.5
@@ -87,9 +88,9 @@ class TrainingConfig:
     evaluate_every: int = 50
     patience: int = 3
     cooldown: float = 0.3
-    neighbours: int = 20
-    temperature: float = 0.05
-    own_mass: float = 0.95
+    neighbours: int = 200
+    temperature: float = 0.2
+    own_mass: float = 0.3
     measured_views: float = 0.08
     gradient_clip: float = 1.0
 
@@ -162,8 +163,8 @@ def check(config: IndexConfig) -> None:
             raise ConfigError(f"{key} is {value!r}; choose one of {', '.join(choices)}")
     for key, number, low, high in (
         ("training.retrieval_ratio", config.training.retrieval_ratio, 0.0, 1.0),
-        ("training.views", config.training.views, 0.0, 1.0),
         ("training.own_mass", config.training.own_mass, 0.0, 1.0),
+        ("training.views", config.training.views, 0.0, 1.0),
         ("training.target_accuracy", config.training.target_accuracy, 0.0, 1.0),
         ("model.dropout", config.model.dropout, 0.0, 0.95),
     ):

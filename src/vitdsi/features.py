@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vitdsi.errors import ImageReadError
@@ -25,8 +26,11 @@ from vitdsi.model.efficientnet import EfficientNetLite0, preprocess
 
 _BATCH = 32
 _KEY = "efficientnet-lite0-224-v1"
+_THUMBNAIL = 32
+_GREY = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 Progress = Callable[[int, int], None]
+_Row = npt.NDArray[np.float16 | np.uint8]
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,24 @@ class Loaded:
     Attributes:
         kept: (n,) positions in the list that was given.
         inputs: (n, *shape) model inputs: float16 features, or uint8 pixels (n, 3, S, S).
+        thumbnails: (n, 32, 32) uint8, grey; what near-identical images are told by.
         hashes: n content hashes.
         errors: the files that could not be read.
     """
 
     kept: npt.NDArray[np.int64]
     inputs: Tensor
+    thumbnails: Tensor
     hashes: list[str]
     errors: list[ImageReadError]
+
+
+def default_cache() -> Path:
+    """Where features of files are kept between runs: $VITDSI_CACHE, else the user's cache folder."""
+    given = os.environ.get("VITDSI_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitdsi"
 
 
 def device_for(name: str) -> torch.device:
@@ -74,11 +88,15 @@ class InputLoader:
         self.device = device or torch.device("cpu")
         self.backbone: EfficientNetLite0 | None = None
         self.image_size = image_size
-        self.cache = None
+        self.cache: tuple[_FeatureCache, _FeatureCache] | None = None
         if stem != "pixels":
             self.backbone = EfficientNetLite0().to(self.device)
             self.image_size = EfficientNetLite0.image_size
-            self.cache = None if cache is None else _FeatureCache(cache, f"{_KEY}-{stem}", self.shape)
+            if cache is not None:
+                self.cache = (
+                    _FeatureCache(cache, f"{_KEY}-{stem}", self.shape),
+                    _FeatureCache(cache, f"{_KEY}-thumbnail", (_THUMBNAIL, _THUMBNAIL)),
+                )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,7 +130,8 @@ class InputLoader:
         """
         sources = list(sources)
         hashes: dict[int, str] = {}
-        rows: dict[int, npt.NDArray[np.float16 | np.uint8]] = {}
+        rows: dict[int, _Row] = {}
+        thumbnails: dict[int, _Row] = {}
         errors: list[ImageReadError] = []
         if alter is None:
             for i, source in enumerate(sources):
@@ -121,7 +140,8 @@ class InputLoader:
                 except ImageReadError as error:
                     errors.append(error)
             if self.cache is not None:
-                rows = self.cache.read(hashes)
+                rows, thumbnails = (cache.read(hashes) for cache in self.cache)
+                rows = {i: row for i, row in rows.items() if i in thumbnails}
         todo = [i for i in range(len(sources)) if i not in rows and (alter is not None or i in hashes)]
         done = len(sources) - len(todo)
         if progress is not None:
@@ -133,8 +153,9 @@ class InputLoader:
                 return
             pixels = torch.from_numpy(np.stack([image for _, image in waiting])).permute(0, 3, 1, 2)
             values = pixels if self.backbone is None else self.inputs(pixels).half().cpu()
-            for (i, _), row in zip(waiting, values.numpy(), strict=True):
-                rows[i] = row
+            small = _thumbnails(pixels)
+            for (i, _), row, thumbnail in zip(waiting, values.numpy(), small.numpy(), strict=True):
+                rows[i], thumbnails[i] = row, thumbnail
             if progress is not None:
                 progress(done + len(rows), len(sources))
             waiting.clear()
@@ -150,12 +171,21 @@ class InputLoader:
                 flush()
         flush()
         if self.cache is not None and alter is None:
-            self.cache.add({hashes[i]: rows[i] for i in todo if i in rows})
+            for cache, found in zip(self.cache, (rows, thumbnails), strict=True):
+                cache.add({hashes[i]: found[i] for i in todo if i in rows})
         kept = np.array(sorted(rows), dtype=np.int64)
         if not len(kept):
-            return Loaded(kept, torch.empty(0, *self.shape), [], errors)
-        inputs = torch.from_numpy(np.stack([rows[int(i)] for i in kept]))
-        return Loaded(kept, inputs, [hashes.get(int(i), "") for i in kept], errors)
+            return Loaded(kept, torch.empty(0, *self.shape), torch.empty(0, 0, 0), [], errors)
+        inputs, small = (
+            torch.from_numpy(np.stack([part[int(i)] for i in kept])) for part in (rows, thumbnails)
+        )
+        return Loaded(kept, inputs, small, [hashes.get(int(i), "") for i in kept], errors)
+
+
+def _thumbnails(pixels: Tensor) -> Tensor:
+    """Pixels uint8 (B, 3, S, S) -> (B, 32, 32) uint8, grey."""
+    grey = torch.einsum("bchw,c->bhw", pixels.float(), torch.tensor(_GREY))
+    return F.adaptive_avg_pool2d(grey, _THUMBNAIL).round().to(torch.uint8)
 
 
 def _hash(source: Source) -> str:
@@ -178,9 +208,9 @@ class _FeatureCache:
                 for row, name in enumerate(json.loads(listing.read_text("utf-8"))):
                     self.where[name] = (array, row)
 
-    def read(self, hashes: dict[int, str]) -> dict[int, npt.NDArray[np.float16 | np.uint8]]:
-        opened: dict[Path, npt.NDArray[np.float16]] = {}
-        found: dict[int, npt.NDArray[np.float16 | np.uint8]] = {}
+    def read(self, hashes: dict[int, str]) -> dict[int, _Row]:
+        opened: dict[Path, _Row] = {}
+        found: dict[int, _Row] = {}
         for i, name in hashes.items():
             if name in self.where:
                 path, row = self.where[name]
@@ -189,7 +219,7 @@ class _FeatureCache:
                 found[i] = opened[path][row]
         return found
 
-    def add(self, rows: dict[str, npt.NDArray[np.float16 | np.uint8]]) -> None:
+    def add(self, rows: dict[str, _Row]) -> None:
         rows = {name: row for name, row in rows.items() if name and name not in self.where}
         if not rows:
             return

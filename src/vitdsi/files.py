@@ -20,12 +20,12 @@ def write_atomically(path: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(name, 0o666 & ~_umask())
+        os.chmod(name, 0o666 & ~umask())
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -39,14 +39,13 @@ def replace_folder(path: Path) -> Iterator[Path]:
     recover_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
-    os.chmod(beside, 0o777 & ~_umask())
+    os.chmod(beside, 0o777 & ~umask())
     try:
         yield beside
         for file in sorted(beside.rglob("*")):
             if file.is_file():
-                with file.open("rb") as stream:
-                    os.fsync(stream.fileno())
-        _sync_folder(beside)
+                sync(file)
+        sync(beside)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -54,7 +53,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
     if path.exists():
         os.rename(path, old)
     os.rename(beside, path)
-    _sync_folder(path.parent)
+    sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -68,7 +67,8 @@ def recover_folder(path: Path) -> None:
             os.rename(old, path)
 
 
-def _sync_folder(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -76,7 +76,8 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files are not to have."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,11 +1,10 @@
-"""ImageIndex: fit a model to a collection, search it, evaluate it, save and load it."""
+"""ImageIndex: fit a model to a collection, search it, change it, evaluate it, save and load it."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,50 +13,36 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vitdsi.beam import beam_search
+from vitdsi import living, quality, ranking
 from vitdsi.build import (
     Collection,
+    Images,
+    Metadata,
     OnProgress,
     build_model,
     build_trie,
-    read_collection,
-    read_folder,
+    measure_alterations,
+    read_images,
     training_data,
+    with_facts,
 )
 from vitdsi.config import IndexConfig, check
+from vitdsi.duplicates import NEAR_IDENTICAL, Similarity, near_identical, search_distinct
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.features import InputLoader, device_for
+from vitdsi.filters import Filters, find
 from vitdsi.images import Source, load_square
+from vitdsi.metadata import MetadataStore
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.storage import Stored, read_index, write_index
+from vitdsi.ranking import SearchResult
+from vitdsi.storage import PARTS, Stored, describe, read_index, write_index
 from vitdsi.training.loop import train
 from vitdsi.trie import Trie
 
 if TYPE_CHECKING:
     from vitdsi.evaluation.metrics import Metric
 
-__all__ = ["ImageIndex", "SearchResult", "default_cache"]
-
-_MIN_BEAM = 12
-Images = str | Path | Sequence[Source]
-
-
-def default_cache() -> Path:
-    """Where features of files are kept between runs: $VITDSI_CACHE, else the user's cache folder."""
-    given = os.environ.get("VITDSI_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitdsi"
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """One found image. score: the model's probability of its id, so the scores of all ids sum to 1."""
-
-    rank: int
-    image_id: str
-    score: float
-    id: int
+__all__ = ["ImageIndex", "SearchResult"]
 
 
 class ImageIndex:
@@ -68,10 +53,11 @@ class ImageIndex:
         cache: folder in which features of files are kept between runs; None keeps none.
 
     After `fit` or `load`:
-        image_ids_: image_id of each id.
+        image_ids_: image_id of each id, also of removed ones.
         labels_: class of each id, or None.
         model_, trie_: the model and the live ids.
         skipped_: files that could not be read. duplicates_: groups of image_ids with the same bytes.
+        unmatched_: names in the metadata that no image has.
         report_: what the build measured.
     """
 
@@ -80,28 +66,52 @@ class ImageIndex:
         check(self.config)
         self.cache = cache
         self.device = device_for(self.config.device)
-        self.image_ids_: list[str] = []
-        self.labels_: list[str] | None = None
         self.skipped_: list[ImageReadError] = []
         self.duplicates_: list[list[str]] = []
-        self.report_: dict[str, Any] = {}
-        self.inputs_: Tensor | None = None
+        self.unmatched_: list[str] = []
         self._loader: InputLoader | None = None
-        self._model: Seq2Seq | None = None
-        self._trie: Trie | None = None
+        self._stored: Stored | None = None
+        self._filters = Filters()
+        self._similarity: Similarity | None = None
+        self._origin: Path | None = None  # where it was loaded from or saved to, and what changed since
+        self._changed: set[str] = set(PARTS)
+
+    @property
+    def stored_(self) -> Stored:
+        """Everything that `save` writes; UsageError before `fit` or `load`."""
+        if self._stored is None:
+            raise UsageError("this ImageIndex is empty: call fit(images) or ImageIndex.load(path) first")
+        return self._stored
 
     @property
     def model_(self) -> Seq2Seq:
-        """The fitted model; UsageError before `fit` or `load`."""
-        if self._model is None:
-            raise UsageError("this ImageIndex is empty: call fit(images) or ImageIndex.load(path) first")
-        return self._model
+        """The fitted model."""
+        return self.stored_.model
 
     @property
     def trie_(self) -> Trie:
         """The live ids."""
-        assert self.model_ is not None and self._trie is not None
-        return self._trie
+        return self.stored_.trie
+
+    @property
+    def image_ids_(self) -> list[str]:
+        """The image_id of each id."""
+        return self.stored_.image_ids
+
+    @property
+    def labels_(self) -> list[str] | None:
+        """The class of each id."""
+        return self.stored_.labels
+
+    @property
+    def inputs_(self) -> Tensor | None:
+        """(N, *input_shape) model inputs, where they are kept."""
+        return self.stored_.inputs
+
+    @property
+    def report_(self) -> dict[str, Any]:
+        """What the build measured."""
+        return self.stored_.report
 
     @property
     def loader(self) -> InputLoader:
@@ -118,6 +128,8 @@ class ImageIndex:
         *,
         queries: Images | None = None,
         query_labels: Sequence[str] | None = None,
+        metadata: Metadata | None = None,
+        keep_tokens: bool = True,
         on_progress: OnProgress = None,
         state: Path | None = None,
         resume: bool = False,
@@ -128,6 +140,8 @@ class ImageIndex:
             images: a folder or file, or a sequence of paths, PIL images or uint8 arrays.
             labels: one class an image; with a folder and config.labels "folder", its first sub-folder.
             queries, query_labels: more photos that are not indexed but train retrieval.
+            metadata: what filters may ask about: a CSV, TSV, JSON, JSONL or Parquet file, or facts by image_id.
+            keep_tokens: keep the model's inputs, which later additions learn best with.
             on_progress: called with a Progress now and then.
             state: folder for the state from which `resume=True` goes on after an interruption.
 
@@ -142,9 +156,11 @@ class ImageIndex:
         extra = None if queries is None else self._read(queries, query_labels, on_progress)
         self.skipped_ = collection.skipped + ([] if extra is None else extra.skipped)
         self.duplicates_ = collection.duplicates()
+        collection, self.unmatched_ = with_facts(collection, metadata)
         trie = build_trie(self.config, collection)
         model = build_model(self.config, trie, collection.inputs)
-        data = training_data(self.config, trie, collection, extra, self.loader, on_progress)
+        alterations = measure_alterations(self.config, collection, self.loader, on_progress)
+        data = training_data(self.config, trie, collection, extra, alterations)
         model.to(self.device)
         read = time.monotonic()
         schedule = train(
@@ -156,93 +172,184 @@ class ImageIndex:
             resume=resume,
             on_progress=on_progress,
         )
-        model.eval()
-        self._model, self._trie = model, trie
-        self.image_ids_, self.labels_ = collection.image_ids, collection.labels
-        self.inputs_ = collection.inputs
-        self.report_ = {
-            "images": len(self.image_ids_),
-            "steps": schedule.step,
-            "seconds": round(time.monotonic() - started, 2),
-            "seconds_reading": round(read - started, 2),
-            "IA@1": round(
-                float((self._rankings(self.inputs_, 1)[:, 0] == np.arange(len(trie.codes))).mean()), 4
+        self._put(
+            Stored(
+                self.config,
+                model.eval(),
+                trie,
+                collection.image_ids,
+                collection.labels,
+                collection.hashes,
+                collection.inputs,
+                collection.thumbnails,
+                alterations.differences,
+                MetadataStore.create(collection.facts),
+                {},
             ),
-            "history": schedule.history,
-        }
+            PARTS,
+        )
+        self.report_.update(
+            {
+                "images": len(self.image_ids_),
+                "steps": schedule.step,
+                "seconds": round(time.monotonic() - started, 2),
+                "seconds_reading": round(read - started, 2),
+                "IA@1": round(ranking.own_rank_one(self.stored_) or 0.0, 4),
+                **quality.calibrate(self.stored_, alterations.inputs),
+                "history": schedule.history,
+            }
+        )
+        if not keep_tokens:
+            self._put(dataclasses.replace(self.stored_, inputs=None, thumbnails=None), PARTS)
         return self
 
-    def search(self, image: Source, k: int = 10, *, beam_size: int | None = None) -> list[SearchResult]:
-        """The k most probable images, best first: exactly min(k, N) of them. ImageReadError for a bad image."""
-        return self.search_many([image], k, beam_size=beam_size)[0]
+    def add(
+        self,
+        images: Images,
+        labels: Sequence[str] | None = None,
+        *,
+        prefix: str = "",
+        replace: bool = False,
+        metadata: Metadata | None = None,
+        on_progress: OnProgress = None,
+    ) -> list[str]:
+        """Add images without renumbering anything; returns their image_ids.
+
+        Images that are there already with the same content are left out. `prefix` goes before each image_id. With
+        `replace`, those whose content changed take the place of the old. Raises UsageError for such without it, where
+        labels do not fit, or no id is free.
+        """
+        stored = self.stored_
+        given = self._read(images, labels, on_progress).named(prefix)
+        self.skipped_, self.duplicates_ = given.skipped, given.duplicates()
+        given, self.unmatched_ = with_facts(given, metadata)
+        fresh, replaced = living.what_is_new(stored, given)
+        if replaced and not replace:
+            raise UsageError(
+                f"in the index with another content: {len(replaced)} image_ids, such as "
+                f"{self.image_ids_[replaced[0]]!r}; replace them (--replace), or tell them apart (--prefix NAME/)"
+            )
+        if fresh.image_ids:
+            if replaced:
+                stored = living.remove(stored, replaced)
+            self._put(living.add(stored, fresh, self.loader, on_progress), PARTS)
+        return fresh.image_ids
+
+    def remove(self, images: Iterable[str | int]) -> None:
+        """Remove images, by image_id or id: an edit of the trie, so exact and at once."""
+        ids = find(self.stored_, images)
+        self._put(living.remove(self.stored_, ids), ("trie", "metadata"))
+
+    def compact(
+        self, *, retrain: bool | None = None, keep_tokens: bool = True, on_progress: OnProgress = None
+    ) -> None:
+        """Drop removed images for good, and learn again what deserves it (retrain: everything, nothing, or None to
+        decide by what is measured). Without tokens the index is smaller, and later additions cost quality."""
+        self._put(
+            living.compact(self.stored_, retrain=retrain, keep_tokens=keep_tokens, on_progress=on_progress),
+            PARTS,
+        )
+
+    def search(
+        self,
+        image: Source,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        allow: Iterable[str | int] | None = None,
+        collapse: bool = False,
+        min_score: float = 0.0,
+        beam_size: int | None = None,
+    ) -> list[SearchResult]:
+        """The k most probable images, best first: exactly min(k, N) of them. ImageReadError for a bad image.
+
+        Args:
+            where: a condition on metadata, such as `album = "2019" and width > 800`.
+            allow: image_ids or ids; only these are found. With a filter there are min(k, allowed) results, and the
+                scores are probabilities among the allowed.
+            collapse: leave out what is near-identical to a better result.
+        """
+        return self.search_many(
+            [image],
+            k,
+            where=where,
+            allow=allow,
+            collapse=collapse,
+            min_score=min_score,
+            beam_size=beam_size,
+        )[0]
 
     def search_many(
-        self, images: Sequence[Source], k: int = 10, *, beam_size: int | None = None, batch_size: int = 64
+        self,
+        images: Sequence[Source],
+        k: int = 10,
+        *,
+        where: str | None = None,
+        allow: Iterable[str | int] | None = None,
+        collapse: bool = False,
+        min_score: float = 0.0,
+        beam_size: int | None = None,
+        batch_size: int = 64,
     ) -> list[list[SearchResult]]:
         """`search` for many images, in batches."""
+        within = self._filters.get(self.stored_, where, allow)
+        if collapse and self._similarity is None:
+            self._similarity = Similarity(self.stored_)
+        distinct = {"similarity": self._similarity} if collapse else {}
+        search: Callable[..., Any] = search_distinct if collapse else ranking.search_inputs
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
-            batch = [
-                load_square(image, self.loader.image_size) for image in images[start : start + batch_size]
-            ]
-            pixels = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
-            ids, scores = self.search_inputs(self.loader.inputs(pixels), k, beam_size=beam_size)
-            found += [self._results(*row) for row in zip(ids, scores, strict=True)]
+            chunk = images[start : start + batch_size]
+            batch = np.stack([load_square(image, self.loader.image_size) for image in chunk])
+            inputs = self.loader.inputs(torch.from_numpy(batch).permute(0, 3, 1, 2))
+            ids, scores = search(self.stored_, inputs, k, within=within, beam_size=beam_size, **distinct)
+            found += [self._results(*row, min_score) for row in zip(ids, scores, strict=True)]
         return found
 
-    @torch.inference_mode()
     def search_inputs(
-        self, inputs: Tensor, k: int = 10, *, beam_size: int | None = None
+        self, inputs: Tensor, k: int = 10, *, within: Trie | None = None, beam_size: int | None = None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Ids (B, min(k, N)) and probabilities for model inputs (B, *input_shape), best first."""
-        if k < 1:
-            raise UsageError(f"k is {k}; it must be at least 1")
-        if beam_size is not None and beam_size < k:
-            raise UsageError(f"beam_size is {beam_size}; it must be at least k = {k}")
-        trie = self.trie_
-        ids, log_probs = beam_search(
-            self.model_, inputs.to(self.device).float(), trie, beam_size or max(_MIN_BEAM, k + 2)
-        )
-        return ids[:, :k].cpu().numpy(), log_probs[:, :k].exp().cpu().numpy()
+        """Ids (B, min(k, N)) and probabilities for model inputs (B, *input_shape), best first.
+
+        `within` is a restriction of `trie_`, to search in it only.
+        """
+        return ranking.search_inputs(self.stored_, inputs, k, within=within, beam_size=beam_size)
+
+    def near_identical(self, threshold: float = NEAR_IDENTICAL) -> list[list[str]]:
+        """Groups of image_ids that show the same picture: cropped, mirrored, brighter or compressed copies.
+
+        Raises UsageError where the index keeps no tokens.
+        """
+        groups = near_identical(self.stored_, threshold)
+        return [[self.image_ids_[i] for i in members] for members in groups]
 
     def evaluate(
-        self, queries: Images, labels: Sequence[str] | None = None, *, beam_size: int | None = None
+        self,
+        queries: Images | None = None,
+        labels: Sequence[str] | None = None,
+        *,
+        outside: Images | None = None,
+        beam_size: int | None = None,
+        on_progress: OnProgress = None,
     ) -> dict[str, Metric]:
         """IA@1 and IA@5 over the indexed images; P@10, MAP@10, MAP and Recall@100 over queries with classes.
 
         Args:
             queries: a folder of class folders, or a sequence with `labels`.
+            outside: photos that were never indexed. AUROC is then the chance that the best result of an altered copy
+                of an indexed image, held out when the index was built, scores higher than that of one of these.
             beam_size: for IA, P@10 and MAP@10; MAP and Recall@100 score every id.
 
         An indexed image's class is its label, or else the first part of its image_id.
         """
-        from vitdsi.evaluation.metrics import indexing_accuracy, summarise
-
-        given = self._read(queries, labels, None, folder_labels=True)
-        if given.labels is None:
-            raise UsageError(
-                "evaluate() needs the queries' classes: give labels, or a folder of class folders"
-            )
-        classes = self.labels_ or [image_id.split("/")[0] for image_id in self.image_ids_]
-        by_class: dict[str, list[int]] = {}
-        for i in self.trie_.live_ids().tolist():
-            by_class.setdefault(classes[i], []).append(i)
-        relevant = [np.array(by_class.get(label, []), dtype=np.int64) for label in given.labels]
-        live = sum(map(len, by_class.values()))
-        metrics: dict[str, Metric] = {}
-        if self.inputs_ is not None:
-            own = self.trie_.live_ids()
-            metrics |= indexing_accuracy(self._rankings(self.inputs_[own], 5, beam_size), own.numpy(), live)
-        metrics |= summarise(self._rankings(given.inputs, 10, beam_size), relevant, live, ("P@10", "MAP@10"))
-        full = self._rankings(given.inputs, live, live)
-        return metrics | summarise(full, relevant, live, ("MAP", "Recall@100"))
+        return quality.evaluate(self.stored_, self.loader, queries, labels, outside, beam_size, on_progress)
 
     def save(self, path: str | Path) -> None:
-        """Write the index as a folder; an index that stood there is replaced as a whole."""
-        stored = Stored(
-            self.config, self.model_, self.trie_, self.image_ids_, self.labels_, self.report_, self.inputs_
-        )
-        write_index(Path(path), stored)
+        """Write the index as a folder, or what changed of it into the folder it came from, as one transaction."""
+        target = Path(path).absolute()
+        generation = write_index(target, self.stored_, self._changed if target == self._origin else None)
+        self._stored = dataclasses.replace(self.stored_, generation=generation)
+        self._origin, self._changed = target, set()
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto", cache: Path | None = None) -> ImageIndex:
@@ -250,74 +357,27 @@ class ImageIndex:
         stored = read_index(Path(path))
         index = cls(stored.config, cache=cache)
         index.device = device_for(device)
-        index._model, index._trie = stored.model.to(index.device).eval(), stored.trie
-        index.image_ids_, index.labels_ = stored.image_ids, stored.labels
-        index.report_, index.inputs_ = stored.report, stored.inputs
+        stored.model.to(index.device)
+        index._put(stored, ())
+        index._origin, index._changed = Path(path).absolute(), set()
         return index
 
     def info(self) -> dict[str, Any]:
-        """Size, ids and what the build measured."""
-        trie = self.trie_
-        return {
-            "images": len(trie.live_ids()),
-            "scheme": self.config.ids.scheme,
-            "base": trie.vocabulary.base,
-            "digits": trie.max_length,
-            "inner_nodes": trie.num_nodes,
-            "parameters": sum(p.numel() for p in self.model_.parameters()),
-            "labels": self.config.labels,
-            "stem": self.config.model.stem,
-            "report": {key: value for key, value in self.report_.items() if key != "history"},
-        }
+        """Size, ids, room for more, what was changed and what the build measured."""
+        return describe(self.stored_, self._origin)
 
-    def _results(self, ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> list[SearchResult]:
-        return [
-            SearchResult(rank, self.image_ids_[int(i)], float(score), int(i))
-            for rank, (i, score) in enumerate(zip(ids, scores, strict=True), start=1)
-        ]
+    def _put(self, stored: Stored, changed: Iterable[str]) -> None:
+        """What this index is from now on."""
+        self._stored = stored
+        self._filters, self._similarity = Filters(), None
+        self._changed |= set(changed)
 
-    def _rankings(self, inputs: Tensor, k: int, beam_size: int | None = None) -> npt.NDArray[np.int64]:
-        """Ids (Q, min(k, N)) of stored inputs, in batches small enough for a beam of any size."""
-        beam = beam_size or max(_MIN_BEAM, k + 2)
-        batch = max(1, min(64, 20_000 // beam))
-        return np.concatenate(
-            [
-                self.search_inputs(self._ready(part), k, beam_size=max(beam, k))[0]
-                for part in torch.split(inputs, batch)
-            ]
-        )
+    def _results(
+        self, ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], min_score: float
+    ) -> list[SearchResult]:
+        best = [(int(i), float(s)) for i, s in zip(ids, scores, strict=True) if i >= 0 and s >= min_score]
+        return [SearchResult(rank, self.image_ids_[i], s, i) for rank, (i, s) in enumerate(best, start=1)]
 
-    def _ready(self, inputs: Tensor) -> Tensor:
-        """Stored inputs as the model reads them: pixels are stored as bytes."""
-        return inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.float()
-
-    def _read(
-        self,
-        images: Images,
-        labels: Sequence[str] | None,
-        on_progress: OnProgress,
-        *,
-        folder_labels: bool = False,
-    ) -> Collection:
-        if isinstance(images, (str, Path)):
-            wanted = (
-                "folder" if (folder_labels or self.config.labels == "folder") and labels is None else "none"
-            )
-            names, sources, found = read_folder(Path(images), wanted)
-        else:
-            sources, found = list(images), None
-            names = list(_names(sources))
-        if labels is not None:
-            if len(labels) != len(sources):
-                raise UsageError(f"{len(labels)} labels were given for {len(sources)} images")
-            found = list(labels)
-        return read_collection(names, sources, found, self.loader, on_progress)
-
-
-def _names(sources: Sequence[Source]) -> Iterator[str]:
-    """image_ids of a sequence: the paths as given, positions for images without one; repeated ones are numbered."""
-    seen: dict[str, int] = {}
-    for position, source in enumerate(sources):
-        name = Path(source).as_posix() if isinstance(source, (str, Path)) else f"{position:06d}"
-        count = seen[name] = seen.get(name, 0) + 1
-        yield name if count == 1 else f"{name}#{count}"
+    def _read(self, images: Images, labels: Sequence[str] | None, on_progress: OnProgress) -> Collection:
+        by_folder = self.config.labels == "folder"
+        return read_images(images, labels, self.loader, on_progress, by_folder=by_folder)

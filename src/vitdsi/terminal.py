@@ -79,8 +79,9 @@ class BuildDisplay:
         )
 
     def _print(self, progress: Progress) -> None:
-        self._console.print(describe(progress), highlight=False, markup=False, soft_wrap=True)
+        # First, so that Ctrl-C while printing leaves nothing to print again.
         self._printed, self._pending = time.monotonic(), None
+        self._console.print(describe(progress), highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(progress: Progress) -> str:
@@ -120,14 +121,22 @@ def plain_results(query: str, results: Sequence[SearchResult]) -> str:
     return _printable("\n".join([query, *lines]))
 
 
-def problems(skipped: Sequence[ImageReadError], duplicates: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines that name the files that were skipped and those with the same bytes: the first ten and the count."""
+def problems(
+    skipped: Sequence[ImageReadError],
+    duplicates: Sequence[Sequence[str]] = (),
+    unmatched: Sequence[str] = (),
+) -> Iterator[str]:
+    """Lines that name the files that were skipped, those with the same bytes, and names in the metadata that no image
+    has: the first ten and the count."""
     if skipped:
         yield f"unreadable and skipped: {len(skipped)}"
         yield from _first([str(error) for error in skipped])
     if duplicates:
         yield f"with the same content as another: {sum(len(group) - 1 for group in duplicates)}"
         yield from _first([" = ".join(group) for group in duplicates])
+    if unmatched:
+        yield f"in the metadata, but no such image: {len(unmatched)}"
+        yield from _first(unmatched)
 
 
 def _first(lines: Sequence[str]) -> Iterator[str]:
@@ -149,7 +158,7 @@ def print_metrics(metrics: Mapping[str, Mapping[str, Any]], console: Console | N
     (console or Console()).print(table)
     excluded = max((metric["excluded"] for metric in metrics.values()), default=0)
     if excluded:
-        (console or Console()).print(f"{excluded:,} queries without a relevant indexed image are left out")
+        (console or Console()).print(f"queries without a relevant indexed image, left out: {excluded:,}")
 
 
 def _figure(value: float | None) -> str:
@@ -157,7 +166,7 @@ def _figure(value: float | None) -> str:
 
 
 def plain_facts(facts: Mapping[str, Any]) -> str:
-    """Nested facts as aligned `name  value` lines, inner names dotted."""
+    """Nested facts as aligned `name  value` lines, inner names dotted, the items of a list numbered from 1."""
     rows = list(_flatten(facts))
     width = max((len(name) for name, _ in rows), default=0)
     return _printable("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
@@ -165,10 +174,17 @@ def plain_facts(facts: Mapping[str, Any]) -> str:
 
 def _flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, (list, tuple)):
+            value = {str(number): _item(item) for number, item in enumerate(value, start=1)}
+        if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", "-" if value is None else str(value)
+            yield f"{prefix}{name}", "-" if value is None or value == {} else str(value)
+
+
+def _item(item: Any) -> str:
+    """An item of a list on one line."""
+    return ", ".join(f"{k} {v}" for k, v in item.items()) if isinstance(item, Mapping) else str(item)
 
 
 def _printable(text: str) -> str:

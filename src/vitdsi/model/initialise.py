@@ -28,23 +28,37 @@ def initialise(model: Seq2Seq, trie: Trie, features: Tensor, seed: int) -> None:
     mean = features.mean(0)
     model.stem.mean.copy_(mean)
     model.stem.principal.weight.copy_(_projection(features - mean, model.stem.principal.out_features))
+    imprint(model, trie, torch.arange(len(features)), model.stem.summary(features), seed)
+
+
+@torch.no_grad()
+def imprint(
+    model: Seq2Seq, trie: Trie, ids: Tensor, summaries: Tensor, seed: int, *, known: Tensor | None = None
+) -> None:
+    """Set the trie head's rows and prototypes on the paths of `ids` (n,) from their summaries (n, head_dim).
+
+    `known` (M,) marks nodes whose branch has learned weights, which stay.
+    """
     if not isinstance(model.head, TrieHead):
         return
     head = model.head
-    vectors = model.stem.summary(features)
     below: dict[tuple[int, int], list[int]] = {}
     for t in range(trie.max_length):
-        alive = torch.nonzero(trie.nodes[:, t] != NONE).squeeze(1)
-        for i, node, token in zip(
-            alive.tolist(), trie.nodes[alive, t].tolist(), trie.codes[alive, t].tolist(), strict=True
-        ):
+        alive = torch.nonzero(trie.nodes[ids, t] != NONE).squeeze(1)
+        nodes, tokens = trie.nodes[ids[alive], t], trie.codes[ids[alive], t]
+        for i, node, token in zip(alive.tolist(), nodes.tolist(), tokens.tolist(), strict=True):
             below.setdefault((node, token), []).append(i)
     for (node, token), members in below.items():
-        head.rows[node, token] = vectors[members].mean(0)
         child = int(trie.child[node, token])
+        if child >= 0 and known is not None and bool(known[child]):
+            continue
+        head.rows[node, token] = summaries[members].mean(0)
+        if child < 0 and known is not None and bool(known[node]):
+            siblings = (trie.child[node] < NONE) & (trie.child[node] != child)
+            head.bias[node, token] = head.bias[node, siblings].mean() if bool(siblings.any()) else 0.0
         if child >= 0 and len(head.prototypes):
             head.bias[node, token] = float(np.log(len(members)))
-            centres, sizes = _centres(vectors[members], head.prototypes.shape[1], seed)
+            centres, sizes = _centres(summaries[members], head.prototypes.shape[1], seed)
             head.prototypes[child, : len(centres)] = centres
             head.prototype_bias[child, : len(centres)] = sizes.log()
 

@@ -46,21 +46,23 @@ class OwnId:
 
 @dataclass(frozen=True)
 class WeightedRelevance:
-    """A short list of relevant ids a query: ids (Q, K), NONE where there are fewer, and weights (Q, K)."""
+    """A short list of relevant ids a query: ids (Q, K), NONE where there are fewer, and weights (Q, K), of the rows
+    from `first` on."""
 
     ids: Tensor
     weights: Tensor
+    first: int = 0
 
     def sample(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Ids (B,) drawn by weight."""
-        relevant = self.ids[rows]
-        pick = torch.multinomial(self.weights[rows] * (relevant != NONE), 1, generator=generator)
+        relevant = self.ids[rows - self.first]
+        pick = torch.multinomial(self.weights[rows - self.first] * (relevant != NONE), 1, generator=generator)
         return relevant.gather(1, pick).squeeze(1)
 
     def marginals(self, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
         """(B, L, V), by comparing the nodes along the K relevant ids' paths."""
-        relevant = self.ids[rows]
-        weights = self.weights[rows] * (relevant != NONE)
+        relevant = self.ids[rows - self.first]
+        weights = self.weights[rows - self.first] * (relevant != NONE)
         relevant = relevant.clamp(min=0)
         shares = trie.nodes[relevant] == trie.nodes[ids][:, None]  # (B, K, L): same node means same prefix
         mass = weights[..., None] * shares * (trie.nodes[ids] != NONE)[:, None]

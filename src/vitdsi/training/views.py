@@ -23,7 +23,7 @@ class Views(Protocol):
 
 @dataclass(frozen=True)
 class FeatureViews:
-    """Frozen features (Q, *shape), altered without another pass of the backbone.
+    """Frozen features (Q, *shape) of the rows from `first` on, altered without another pass of the backbone.
 
     differences (D, *shape) are `features(altered copy) - features(image)`, measured on a few images; an alteration
     adds one of them, scaled by 0 .. 1.5, to another image's features.
@@ -31,10 +31,11 @@ class FeatureViews:
 
     features: Tensor
     differences: Tensor
+    first: int = 0
 
     def clean(self, rows: Tensor) -> Tensor:
         """Features (B, *shape)."""
-        return self.features[rows].float()
+        return self.features[rows - self.first].float()
 
     def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Features plus a transferred view difference, kept non-negative as the backbone's are."""
@@ -48,13 +49,14 @@ class FeatureViews:
 
 @dataclass(frozen=True)
 class PixelViews:
-    """Pixels uint8 (Q, 3, S, S); alterations are random crops, flips and colours."""
+    """Pixels uint8 (Q, 3, S, S) of the rows from `first` on; alterations are random crops, flips and colours."""
 
     pixels: Tensor
+    first: int = 0
 
     def clean(self, rows: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in 0..1."""
-        return self.pixels[rows].float() / 255
+        return self.pixels[rows - self.first].float() / 255
 
     def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Augmented pixels (B, 3, S, S) in 0..1."""

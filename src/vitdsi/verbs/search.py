@@ -1,0 +1,190 @@
+"""`vitdsi search`: photos in, ranked results out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vitdsi.command import check_writable, debug_option, named_lines, say
+from vitdsi.errors import ImageReadError, UsageError
+
+if TYPE_CHECKING:
+    from vitdsi.index import ImageIndex, SearchResult
+
+_BATCH = 64
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("search", short_help="Find the images relevant to a photo.")
+@click.argument("index", type=_PATH, metavar="INDEX.dsi")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Results for each image.")
+@click.option(
+    "--where",
+    metavar="CONDITION",
+    help="Search among images for which this holds: 'year = 2019 and width > 800'.",
+)
+@click.option("--allow-ids", metavar="FILE", help="Search among these image_ids, one a line; - is stdin.")
+@click.option("--collapse", is_flag=True, help="Leave out what is near-identical to a better result.")
+@click.option(
+    "--min-score",
+    metavar="NUMBER|auto",
+    help="Leave out less probable results; auto: what is probably not the collection's.",
+)
+@click.option("--plain", is_flag=True, help="A table for reading, instead of JSON lines.")
+@click.option(
+    "--beam-size", type=click.IntRange(min=1), help="Width of the beam search; wider is more exact."
+)
+@click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
+@click.option(
+    "--sheet", type=_PATH, metavar="FILE.html", help="Also write an HTML contact sheet; needs --images."
+)
+@click.option(
+    "--images", "folder", type=_PATH, metavar="DIR", help="The folder that was indexed, for --sheet."
+)
+@debug_option
+@click.pass_context
+def search_verb(
+    ctx: click.Context,
+    index: Path,
+    images: tuple[str, ...],
+    k: int,
+    where: str | None,
+    allow_ids: str | None,
+    collapse: bool,
+    min_score: str | None,
+    plain: bool,
+    beam_size: int | None,
+    strict: bool,
+    sheet: Path | None,
+    folder: Path | None,
+) -> None:
+    """Find the indexed images relevant to each IMAGE: a file, a folder, or - for one image on stdin.
+
+    Prints one JSON line for each result; the score is the model's probability of that image. Images that cannot be
+    read are reported on stderr and skipped, and the exit code is then 1.
+
+    \b
+    Examples:
+      vitdsi search photos.dsi query.jpg
+      vitdsi search photos.dsi query.jpg more-queries -k 5 --plain
+      vitdsi search photos.dsi query.jpg -k 1 --min-score auto
+      vitdsi search photos.dsi query.jpg --where 'album = "2019" and width > 800'
+      curl -s https://example.org/cat.jpg | vitdsi search photos.dsi -
+      vitdsi search photos.dsi queries --sheet results.html --images photos
+    """
+    if (sheet is None) != (folder is None):
+        raise UsageError("--sheet FILE.html and --images DIR belong together; give both or none")
+    if sheet is not None:
+        check_writable(sheet)
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--images {folder}: no such folder; give the folder that was indexed")
+    if allow_ids == "-" and "-" in images:
+        raise UsageError("stdin cannot be both the image and --allow-ids; save one of them as a file")
+    allow = None if allow_ids is None else named_lines(allow_ids)
+    queries = _expand(images)
+    if sheet is not None and any(path is None for _, path in queries):
+        raise UsageError("--sheet shows files and cannot show stdin; save the image and give its path")
+
+    from vitdsi.index import ImageIndex
+    from vitdsi.terminal import json_results, plain_results
+
+    opened = ImageIndex.load(index)
+    options = {
+        "where": where,
+        "allow": allow,
+        "collapse": collapse,
+        "min_score": _least(opened, min_score),
+        "beam_size": beam_size,
+    }
+    answered: list[tuple[Path, list[SearchResult]]] = []
+    count = found = 0
+    for name, path, results in _search(opened, queries, k, strict, options):
+        if results is None:
+            continue
+        text = plain_results(name, results) if plain else json_results(name, results)
+        if text:
+            click.echo("\n" + text if plain and count else text)
+        count += 1
+        found += len(results)
+        if sheet is not None and path is not None:
+            answered.append((path, results))
+    if count and not found:
+        nothing = "its images were all removed"
+        if where is not None or allow is not None:
+            nothing = "no image passes the filter"
+        if options["min_score"]:
+            nothing = f"no result has a score of {options['min_score']:.4f} (--min-score)"
+        say(f"note: nothing can be found in {index}: {nothing}")
+    if sheet is not None and folder is not None:
+        from vitdsi.contact_sheet import Result, Row, write_contact_sheet
+
+        rows = [
+            Row(path, [Result(r.image_id, folder / r.image_id, r.score, None) for r in results])
+            for path, results in answered
+        ]
+        write_contact_sheet(sheet, rows, title=f"{index.name}: images and what was found")
+    if count < len(queries):
+        say(f"skipped {len(queries) - count} of {len(queries)} images")
+        ctx.exit(1)
+
+
+def _least(index: ImageIndex, min_score: str | None) -> float:
+    """The number that --min-score means."""
+    if min_score is None:
+        return 0.0
+    try:
+        number = float(index.report_.get("min_score", 0.0) if min_score == "auto" else min_score)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise UsageError(f"--min-score {min_score}: give a number between 0 and 1, or auto")
+    return number
+
+
+def _search(
+    index: ImageIndex,
+    queries: list[tuple[str, Path | None]],
+    k: int,
+    strict: bool,
+    options: dict[str, Any],
+) -> Iterator[tuple[str, Path | None, list[SearchResult] | None]]:
+    """(name, path, results) for each query in order; results are None where the image cannot be read."""
+    for start in range(0, len(queries), _BATCH):
+        chunk = queries[start : start + _BATCH]
+        sources = [sys.stdin.buffer.read() if path is None else path for _, path in chunk]
+        try:
+            found = index.search_many(sources, k, batch_size=_BATCH, **options)
+            for (name, path), results in zip(chunk, found, strict=True):
+                yield name, path, results
+        except ImageReadError:
+            # Rare, so the good ones of this batch may go one by one.
+            for (name, path), source in zip(chunk, sources, strict=True):
+                try:
+                    yield name, path, index.search(source, k, **options)
+                except ImageReadError as error:
+                    if strict:
+                        raise ImageReadError(name, error.reason) from error
+                    say(f"skipped {name}: {error.reason}")
+                    yield name, path, None
+
+
+def _expand(images: tuple[str, ...]) -> list[tuple[str, Path | None]]:
+    """(name to print, path) of every query; the path is None for stdin."""
+    from vitdsi.images import find_images
+
+    queries: list[tuple[str, Path | None]] = []
+    for given in images:
+        root = Path(given)
+        if given == "-":
+            queries.append(("-", None))
+        elif root.is_dir():
+            prefix = given.rstrip("/")
+            queries += [(f"{prefix}/{p.relative_to(root).as_posix()}", p) for p in find_images(root)]
+        else:
+            queries += [(given, path) for path in find_images(root)]
+    return queries
