@@ -1,0 +1,81 @@
+"""The cells of a table: what identifies one, and its file, so that finished cells are never computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitdsi.files import write_atomically
+
+_FORMAT, _VERSION = "vitdsi-cell", 1
+_NEEDED = ("metrics", "paper", "seconds", "steps", "history", "indexed")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: a method on a split, with everything that its result depends on.
+
+    Attributes:
+        size: images in all (DB size). scheme: of the ids; "-" for methods without ids.
+        settings: the configuration, the split's digest and whatever else makes another cell of it when changed.
+    """
+
+    dataset: str
+    relevance: str
+    size: int
+    scheme: str
+    method: str
+    seed: int
+    settings: Mapping[str, Any]
+
+    def key(self) -> dict[str, Any]:
+        """Everything as JSON."""
+        key: dict[str, Any] = json.loads(json.dumps(vars(self), sort_keys=True, default=dict))
+        return key
+
+    def name(self) -> str:
+        """A file name: readable, and ending in a hash of everything."""
+        digest = hashlib.blake2b(json.dumps(self.key(), sort_keys=True).encode(), digest_size=6).hexdigest()
+        parts = (self.dataset, self.relevance, self.size, self.scheme, self.method, f"seed{self.seed}")
+        return re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(map(str, parts))) + f"-{digest}"
+
+
+class CellStore:
+    """Finished cells as files of one folder, and the weights that later cells start from beside them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, cell: Cell) -> Path:
+        """Where the cell's result is."""
+        return self.folder / "cells" / f"{cell.name()}.json"
+
+    def weights(self, cell: Cell) -> Path:
+        """Where the cell's weights are."""
+        return self.folder / "models" / f"{cell.name()}.safetensors"
+
+    def load(self, cell: Cell) -> dict[str, Any] | None:
+        """The result; None where there is none, or where the file is broken or of another cell."""
+        try:
+            content = json.loads(self.path(cell).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        if not isinstance(content, dict) or content.get("key") != cell.key():
+            return None
+        if (content.get("format"), content.get("version")) != (_FORMAT, _VERSION):
+            return None
+        result = content.get("result")
+        return result if isinstance(result, dict) and all(name in result for name in _NEEDED) else None
+
+    def save(self, cell: Cell, result: Mapping[str, Any]) -> None:
+        """Write the result as a whole or not at all."""
+        path = self.path(cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"format": _FORMAT, "version": _VERSION, "key": cell.key(), "result": dict(result)}
+        with write_atomically(path) as stream:
+            stream.write((json.dumps(content, indent=1) + "\n").encode())

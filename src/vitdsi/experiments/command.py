@@ -1,0 +1,287 @@
+"""`vitdsi experiment`: the paper's tables and figures from the command line. Heavy imports wait until a verb runs."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from vitdsi.command import debug_option, say
+from vitdsi.errors import UsageError
+from vitdsi.experiments.variations import ABLATIONS
+
+if TYPE_CHECKING:
+    from vitdsi.experiments.runner import Options, Runner
+
+__all__ = ["experiment"]
+
+_PATH = click.Path(path_type=Path)
+_Verb = TypeVar("_Verb", bound=Callable[..., Any])
+
+
+@click.group("experiment")
+@debug_option
+def experiment() -> None:
+    """Repeat the paper's experiments: Table 1 with its figures, the ablations, and query time against size.
+
+    \b
+    Examples:
+      vitdsi experiment table1 imagenette2-160 -o results --quick
+      vitdsi experiment ablation dropout imagenette2-160 -o results
+      vitdsi experiment scaling -o results
+    """
+
+
+def _data_options(verb: _Verb) -> _Verb:
+    """The options that say which images and which training; shared by table1 and ablation."""
+    for option in reversed(
+        (
+            click.argument("images", type=_PATH),
+            click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
+            click.option(
+                "-o", "--out", type=_PATH, required=True, metavar="DIR", help="Folder of all results."
+            ),
+            click.option(
+                "--instances", type=_PATH, metavar="FILE", help="IMAGES are COCO photos; its instances file."
+            ),
+            click.option(
+                "--relevance",
+                type=click.Choice(["shared", "largest"]),
+                help="COCO: any category in common, or that of the largest object [shared].",
+            ),
+            click.option(
+                "--aspect-tolerance",
+                type=click.FloatRange(min=0),
+                help="Keep images whose aspect ratio is within 1 ± this; the paper has 0.1 [all].",
+            ),
+            click.option(
+                "--seeds", default="0", show_default=True, help="Seeds, separated by commas: split, ids, model."
+            ),
+            click.option("--image-size", type=click.IntRange(min=8), default=64, show_default=True,
+                         help="Side of the models' input; the paper has 256, 160 and 64."),
+            click.option("--bovw-size", type=click.IntRange(min=16), default=160, show_default=True,
+                         help="Side of the images that SIFT sees."),
+            click.option(
+                "--cache", type=_PATH, metavar="DIR", help="Folder of the feature cache, for kNN [per user]."
+            ),
+            click.option(
+                "--no-early-stopping",
+                is_flag=True,
+                help="The paper's retrieval phase takes all its epochs, and its last weights count.",
+            ),
+            click.option("--quick", is_flag=True, help="One small size and short training: a look in minutes."),
+            debug_option,
+        )
+    ):  # fmt: skip
+        verb = option(verb)
+    return verb
+
+
+@experiment.command("table1")
+@_data_options
+@click.option("--sizes", help="Images in all, of which 25 % are indexed [512,1024,2048; quick: 512].")
+@click.option("--schemes", default="random,clustered", show_default=True, help="How images get their ids.")
+@click.option("--methods", help="Rows of the table [all].")
+@click.option("--no-figures", is_flag=True, help="Write the tables only.")
+def table1_verb(sizes: str | None, schemes: str, methods: str | None, no_figures: bool, **given: Any) -> None:
+    """Table 1 and Figures 1 to 3 of the paper, beside honest metrics, other baselines and our own training.
+
+    IMAGES is a folder of class folders (or one with train/ and val/, of which train/ is used), or COCO photos with
+    --instances. Writes table1.md, table1.json and the figures into DIR. Every finished cell of the table is a file in
+    DIR/cells: a run that was stopped and is started again keeps them, and other settings make other cells.
+
+    KEY=VALUE sets anything in the paper's configuration, `ours.KEY=VALUE` in ours.
+
+    \b
+    Examples:
+      vitdsi experiment table1 imagenette2-160 -o results --quick
+      vitdsi experiment table1 imagenette2-160 -o results --sizes 512 --seeds 0,1,2
+      vitdsi experiment table1 imagenette2-160 -o results --image-size 160 --methods ours,BoVW
+      vitdsi experiment table1 coco/val2017 --instances coco/instances.json --relevance largest -o results
+      vitdsi experiment table1 imagenette2-160 -o results model.dropout=0 ours.training.views=0.8
+    """
+    from vitdsi.experiments.methods import METHODS
+    from vitdsi.experiments.table1 import run_table1
+
+    options = _options(
+        given,
+        sizes=_numbers("--sizes", sizes or ("512" if given["quick"] else "512,1024,2048")),
+        schemes=_names(schemes),
+        methods=_names(methods) if methods else METHODS,
+    )
+    with _runners(given) as runner_for:
+        cells = run_table1(runner_for(options), given["out"], _command())
+    written = ["table1.md", "table1.json"]
+    if not no_figures:
+        from vitdsi.experiments.figures import write_figures
+
+        written += write_figures(cells, given["out"], quick=options.quick)
+    say(f"written to {given['out']}: {', '.join(written)}")
+
+
+@experiment.command("ablation")
+@click.argument("name", type=click.Choice(list(ABLATIONS)))
+@_data_options
+@click.option("--size", type=click.IntRange(min=1), default=512, show_default=True, help="Images in all.")
+@click.option("--schemes", default="random", show_default=True, help="How images get their ids.")
+@click.option("--methods", default="zero-shot,fine-tuned", show_default=True, help="Rows of the table.")
+@click.option("--values", help="Values of the setting [the paper's].")
+def ablation_verb(name: str, size: int, schemes: str, methods: str, values: str | None, **given: Any) -> None:
+    """Repeat cells of Table 1 with one setting varied: the claims of the paper's section 3.2.1.
+
+    NAME is the setting. Writes ablation-NAME.md and .json with the table, .png and .svg with the figure into DIR. Cells
+    are shared with table1 where they are the same.
+
+    \b
+    Examples:
+      vitdsi experiment ablation dropout imagenette2-160 -o results
+      vitdsi experiment ablation patch_size imagenette2-160 -o results --methods ours --seeds 0,1,2
+      vitdsi experiment ablation retrieval_epochs imagenette2-160 -o results --values 0,10,50
+      vitdsi experiment ablation positions imagenette2-160 -o results --quick
+    """
+    from vitdsi.experiments.ablation import run_ablation
+
+    options = _options(given, sizes=(size,), schemes=_names(schemes), methods=_names(methods))
+    with _runners(given) as runner_for:
+        written = run_ablation(
+            name, options, runner_for, given["out"], _command(), values=_names(values or "")
+        )
+    say(f"written to {given['out']}: {', '.join(written)}")
+
+
+@experiment.command("scaling")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("-o", "--out", type=_PATH, required=True, metavar="DIR", help="Folder of all results.")
+@click.option(
+    "--sizes", default="100,1000,10000,100000,1000000", show_default=True, help="Numbers of images."
+)
+@click.option(
+    "--image-size", type=click.IntRange(min=8), default=160, show_default=True, help="Model's input."
+)
+@click.option("--repeats", type=click.IntRange(min=1), default=30, show_default=True, help="Timed queries.")
+@click.option(
+    "--hnsw-limit",
+    type=click.IntRange(min=0),
+    default=100_000,
+    show_default=True,
+    help="Largest graph that is built.",
+)
+@debug_option
+def scaling_verb(
+    overrides: tuple[str, ...], out: Path, sizes: str, image_size: int, repeats: int, hnsw_limit: int
+) -> None:
+    """Time one query against the number of images: the paper's claim of constant against linear time.
+
+    Weights and vectors are random, which does not change times; the plot and the table say so. Writes scaling.md,
+    .json, .png and .svg into DIR.
+
+    \b
+    Examples:
+      vitdsi experiment scaling -o results
+      vitdsi experiment scaling -o results --sizes 100,1000,10000 --repeats 10
+      vitdsi experiment scaling -o results model.architecture=single_stack
+    """
+    from vitdsi.experiments.scaling import run_scaling
+
+    _make(out)
+    written = run_scaling(
+        out,
+        _command(),
+        sizes=_numbers("--sizes", sizes),
+        image_size=image_size,
+        repeats=repeats,
+        hnsw_limit=hnsw_limit,
+        overrides=overrides,
+        say=say,
+    )
+    say(f"written to {out}: {', '.join(written)}")
+
+
+def _options(given: dict[str, Any], **more: Any) -> Options:
+    from vitdsi.experiments.runner import Options
+
+    for text in given["overrides"]:
+        if "=" not in text:
+            raise UsageError(
+                f"{text!r} is one argument too many; give one folder of images, settings as KEY=VALUE"
+            )
+    return Options(
+        seeds=_numbers("--seeds", given["seeds"]),
+        image_size=given["image_size"],
+        bovw_size=given["bovw_size"],
+        early_stopping=not given["no_early_stopping"],
+        quick=given["quick"],
+        overrides=given["overrides"],
+        **more,
+    )
+
+
+@contextlib.contextmanager
+def _runners(given: dict[str, Any]) -> Iterator[Callable[[Options], Runner]]:
+    """What makes the runner of some options, on the data that was given."""
+    from vitdsi.experiments.cells import CellStore
+    from vitdsi.experiments.runner import Runner
+    from vitdsi.experiments.samples import read_dataset
+    from vitdsi.terminal import BuildDisplay
+
+    cache = given["cache"]
+    if cache is None:
+        from vitdsi.features import default_cache
+
+        cache = default_cache()
+    _make(given["out"])
+    dataset = read_dataset(
+        given["images"],
+        instances=given["instances"],
+        relevance=given["relevance"],
+        aspect_tolerance=given["aspect_tolerance"],
+    )
+    store = CellStore(given["out"])
+    with contextlib.closing(BuildDisplay()) as display:
+        yield lambda options: Runner(dataset, options, store, cache=cache, say=say, on_progress=display)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be created ({error.strerror}); choose another place") from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in _names(text))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 0:
+        raise UsageError(f"{option} {text!r}: give numbers separated by commas, such as 0,1,2")
+    return numbers
+
+
+def _command() -> str:
+    """The command as it can be given again elsewhere: paths are cut to the names of files and folders."""
+    context = click.get_current_context()
+    words = ["vitdsi", "experiment", str(context.info_name)]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE or name in (
+            "cache",
+            "debug",
+        ):
+            continue
+        value = context.params[name]
+        if isinstance(parameter, click.Option):
+            words.append(parameter.opts[-1] if len(parameter.opts) == 1 else parameter.opts[0])
+        if value is not True:
+            several = value if isinstance(value, tuple) else (value,)
+            words += [part.resolve().name if isinstance(part, Path) else str(part) for part in several]
+    return shlex.join(words)
