@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers_codes import KINDS, log_prob, path, random_codes, small_model
 
+from vitdsi.ids import IdContext, assign
 from vitdsi.training.targets import (
     GroupRelevance,
     OwnId,
@@ -61,6 +62,46 @@ def test_group_marginals_against_brute_force(kind: str) -> None:
         members = {i: 1.0 for i in range(len(codes)) if i % 4 == row % 4}
         expected = brute_force(codes, members, int(drawn[row]), 3, trie.max_length)
         torch.testing.assert_close(target[row], expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_marginals_of_several_classes_against_brute_force(kind: str) -> None:
+    """With removed ids, queries that name a class nobody has, and rows of different lengths."""
+    codes = random_codes(kind)
+    trie = Trie(codes, 3).without([5, 11])
+    generator = torch.Generator().manual_seed(4)
+    groups = torch.stack([torch.randperm(5, generator=generator)[:3] for _ in codes])
+    groups[::3, 1:], groups[::4, 2] = NONE, NONE
+    queries = torch.cat([groups[:10], torch.full((10, 1), 7)], dim=1)
+    relevance = GroupRelevance(trie, groups, queries)
+    rows = torch.arange(10).repeat(20)
+    drawn = relevance.sample(rows, generator)
+    target = relevance.marginals(trie, rows, drawn)
+    for row, i, found in zip(rows.tolist(), drawn.tolist(), target, strict=True):
+        wanted = set(queries[row].tolist()) - {NONE}
+        weights = {j: float(len(wanted & set(groups[j].tolist()))) for j in trie.live_ids().tolist()}
+        expected = brute_force(codes, {j: w for j, w in weights.items() if w}, i, 3, trie.max_length)
+        torch.testing.assert_close(found, expected)
+
+
+def test_ids_are_drawn_by_the_number_of_classes_they_share() -> None:
+    groups = torch.tensor([[0, 1], [1, NONE], [2, NONE], [1, 2]])
+    trie = Trie(random_codes("mixed", count=4), 3)
+    relevance = GroupRelevance(trie, groups, torch.tensor([[NONE, 1, 2], [NONE, NONE, 0]]))
+    rows = torch.zeros(20_000, dtype=torch.long)
+    drawn = relevance.sample(rows, torch.Generator().manual_seed(0))
+    share = torch.bincount(drawn, minlength=4) / 20_000
+    torch.testing.assert_close(share, torch.tensor([0.2, 0.2, 0.2, 0.4]), atol=0.02, rtol=0)
+    assert relevance.sample(rows + 1, torch.Generator()).unique().tolist() == [0]
+
+
+def test_what_is_held_of_classes_grows_with_neither_base_nor_classes() -> None:
+    held = []
+    for base, classes in ((16, 4), (256, 4), (256, 200)):
+        codes = assign("random", IdContext(200, base))
+        relevance = GroupRelevance(Trie(codes, base), torch.arange(200) % classes, torch.arange(classes))
+        held.append(len(relevance.branches))
+    assert max(held) <= 2 * 200
 
 
 @pytest.mark.parametrize("kind", KINDS)

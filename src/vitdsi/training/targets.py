@@ -73,42 +73,57 @@ class WeightedRelevance:
 
 
 class GroupRelevance:
-    """All ids of the query's class, equally: the number of ids of each class below each branch of the trie.
+    """All ids that share a class with the query, each weighted by the number of classes that they share: with one
+    class an image, all of its class alike; with several (COCO's categories), those that share most most.
 
-    Only branches that a class reaches are held: at most N * L rows of V counts, whatever the number of classes.
+    Held are the number of ids of each class below each branch of the trie that the class reaches: at most N * L for
+    each class of an image, whatever the base and the number of classes.
 
     Args:
         trie: the collection's trie.
-        groups: (N,) class of each id.
-        query_groups: (Q,) class of each query row; each must have at least one id.
+        groups: (N,) class of each id, or (N, G) classes, filled up with NONE.
+        query_groups: (Q,) or (Q, G') of each query row; each row must share a class with an id.
     """
 
     def __init__(self, trie: Trie, groups: Tensor, query_groups: Tensor) -> None:
-        self.query_groups = query_groups
-        alive = trie.nodes != NONE
-        keys = (groups[:, None] * trie.num_nodes + trie.nodes)[alive]
-        self.keys, row = torch.unique(keys, return_inverse=True)
-        self.counts = torch.zeros(len(self.keys), trie.child.shape[1])
-        self.counts.view(-1).index_add_(
-            0, row * trie.child.shape[1] + trie.codes[alive], torch.ones(int(alive.sum()))
-        )
-        live = torch.nonzero(alive[:, 0]).squeeze(1)
-        self.order = live[torch.argsort(groups[live], stable=True)]
-        self.start = torch.searchsorted(groups[self.order].contiguous(), torch.arange(int(groups.max()) + 2))
+        groups, self.query_groups = (g.reshape(len(g), -1) for g in (groups, query_groups))
+        self.num_nodes, self.width = trie.child.shape
+        ids, column = torch.nonzero((groups != NONE) & (trie.nodes[:, :1] != NONE), as_tuple=True)
+        group, order = torch.sort(groups[ids, column], stable=True)
+        self.members = ids[order]
+        count = int(max(groups.max(), self.query_groups.max())) + 1
+        self.start = torch.searchsorted(group, torch.arange(count + 1))
+        nodes = trie.nodes[self.members]
+        keys = self._keys(group[:, None], nodes) + trie.codes[self.members]
+        self.branches, self.counts = torch.unique(keys[nodes != NONE], return_counts=True)
+
+    def _keys(self, groups: Tensor, nodes: Tensor) -> Tensor:
+        """The key of the branch that begins with token 0."""
+        return (groups * self.num_nodes + nodes) * self.width
 
     def sample(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Uniform ids (B,) of the query's class."""
-        group = self.query_groups[rows]
-        size = self.start[group + 1] - self.start[group]
-        draw = (torch.rand(len(rows), generator=generator) * size).long().clamp(max=size - 1)
-        return self.order[self.start[group] + draw]
+        """Ids (B,) drawn by weight: a class by its size, then one of its ids."""
+        groups = self.query_groups[rows]
+        first = self.start[groups.clamp(min=0)]
+        sizes = (self.start[groups.clamp(min=0) + 1] - first) * (groups != NONE)
+        ends = sizes.cumsum(1)
+        total = ends[:, -1]
+        draw = (torch.rand(len(rows), generator=generator) * total).long().clamp(max=total - 1)
+        column = (draw[:, None] >= ends).sum(1, keepdim=True)
+        place = draw[:, None] - (ends - sizes).gather(1, column) + first.gather(1, column)
+        return self.members[place.squeeze(1)]
 
     def marginals(self, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
-        """(B, L, V), looked up at each node of the path."""
-        nodes = trie.nodes[ids]
-        keys = self.query_groups[rows][:, None] * trie.num_nodes + nodes
-        row = torch.searchsorted(self.keys, keys.clamp(min=0)).clamp(max=len(self.keys) - 1)
-        target = self.counts[row] * (nodes != NONE)[..., None]
+        """(B, L, V), looked up at each node of the path and added over the query's classes."""
+        groups, nodes = self.query_groups[rows][:, None], trie.nodes[ids][..., None]
+        keys = self._keys(groups, nodes)  # (B, L, G)
+        first, last = torch.searchsorted(self.branches, torch.stack([keys, keys + self.width]))
+        found = torch.where((groups != NONE) & (nodes != NONE), last - first, 0).flatten()
+        at = torch.repeat_interleave(found)
+        branch = first.flatten()[at] + torch.arange(len(at)) - (found.cumsum(0) - found)[at]
+        target = torch.zeros(*trie.nodes[ids].shape, self.width)
+        place = at // keys.shape[2] * self.width + self.branches[branch] % self.width
+        target.view(-1).index_add_(0, place, self.counts[branch].float())
         return target / target.sum(-1, keepdim=True).clamp(min=1e-12)
 
 
