@@ -26,7 +26,7 @@ def test_the_papers_settings() -> None:
     assert (config.ids.scheme, config.ids.base, config.ids.variable_length) == ("random", 10, True)
     model, training = config.model, config.training
     assert (model.stem, model.image_size, model.patch_size, model.positions) == ("pixels", 160, 16, "learned")
-    assert (model.embed_dim, model.mlp_dim, model.depth, model.decoder_depth) == (128, 256, 6, 6)
+    assert (model.architecture, model.embed_dim, model.mlp_dim, model.depth) == ("single_stack", 128, 256, 6)
     assert (model.num_heads, model.dropout, model.head) == (4, 0.1, "digits")
     assert (training.schedule, training.target, training.batch_size) == ("sequential", "sampled", 32)
     assert (training.learning_rate, training.weight_decay, training.constrained) == (5e-4, 0.0, False)

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from vitdsi.model.layers import Attention, EncoderBlock, sinusoidal_positions, sinusoidal_positions_2d
+from vitdsi.model.layers import (
+    Attention,
+    Dropout,
+    EncoderBlock,
+    sinusoidal_positions,
+    sinusoidal_positions_2d,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +87,18 @@ def test_dropout_is_only_for_training() -> None:
     assert not torch.equal(block(x), block(x))
     block.eval()
     assert torch.equal(block(x), block(x))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_keeps_the_mean_and_drops_the_share(p: float) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(101, 99, requires_grad=True)
+    dropped = Dropout(p)(x)
+    assert float((dropped == 0).float().mean()) == pytest.approx(p, abs=0.01)
+    assert dropped[dropped != 0].unique().tolist() == pytest.approx([1 / (1 - p)])
+    # each place of a draw of four drops alike, and no two places together
+    places = (dropped.flatten()[: 4 * (x.numel() // 4)] == 0).float().view(-1, 4)
+    assert places.mean(0).tolist() == pytest.approx([p] * 4, abs=0.03)
+    assert abs(torch.corrcoef(places.T) - torch.eye(4)).max() < 0.06
+    (dropped.sum()).backward()
+    assert x.grad is not None and torch.equal(x.grad, dropped.detach())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
-from vitdsi.model.layers import Attention, FeedForward
+from vitdsi.model.layers import Attention, Dropout, FeedForward
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -37,12 +37,12 @@ class DecoderBlock(nn.Module):
         super().__init__()
         dim, heads = config.embed_dim, config.num_heads
         self.norm_self = nn.LayerNorm(dim)
-        self.self_attention = Attention(dim, heads, config.dropout)
+        self.self_attention = Attention(dim, heads)
         self.norm_cross = nn.LayerNorm(dim)
-        self.cross_attention = Attention(dim, heads, config.dropout)
+        self.cross_attention = Attention(dim, heads)
         self.norm_feed_forward = nn.LayerNorm(dim)
         self.feed_forward = FeedForward(dim, config.mlp_dim, config.dropout)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, memory: KeysValues) -> Tensor:
         normed = self.norm_self(x)

@@ -9,17 +9,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) with masks from 16 random bits a value, four values a draw.
+
+    The same as nn.Dropout but that `p` is rounded to a multiple of 2^-16. nn.Dropout draws a double for each value,
+    which on a CPU cost a sixth of a training step of the paper's model.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        keep = bits.view(torch.int16)[: x.numel()].view(x.shape) >= round(self.p * 2**16) - 2**15
+        return x * keep.to(x.dtype).mul_(1 / (1 - self.p))
+
+
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017).
 
     Queries (B, T, D) attend to keys and values that `keys_values` made once from (B, S, D), so that a memory is
-    projected once per image and a decoder's past once per token.
+    projected once per image and a decoder's past once per token. As in ViT (Dosovitskiy et al. 2021, appendix B.1)
+    nothing is dropped inside of attention, so that torch's fused kernel can be used in training too.
     """
 
-    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, embed_dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.dropout = dropout
         self.query = nn.Linear(embed_dim, embed_dim)
         self.key_value = nn.Linear(embed_dim, 2 * embed_dim)
         self.out = nn.Linear(embed_dim, embed_dim)
@@ -45,7 +64,6 @@ class Attention(nn.Module):
             self._heads(self.query(x)),
             *keys_values,
             attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
             is_causal=causal,
         )
         out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
@@ -59,7 +77,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.up = nn.Linear(embed_dim, mlp_dim)
         self.down = nn.Linear(mlp_dim, embed_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.dropout(self.down(self.dropout(F.gelu(self.up(x)))))
@@ -72,10 +90,10 @@ class EncoderBlock(nn.Module):
     def __init__(self, embed_dim: int, num_heads: int, mlp_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(embed_dim)
-        self.attention = Attention(embed_dim, num_heads, dropout)
+        self.attention = Attention(embed_dim, num_heads)
         self.norm_feed_forward = nn.LayerNorm(embed_dim)
         self.feed_forward = FeedForward(embed_dim, mlp_dim, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         normed = self.norm_attention(x)

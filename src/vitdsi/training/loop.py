@@ -78,7 +78,7 @@ def train(
     """
     schedule = Schedule(config, len(data.indexing_rows))
     optimizer = torch.optim.AdamW(
-        _parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98)
+        _parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
     )
     if resume and state is not None:
         load_checkpoint(state, model, optimizer, schedule)
