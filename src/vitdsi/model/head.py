@@ -8,14 +8,15 @@ et al. 2023, does for a flat classifier).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
-from vitdsi.trie import Trie
+from vitdsi.trie import NONE, Trie
 
-_FEW = 32  # nodes whose rows are multiplied in place, which beats gathering them when one image is searched
+_FEW = 32  # nodes that are scored one by one, which beats sorting them when one image is searched
 _CLOSED = -1e4  # bias of a prototype that is not in use: finite, so that gradients stay finite
 
 
@@ -43,7 +44,6 @@ class TrieHead(nn.Module):
 
     inner_range: Tensor
     inner_token: Tensor
-    has_branches: Tensor
 
     def __init__(self, config: ModelConfig, num_outputs: int, trie: Trie) -> None:
         super().__init__()
@@ -61,48 +61,56 @@ class TrieHead(nn.Module):
         inner = (trie.child >= 0) & (config.prototypes > 0)
         first = torch.where(inner, trie.child, trie.num_nodes).amin(1)
         self.register_buffer("inner_range", torch.stack([first, first + inner.sum(1)], dim=1))
-        self.register_buffer("has_branches", inner.any(1), persistent=False)
         parents, tokens = torch.nonzero(inner, as_tuple=True)
         self.register_buffer("inner_token", torch.zeros(trie.num_nodes, dtype=torch.long))
         self.inner_token[trie.child[parents, tokens]] = tokens
 
     def forward(self, hidden: Tensor, summary: Tensor, nodes: Tensor) -> Tensor:
         """Hidden (B, T, D), summary (B, head_dim), nodes (B, T) -> (B, T, V); scores at nodes < 0 mean nothing."""
-        query = (summary[:, None] + self.steer(hidden)) * self.log_scale.exp()
-        at_root = int(nodes[0, 0]) == 0  # then so are the others: all images write their first digit together
-        nodes = nodes.clamp(min=0)
-        if not at_root:
-            return self._scores(query, nodes)
-        # one matrix product instead of a gather of the root's rows
-        scores = self._mixture(0, query[:, 0], query[:, 0] @ self.rows[0].T + self.bias[0])[:, None]
-        if nodes.shape[1] == 1:
-            return scores
-        return torch.cat([scores, self._scores(query[:, 1:], nodes[:, 1:])], dim=1)
+        query = ((summary[:, None] + self.steer(hidden)) * self.log_scale.exp()).flatten(0, 1)
+        flat = nodes.flatten().clamp(min=NONE)
+        together = torch.is_grad_enabled() or len(flat) > _FEW
+        scores = self._by_node(query, flat) if together else self._one_by_one(query, flat)
+        return scores.view(*nodes.shape, -1)
 
-    def _scores(self, query: Tensor, nodes: Tensor) -> Tensor:
-        if nodes.numel() <= _FEW and not torch.is_grad_enabled():
-            flat = zip(nodes.flatten().tolist(), query.flatten(0, 1), strict=True)
-            products = torch.stack([self.rows[node] @ q for node, q in flat]).view(*nodes.shape, -1)
-        else:
-            # embedding, not indexing: its backward adds in a fixed order, so a run can be repeated bit for bit
-            rows = F.embedding(nodes, self.rows.flatten(1)).view(*nodes.shape, *self.rows.shape[1:])
-            products = (rows @ query[..., None]).squeeze(-1)
-        scores = products + F.embedding(nodes, self.bias)
-        has_branches = self.has_branches[nodes]
-        if not bool(has_branches.any()):
-            return scores
-        mixed = scores.clone()
-        for node in torch.unique(nodes[has_branches]).tolist():
-            at = nodes == node
-            mixed[at] = self._mixture(node, query[at], scores[at])
-        return mixed
+    def _one_by_one(self, query: Tensor, nodes: Tensor) -> Tensor:
+        """(n, dim), (n,) -> (n, V)."""
+        scores = []
+        for q, node, (first, last) in zip(
+            query, nodes.tolist(), self.inner_range[nodes].tolist(), strict=True
+        ):
+            row = torch.addmv(self.bias[node], self.rows[node], q)
+            if first < last:
+                row = self._mixture(q[None], row[None], first, self.prototypes[first:last])[0]
+            scores.append(row)
+        return torch.stack(scores)
 
-    def _mixture(self, node: int, query: Tensor, scores: Tensor) -> Tensor:
-        """Scores (n, V) of one node's rows -> with the prototypes of its inner children mixed in."""
-        first, last = self.inner_range[node].tolist()
-        if first >= last:
-            return scores
-        prototypes = self.prototypes[first:last]
+    def _by_node(self, query: Tensor, nodes: Tensor) -> Tensor:
+        """As `_one_by_one`, with one product a node: its rows are read once, however many ask for them.
+
+        The parameters are taken apart as wholes, so that the gradient of each is put together once, in a fixed order.
+        """
+        ordered, order = torch.sort(nodes, stable=True)
+        present, counts = torch.unique_consecutive(ordered, return_counts=True)
+        rows, bias, ranges = self.rows.unbind(), self.bias.unbind(), self.inner_range.tolist()
+        below: Sequence[Tensor] = ()
+        if len(
+            self.prototypes
+        ):  # inner children are numbered by their parents, and the root is nobody's child
+            below = torch.split(self.prototypes, [1, *(last - first for first, last in ranges)])
+        scores = []
+        for node, q in zip(present.tolist(), torch.split(query[order], counts.tolist()), strict=True):
+            row = torch.addmm(bias[node], q, rows[node].T)
+            first, last = ranges[node]
+            if first < last:
+                row = self._mixture(q, row, first, below[1 + node])
+            scores.append(row)
+        return torch.cat(scores)[torch.argsort(order)]
+
+    def _mixture(self, query: Tensor, scores: Tensor, first: int, prototypes: Tensor) -> Tensor:
+        """Scores (n, V) of one node's rows -> with the prototypes (c, P, dim) of its inner children mixed in, which
+        are the nodes from `first` on."""
+        last = first + len(prototypes)
         more = (query @ prototypes.flatten(0, 1).T).view(len(query), *prototypes.shape[:2])
         tokens = self.inner_token[first:last]
         mixed = torch.cat(
