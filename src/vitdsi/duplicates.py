@@ -155,7 +155,8 @@ def joined(pairs: npt.NDArray[np.int64]) -> list[list[int]]:
 def _whitened(features: Tensor, live: Tensor) -> Tensor:
     """Unit vectors (N, F) in which all directions of the live images vary alike: what is common counts less."""
     centred = features - features[live].mean(0)
-    values, axes = torch.linalg.eigh(centred[live].T @ centred[live] / len(live))
+    covariance = (centred[live].T @ centred[live] / len(live)).double()  # as in model/initialise.py
+    values, axes = (part.float() for part in torch.linalg.eigh(covariance))
     values = values.clamp(min=0)
     return F.normalize(centred @ (axes * (values + _SHRINKAGE * values.mean() + 1e-12).rsqrt()), dim=1)
 

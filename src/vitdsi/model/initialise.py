@@ -70,7 +70,8 @@ def _projection(centred: Tensor, dim: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(0)
     sample = centred[torch.randperm(len(centred), generator=generator)[:20_000]]
-    values, axes = torch.linalg.eigh(sample.T @ sample / len(sample))
+    # in double precision: single gave NaN here for a few images with a duplicate among them
+    values, axes = (part.float() for part in torch.linalg.eigh((sample.T @ sample / len(sample)).double()))
     values, axes = values.flip(0)[:dim].clamp(min=0), axes.flip(1)[:, :dim]
     keep = values > values[0] * 1e-6
     scale = torch.where(
