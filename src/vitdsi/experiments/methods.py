@@ -17,7 +17,7 @@ from vitdsi.baselines.bovw import BagOfVisualWords
 from vitdsi.baselines.dense import DenseIndex
 from vitdsi.config import IndexConfig
 from vitdsi.experiments import phases
-from vitdsi.experiments.phases import OnProgress, Phase
+from vitdsi.experiments.phases import Phase, Watch
 from vitdsi.experiments.samples import Samples
 from vitdsi.experiments.scores import chance_figures, figures, model_figures
 from vitdsi.features import InputLoader, device_for
@@ -106,14 +106,14 @@ def prepare(config: IndexConfig, samples: Samples, pixels: Tensor) -> Trained:
     return Trained(config, samples, pixels, trie, model, data)
 
 
-def zero_shot(trained: Trained, on_progress: OnProgress, weights: Path) -> Result:
+def zero_shot(trained: Trained, watch: Watch, weights: Path) -> Result:
     """The paper's indexing phase alone; its weights are kept for the fine-tuned cell."""
     phase = phases.indexing_phase(
         trained.model,
         trained.data,
         trained.config.training,
         seed=trained.config.seed,
-        on_progress=on_progress,
+        watch=watch,
     )
     weights.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(weights) as stream:
@@ -123,7 +123,7 @@ def zero_shot(trained: Trained, on_progress: OnProgress, weights: Path) -> Resul
 
 
 def fine_tuned(
-    trained: Trained, on_progress: OnProgress, weights: Path, indexed: Result, *, early_stopping: bool
+    trained: Trained, watch: Watch, weights: Path, indexed: Result, *, early_stopping: bool
 ) -> Result:
     """The paper's retrieval phase, from the weights of the zero-shot cell with the result `indexed`."""
     trained.model.load_state_dict(load_file(weights))
@@ -136,19 +136,19 @@ def fine_tuned(
         pairs=trained.samples.pairs(),
         early_stopping=early_stopping,
         seed=trained.config.seed,
-        on_progress=on_progress,
+        watch=watch,
     )
     return trained.result(indexing=before, retrieval=phase)
 
 
-def ours(trained: Trained, on_progress: OnProgress) -> Result:
+def ours(trained: Trained, watch: Watch) -> Result:
     """Joint training on the prefix-marginal."""
     phase = phases.joint_phase(
         trained.model,
         trained.data,
         trained.config.training,
         seed=trained.config.seed,
-        on_progress=on_progress,
+        watch=watch,
     )
     return trained.result(joint=phase)
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,14 @@ from vitdsi.training.schedule import Schedule
 from vitdsi.trie import NONE
 
 OnProgress = Callable[[Progress], None] | None
+
+
+class Watch(NamedTuple):
+    """Who is told how training goes: `progress` of every few steps, `point` of each point of a phase's curves."""
+
+    progress: OnProgress = None
+    point: Callable[[str, dict[str, float]], None] | None = None
+
 
 _SAMPLE = 256  # training examples whose accuracy is measured at each evaluation
 _RETRIEVAL_STREAM = 1_000_000  # added to the seed: the second phase draws other batches than the first
@@ -43,18 +51,13 @@ class Recorder:
     """
 
     def __init__(
-        self,
-        model: Seq2Seq,
-        data: TrainingData,
-        *,
-        retrieval: bool,
-        per_epoch: float,
-        on_progress: OnProgress,
+        self, model: Seq2Seq, data: TrainingData, *, phase: str, per_epoch: float, watch: Watch
     ) -> None:
-        self.model, self.data, self.on_progress = model, data, on_progress
-        self.per_epoch = per_epoch
+        self.model, self.data, self.watch = model, data, watch
+        self.phase, self.per_epoch = phase, per_epoch
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Tensor] | None = None
+        retrieval = phase == "retrieval"
         self._keep_best = retrieval
         self._best_loss = math.inf
         self._seen: tuple[float | None, float | None] = (None, None)
@@ -67,8 +70,8 @@ class Recorder:
 
     def __call__(self, progress: Progress) -> None:
         """Record, where the loop has just evaluated."""
-        if self.on_progress is not None:
-            self.on_progress(progress)
+        if self.watch.progress is not None:
+            self.watch.progress(progress)
         figures = (progress.loss, progress.retrieval_loss)
         if progress.loss is None or progress.retrieval_loss is None or figures == self._seen:
             return
@@ -84,6 +87,8 @@ class Recorder:
                 "validation_accuracy": self._accuracy(self.data.held_out_inputs, self._held_out_ids),
             }
         )
+        if self.watch.point is not None:
+            self.watch.point(self.phase, self.history[-1])
         if self._keep_best and progress.retrieval_loss < self._best_loss:
             self._best_loss = progress.retrieval_loss
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -100,11 +105,11 @@ class Recorder:
 
 
 def indexing_phase(
-    model: Seq2Seq, data: TrainingData, config: TrainingConfig, *, seed: int, on_progress: OnProgress
+    model: Seq2Seq, data: TrainingData, config: TrainingConfig, *, seed: int, watch: Watch
 ) -> Phase:
     """The paper's first phase: own ids until the target accuracy or the last epoch."""
     epoch = len(data.indexing_rows) / config.batch_size
-    recorder = Recorder(model, data, retrieval=False, per_epoch=epoch, on_progress=on_progress)
+    recorder = Recorder(model, data, phase="indexing", per_epoch=epoch, watch=watch)
     schedule = train(model, data, replace(config, retrieval_epochs=0), seed=seed, on_progress=recorder)
     return _phase(recorder, schedule)
 
@@ -117,7 +122,7 @@ def retrieval_phase(
     pairs: int,
     early_stopping: bool,
     seed: int,
-    on_progress: OnProgress,
+    watch: Watch,
 ) -> Phase:
     """The paper's second phase, from the model as it is, with a fresh optimizer.
 
@@ -132,9 +137,7 @@ def retrieval_phase(
         config = replace(config, patience=sys.maxsize)
     if epochs is not None:  # the loop counts epochs in indexed images
         config = replace(config, retrieval_epochs=epochs * pairs / len(data.indexing_rows))
-    recorder = Recorder(
-        model, data, retrieval=True, per_epoch=pairs / config.batch_size, on_progress=on_progress
-    )
+    recorder = Recorder(model, data, phase="retrieval", per_epoch=pairs / config.batch_size, watch=watch)
     with tempfile.TemporaryDirectory() as folder:
         # the loop's own way into a phase: a state that has just entered it
         state = Path(folder) / "state"
@@ -149,11 +152,11 @@ def retrieval_phase(
 
 
 def joint_phase(
-    model: Seq2Seq, data: TrainingData, config: TrainingConfig, *, seed: int, on_progress: OnProgress
+    model: Seq2Seq, data: TrainingData, config: TrainingConfig, *, seed: int, watch: Watch
 ) -> Phase:
     """Ours: both in each batch."""
     epoch = len(data.indexing_rows) / (config.batch_size * (1 - config.retrieval_ratio))
-    recorder = Recorder(model, data, retrieval=False, per_epoch=epoch, on_progress=on_progress)
+    recorder = Recorder(model, data, phase="joint", per_epoch=epoch, watch=watch)
     return _phase(recorder, train(model, data, config, seed=seed, on_progress=recorder))
 
 
