@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,11 +18,14 @@ from vitdsi.experiments.variations import ABLATIONS
 
 if TYPE_CHECKING:
     from vitdsi.experiments.runner import Options, Runner
+    from vitdsi.experiments.samples import Dataset
 
 __all__ = ["experiment"]
 
 _PATH = click.Path(path_type=Path)
 _Verb = TypeVar("_Verb", bound=Callable[..., Any])
+# settings that more than the configuration depends on
+_OPTIONS = {"seed": "--seeds", "ids.scheme": "--schemes", "model.image_size": "--image-size"}
 
 
 @click.group("experiment")
@@ -59,6 +63,15 @@ def _data_options(verb: _Verb) -> _Verb:
                 type=click.FloatRange(min=0),
                 help="Keep images whose aspect ratio is within 1 ± this; the paper has 0.1 [all].",
             ),
+            click.option("--classes", type=click.IntRange(min=1), help="How many classes, the first by name [all]."),
+            click.option("--min-per-class", type=click.IntRange(min=1), default=1, show_default=True,
+                         help="Leave out classes with fewer images."),
+            click.option("--indexing-share", type=click.FloatRange(0, 1, min_open=True), default=0.25,
+                         show_default=True, help="Share of the images that is indexed; the rest are queries."),
+            click.option(
+                "--manifest", type=_PATH, metavar="FILE",
+                help="Take exactly these images in these roles: a file of an earlier run's DIR/manifests.",
+            ),
             click.option(
                 "--seeds", default="0", show_default=True, help="Seeds, separated by commas: split, ids, model."
             ),
@@ -67,7 +80,7 @@ def _data_options(verb: _Verb) -> _Verb:
             click.option("--bovw-size", type=click.IntRange(min=16), default=160, show_default=True,
                          help="Side of the images that SIFT sees."),
             click.option(
-                "--cache", type=_PATH, metavar="DIR", help="Folder of the feature cache, for kNN [per user]."
+                "--cache", type=_PATH, metavar="DIR", help="Folder of features and downloads [per user]."
             ),
             click.option(
                 "--no-early-stopping",
@@ -91,9 +104,11 @@ def _data_options(verb: _Verb) -> _Verb:
 def table1_verb(sizes: str | None, schemes: str, methods: str | None, no_figures: bool, **given: Any) -> None:
     """Table 1 and Figures 1 to 3 of the paper, beside honest metrics, other baselines and our own training.
 
-    IMAGES is a folder of class folders (or one with train/ and val/, of which train/ is used), or COCO photos with
-    --instances. Writes table1.md, table1.json and the figures into DIR. Every finished cell of the table is a file in
-    DIR/cells: a run that was stopped and is started again keeps them, and other settings make other cells.
+    IMAGES is a folder of class folders (or one with train/ and val/, of which train/ is used), COCO photos with
+    --instances, or hub:OWNER/NAME[:SPLIT], a dataset of the Hugging Face hub. Writes table1.md, table1.json and the
+    figures into DIR. Every finished cell of the table is a file in DIR/cells: a run that was stopped and is started
+    again keeps them, and other settings make other cells. The curves of training grow in DIR/logs: metrics.jsonl, and
+    what `tensorboard --logdir DIR/logs` shows.
 
     KEY=VALUE sets anything in the paper's configuration, `ours.KEY=VALUE` in ours.
 
@@ -103,6 +118,8 @@ def table1_verb(sizes: str | None, schemes: str, methods: str | None, no_figures
       vitdsi experiment table1 imagenette2-160 -o results --sizes 512 --seeds 0,1,2
       vitdsi experiment table1 imagenette2-160 -o results --image-size 160 --methods ours,BoVW
       vitdsi experiment table1 coco/val2017 --instances coco/instances.json --relevance largest -o results
+      vitdsi experiment table1 hub:frgfm/imagenette -o results --classes 5 --aspect-tolerance 0.1
+      vitdsi experiment table1 imagenette2-160 -o again --manifest results/manifests/FILE.json
       vitdsi experiment table1 imagenette2-160 -o results model.dropout=0 ours.training.views=0.8
     """
     from vitdsi.experiments.methods import METHODS
@@ -114,7 +131,8 @@ def table1_verb(sizes: str | None, schemes: str, methods: str | None, no_figures
         schemes=_names(schemes),
         methods=_names(methods) if methods else METHODS,
     )
-    with _runners(given) as runner_for:
+    with _data(given) as (dataset, runner_for):
+        options = _of_manifest(options, dataset, "sizes")
         cells = run_table1(runner_for(options), given["out"], _command())
     written = ["table1.md", "table1.json"]
     if not no_figures:
@@ -146,8 +164,11 @@ def ablation_verb(name: str, size: int, schemes: str, methods: str, values: str 
     """
     from vitdsi.experiments.ablation import run_ablation
 
+    if name == "indexing_share" and given["manifest"]:
+        raise UsageError("--manifest says which images are indexed; vary indexing_share without one")
     options = _options(given, sizes=(size,), schemes=_names(schemes), methods=_names(methods))
-    with _runners(given) as runner_for:
+    with _data(given) as (dataset, runner_for):
+        options = _of_manifest(options, dataset, "size")
         written = run_ablation(
             name, options, runner_for, given["out"], _command(), values=_names(values or "")
         )
@@ -210,10 +231,16 @@ def _options(given: dict[str, Any], **more: Any) -> Options:
             raise UsageError(
                 f"{text!r} is one argument too many; give one folder of images, settings as KEY=VALUE"
             )
+        key = text.removeprefix("ours.").partition("=")[0]
+        if key in _OPTIONS:
+            raise UsageError(f"{text!r}: splits and pixels depend on it too; use {_OPTIONS[key]}")
     return Options(
         seeds=_numbers("--seeds", given["seeds"]),
         image_size=given["image_size"],
         bovw_size=given["bovw_size"],
+        indexing_share=given["indexing_share"],
+        num_classes=given["classes"],
+        min_per_class=given["min_per_class"],
         early_stopping=not given["no_early_stopping"],
         quick=given["quick"],
         overrides=given["overrides"],
@@ -222,8 +249,8 @@ def _options(given: dict[str, Any], **more: Any) -> Options:
 
 
 @contextlib.contextmanager
-def _runners(given: dict[str, Any]) -> Iterator[Callable[[Options], Runner]]:
-    """What makes the runner of some options, on the data that was given."""
+def _data(given: dict[str, Any]) -> Iterator[tuple[Dataset, Callable[[Options], Runner]]]:
+    """The data that was given, and what makes the runner of some options on it."""
     from vitdsi.experiments.cells import CellStore
     from vitdsi.experiments.runner import Runner
     from vitdsi.experiments.samples import read_dataset
@@ -240,10 +267,26 @@ def _runners(given: dict[str, Any]) -> Iterator[Callable[[Options], Runner]]:
         instances=given["instances"],
         relevance=given["relevance"],
         aspect_tolerance=given["aspect_tolerance"],
+        manifest=given["manifest"],
+        downloads=cache / "datasets",
     )
     store = CellStore(given["out"])
     with contextlib.closing(BuildDisplay()) as display:
-        yield lambda options: Runner(dataset, options, store, cache=cache, say=say, on_progress=display)
+        yield (
+            dataset,
+            lambda options: Runner(dataset, options, store, cache=cache, say=say, on_progress=display),
+        )
+
+
+def _of_manifest(options: Options, dataset: Dataset, size: str) -> Options:
+    """The options with the size of the manifest, where there is one; nothing else may then choose images."""
+    if dataset.split is None:
+        return options
+    context = click.get_current_context()
+    for name in (size, "classes", "min_per_class", "indexing_share", "aspect_tolerance"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--manifest says which images there are; leave out --{name.replace('_', '-')}")
+    return replace(options, sizes=(sum(len(part) for part in vars(dataset.split).values()),))
 
 
 def _make(out: Path) -> None:
@@ -283,5 +326,11 @@ def _command() -> str:
             words.append(parameter.opts[-1] if len(parameter.opts) == 1 else parameter.opts[0])
         if value is not True:
             several = value if isinstance(value, tuple) else (value,)
-            words += [part.resolve().name if isinstance(part, Path) else str(part) for part in several]
+            words += [_shown(part) for part in several]
     return shlex.join(words)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Path) and not value.as_posix().startswith("hub:"):
+        return value.resolve().name
+    return str(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from vitdsi.config import IndexConfig
 from vitdsi.errors import UsageError
 from vitdsi.experiments import methods
 from vitdsi.experiments.cells import Cell, CellStore
+from vitdsi.experiments.log import CurveLog
 from vitdsi.experiments.machine import machine_class
 from vitdsi.experiments.methods import METHODS, TRAINED, Result
-from vitdsi.experiments.phases import OnProgress
+from vitdsi.experiments.phases import OnProgress, Watch
 from vitdsi.experiments.recipes import our_recipe, paper_recipe
 from vitdsi.experiments.samples import Dataset, Samples, sample
 
@@ -30,6 +32,7 @@ class Options:
 
     Attributes:
         sizes: images in all. image_size: side of the models' input; bovw_size: of the images that SIFT sees.
+        num_classes, min_per_class: which classes take part, as in `split_per_class`.
         overrides: `key=value` of the configuration; those that begin with `ours.` are for our recipe alone.
         early_stopping: of the paper's retrieval phase; without, it takes all its epochs.
         quick: much shorter training, for a look; never comparable with the full table.
@@ -42,6 +45,8 @@ class Options:
     image_size: int = 64
     bovw_size: int = 160
     indexing_share: float = 0.25
+    num_classes: int | None = None
+    min_per_class: int = 1
     early_stopping: bool = True
     quick: bool = False
     overrides: tuple[str, ...] = ()
@@ -113,16 +118,18 @@ class Runner:
                     paper = self._zero_shot(indexed, zero_config, samples, pixels)
                     self.store.save(indexed, paper)
                 trained = methods.prepare(config, samples, pixels)
-                result = methods.fine_tuned(
-                    trained,
-                    self.on_progress,
-                    self.store.weights(indexed),
-                    paper,
-                    early_stopping=self.options.early_stopping,
-                )
+                with self._watch(cell) as watch:
+                    result = methods.fine_tuned(
+                        trained,
+                        watch,
+                        self.store.weights(indexed),
+                        paper,
+                        early_stopping=self.options.early_stopping,
+                    )
             else:
                 config = replace(config, training=replace(config.training, minutes=minutes))
-                result = methods.ours(methods.prepare(config, samples, pixels), self.on_progress)
+                with self._watch(cell) as watch:
+                    result = methods.ours(methods.prepare(config, samples, pixels), watch)
         elif method == "kNN":
             result = methods.nearest_features(samples, self.cache, seed)
         elif method == "chance":
@@ -151,7 +158,14 @@ class Runner:
     def samples(self, size: int, seed: int) -> Samples:
         """The split, written down the first time."""
         if (size, seed) not in self._samples:
-            made = sample(self.dataset, size, seed, indexing_share=self.options.indexing_share)
+            made = sample(
+                self.dataset,
+                size,
+                seed,
+                indexing_share=self.options.indexing_share,
+                num_classes=self.options.num_classes,
+                min_per_class=self.options.min_per_class,
+            )
             name = f"{self.dataset.name}-{size}-seed{seed}-{made.digest()}.json"
             made.manifest(self.store.folder / "manifests" / name)
             self._samples[size, seed] = made
@@ -167,7 +181,15 @@ class Runner:
 
     def _zero_shot(self, cell: Cell, config: IndexConfig, samples: Samples, pixels: Tensor) -> Result:
         trained = methods.prepare(config, samples, pixels)
-        return methods.zero_shot(trained, self.on_progress, self.store.weights(cell))
+        with self._watch(cell) as watch:
+            return methods.zero_shot(trained, watch, self.store.weights(cell))
+
+    @contextlib.contextmanager
+    def _watch(self, cell: Cell) -> Iterator[Watch]:
+        """What follows the training of a cell: the display, and the log of its curves."""
+        log = CurveLog(self.store.folder / "logs" / cell.name(), self.say)
+        with contextlib.closing(log):
+            yield Watch(self.on_progress, log.add)
 
     def _config(self, method: str, scheme: str, seed: int) -> IndexConfig:
         given = (scheme, seed, self.options.image_size, self.options.overrides)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vitdsi.datasets.folder import ImageRecord, scan_folder
-from vitdsi.datasets.split import Split, prepare, split_per_class, write_manifest
+from vitdsi.datasets.split import Split, prepare, read_manifest, split_per_class, write_manifest
 from vitdsi.errors import UsageError, VitdsiError
 from vitdsi.features import InputLoader
 from vitdsi.training.targets import GroupRelevance, Relevance, WeightedRelevance
@@ -23,6 +23,7 @@ from vitdsi.trie import NONE, Trie
 Ids = npt.NDArray[np.int64]
 RELEVANCE = ("class", "shared", "largest")
 ROLES = ("indexing", "train", "validation", "test")
+HUB = "hub:"
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class Dataset:
         relevance: class (same folder), largest (category of the largest object) or shared (any category in common).
         records: one class each, by which the split is made; for COCO that of the largest object.
         labels: every label of an image, by image_id.
+        split: that of a manifest; None where splits are made by seed.
     """
 
     name: str
     relevance: str
     records: list[ImageRecord]
     labels: dict[str, frozenset[str]]
+    split: Split | None = None
 
 
 def read_dataset(
@@ -48,20 +51,36 @@ def read_dataset(
     instances: Path | None = None,
     relevance: str | None = None,
     aspect_tolerance: float | None = None,
+    manifest: Path | None = None,
+    downloads: Path | None = None,
 ) -> Dataset:
     """Class folders below `root` (or below its `train`, where it has both train and val), or COCO with `instances`.
 
+    Args:
+        root: hub:OWNER/NAME or hub:OWNER/NAME:SPLIT is a dataset of the Hugging Face hub, exported to `downloads`.
+        manifest: take exactly its images, in its roles.
+
     Raises:
-        UsageError: nothing to read, or a relevance that does not fit the data set.
+        UsageError: nothing to read, a relevance that does not fit the data set, or a manifest of other images.
     """
     allowed = ("class",) if instances is None else ("shared", "largest")
     relevance = relevance or allowed[0]
     if relevance not in allowed:
         kind = "class folders" if instances is None else "COCO"
         raise UsageError(f"relevance is {relevance!r}; choose {' or '.join(allowed)} for {kind}")
+    name = root.resolve().name
+    if name in ("train", "val", "images"):
+        name = root.resolve().parent.name
     if instances is None:
-        folder = root / "train" if (root / "train").is_dir() and (root / "val").is_dir() else root
-        records = scan_folder(folder, "folder")
+        if root.as_posix().startswith(HUB):
+            from vitdsi.datasets.hub import load_hub
+
+            given, _, part = root.as_posix().removeprefix(HUB).partition(":")
+            name = given.rpartition("/")[2] + (f"-{part}" if part else "")
+            records = load_hub(given, part or "train", downloads or Path("datasets"))
+        else:
+            folder = root / "train" if (root / "train").is_dir() and (root / "val").is_dir() else root
+            records = scan_folder(folder, "folder")
         labels = {record.image_id: frozenset({record.label or ""}) for record in records}
     else:
         from vitdsi.datasets.coco import load_coco
@@ -72,13 +91,26 @@ def read_dataset(
             photo.image_id: photo.labels if relevance == "shared" else frozenset({photo.largest or ""})
             for photo in photos
         }
+    if manifest is not None:
+        return Dataset(name, relevance, records, labels, _split_of(manifest, records))
     kept, _ = prepare(records, aspect_tolerance=aspect_tolerance)
     if not kept:
         raise UsageError(f"{root}: no image has an aspect ratio within 1 ± {aspect_tolerance}")
-    name = root.resolve().name
-    if name in ("train", "val", "images"):
-        name = root.resolve().parent.name
     return Dataset(name, relevance, kept, labels)
+
+
+def _split_of(manifest: Path, records: Sequence[ImageRecord]) -> Split:
+    """The split of a manifest, which must know these records by the same classes."""
+    folder = records[0].path.parents[len(PurePosixPath(records[0].image_id).parts) - 1]
+    split = read_manifest(manifest, folder)
+    classes = {record.image_id: record.label for record in records}
+    for record in (record for role in ROLES for record in getattr(split, role)):
+        if classes.get(record.image_id) != record.label:
+            raise UsageError(
+                f"{manifest}: {record.image_id} has the class {record.label!r}, among the images given it is "
+                f"{classes.get(record.image_id)!r}; give those that the manifest was made from"
+            )
+    return split
 
 
 @dataclass(frozen=True)
@@ -162,13 +194,31 @@ class Samples:
         return WeightedRelevance(ids, torch.ones(ids.shape))
 
 
-def sample(dataset: Dataset, size: int, seed: int, *, indexing_share: float = 0.25) -> Samples:
-    """A split of `size` images in all: DB size as in the paper's Table 1. UsageError where there are too few."""
-    if size > len(dataset.records):
-        raise UsageError(
-            f"{dataset.name} has {len(dataset.records)} images; a DB size of {size} needs as many"
-        )
-    split = split_per_class(dataset.records, indexing_share=indexing_share, seed=seed, max_images=size)
+def sample(
+    dataset: Dataset,
+    size: int,
+    seed: int,
+    *,
+    indexing_share: float = 0.25,
+    num_classes: int | None = None,
+    min_per_class: int = 1,
+) -> Samples:
+    """A split of `size` images in all: DB size as in the paper's Table 1. UsageError where there are too few.
+
+    The other arguments are those of `split_per_class`; where the data set has a split, that is taken as it is.
+    """
+    split = dataset.split or split_per_class(
+        dataset.records,
+        indexing_share=indexing_share,
+        seed=seed,
+        max_images=size,
+        num_classes=num_classes,
+        min_per_class=min_per_class,
+    )
+    records = [record for role in ROLES for record in getattr(split, role)]
+    if len(records) != size:
+        source = "the manifest" if dataset.split else f"{dataset.name} ({num_classes or 'all'} classes)"
+        raise UsageError(f"{source} has {len(records)} images; a DB size of {size} needs as many")
     if not split.test or not split.train or not split.validation:
         raise UsageError(
             f"{size} images leave a role without any: {len(split.train)} to train, "
@@ -178,7 +228,6 @@ def sample(dataset: Dataset, size: int, seed: int, *, indexing_share: float = 0.
     for number, record in enumerate(split.indexing):
         for label in dataset.labels[record.image_id]:
             by_label.setdefault(label, []).append(number)
-    records = [record for role in ROLES for record in getattr(split, role)]
     relevant = [
         np.array(
             sorted({i for label in dataset.labels[record.image_id] for i in by_label.get(label, [])}),
