@@ -66,25 +66,36 @@ def test_one_pass_over_the_whole_masked_sequence_gives_the_same(model: Seq2Seq, 
     sees[:count, :count] = True
     for block in layers.blocks:
         x = block(x, mask=sees)
-    memory, read = layers.read(patches)
-    torch.testing.assert_close(read, layers.norm(x[:, :count]))
-    torch.testing.assert_close(layers(tokens, memory), layers.norm(x[:, count:]))
+    torch.testing.assert_close(layers.read(patches)[1], layers.norm(x[:, :count]))
+    torch.testing.assert_close(layers(tokens, patches), layers.norm(x))
+    torch.testing.assert_close(layers(tokens, patches, digits_alone=True), layers.norm(x[:, count:]))
 
 
+@torch.no_grad()
 def test_patches_do_not_see_digits(model: Seq2Seq, trie: Trie) -> None:
     layers = stack(model)
     patches = model.stem(torch.rand(1, 3, 32, 32, dtype=torch.float64))
-    memory, hidden = layers.read(patches)
-    before = [(keys.clone(), values.clone()) for keys, values in memory]
-    layers(trie.codes[:1], memory)
-    assert all(
-        torch.equal(a, b)
-        for old, new in zip(before, memory, strict=True)
-        for a, b in zip(old, new, strict=True)
+    count = patches.shape[1]
+    first, other = (layers(codes[None], patches) for codes in trie.codes[:2])
+    assert torch.equal(first[:, :count], other[:, :count])
+    assert not torch.allclose(first[:, count:], other[:, count:])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stem, shape", [("map", (9, 20)), ("pooled", (12,))])
+def test_teacher_forcing_and_search_agree_with_the_trie_head(
+    trie: Trie, stem: str, shape: tuple[int, ...]
+) -> None:
+    config = ModelConfig(
+        architecture="single_stack", stem=stem, embed_dim=16, mlp_dim=24, num_heads=2, depth=2, head_dim=8
     )
-    # nor does what they say about the image depend on digits in any way that a gradient would show
-    grads = torch.autograd.grad(hidden.sum(), [layers.embed.weight, layers.positions], allow_unused=True)
-    assert grads == (None, None)
+    torch.manual_seed(0)
+    model = Seq2Seq(config, trie, shape).double().eval()
+    for parameter in model.parameters():
+        parameter.normal_(0, 0.4)
+    inputs = torch.rand(2, *shape, dtype=torch.float64)
+    ids, found = beam_search(model, inputs, trie, len(trie.codes))
+    torch.testing.assert_close(found, log_prob(model, trie, inputs).gather(1, ids).float())
 
 
 @torch.no_grad()

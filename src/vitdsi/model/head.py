@@ -27,7 +27,7 @@ class DigitHead(nn.Module):
         super().__init__()
         self.out = nn.Linear(config.embed_dim, num_outputs)
 
-    def forward(self, hidden: Tensor, summary: Tensor, nodes: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, summary: Tensor | None, nodes: Tensor) -> Tensor:
         scores: Tensor = self.out(hidden)
         return scores
 

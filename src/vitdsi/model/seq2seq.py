@@ -70,19 +70,23 @@ class Seq2Seq(nn.Module):
     def encode(self, inputs: Tensor) -> tuple[Memory, Tensor]:
         """Inputs (B, *input_shape) -> memory, (B, S, D) where there is an encoder, and summary (B, head_dim), unit
         vectors for the head."""
-        summary: Tensor | None = None
-        if isinstance(self.stem, PooledTokens):
-            summary = self.stem.summary(inputs)
-            tokens = self.stem(summary)
-        else:
-            tokens = self.stem(inputs)
+        tokens, summary = self._see(inputs)
         if isinstance(self.decoder, SingleStack):
             memory, hidden = self.decoder.read(tokens)
         else:
             memory = hidden = self.encoder(tokens)
-        if summary is None:
-            summary = F.normalize(self.summarise(hidden.mean(1)), dim=-1)
-        return memory, summary
+        return memory, self._summary(hidden) if summary is None else summary
+
+    def _see(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The stem's tokens (B, T, D), and the summary where the stem makes it."""
+        if not isinstance(self.stem, PooledTokens):
+            return self.stem(inputs), None
+        summary = self.stem.summary(inputs)
+        return self.stem(summary), summary
+
+    def _summary(self, hidden: Tensor) -> Tensor:
+        """The summary (B, head_dim) where it is made of the image's last hidden states (B, T, D)."""
+        return F.normalize(self.summarise(hidden.mean(1)), dim=-1)
 
     def forward(self, inputs: Tensor, codes: Tensor, nodes: Tensor) -> Tensor:
         """Teacher forcing, one forward over all digits.
@@ -90,9 +94,18 @@ class Seq2Seq(nn.Module):
         Inputs (B, *input_shape), codes (B, L) to be written and the nodes (B, L) they are written in -> scores
         (B, L, V) of each token given those before it.
         """
-        memory, summary = self.encode(inputs)
         begin = torch.full_like(codes[:, :1], self.vocabulary.bos)
-        hidden: Tensor = self.decoder(torch.cat([begin, codes[:, :-1]], dim=1), memory)
+        written = torch.cat([begin, codes[:, :-1]], dim=1)
+        if isinstance(self.decoder, SingleStack):
+            tokens, summary = self._see(inputs)
+            needs_none = summary is not None or isinstance(self.head, DigitHead)
+            hidden: Tensor = self.decoder(written, tokens, digits_alone=needs_none)
+            if not needs_none:
+                summary = self._summary(hidden[:, : tokens.shape[1]])
+            hidden = hidden[:, -codes.shape[1] :]
+        else:
+            memory, summary = self.encode(inputs)
+            hidden = self.decoder(written, memory)
         scores: Tensor = self.head(hidden, summary, nodes)
         return scores
 

@@ -58,16 +58,20 @@ class SingleStack(nn.Module):
             x = block.add(x, block.attention(normed, own))
         return memory, self.norm(x)
 
-    def forward(self, tokens: Tensor, memory: list[KeysValues]) -> Tensor:
-        """Teacher forcing: digits (B, L) beginning with BOS, after the patches of `memory` -> (B, L, D)."""
-        x = self.embed(tokens) + self.positions[: tokens.shape[1]]
-        length = tokens.shape[1]
-        for block, (keys, values) in zip(self.blocks, memory, strict=True):
-            normed, (own_keys, own_values) = block.keys_values(x)
-            sees = torch.ones(length, keys.shape[2] + length, dtype=torch.bool, device=x.device)
-            sees = sees.tril(diagonal=keys.shape[2])
-            both = torch.cat([keys, own_keys], dim=2), torch.cat([values, own_values], dim=2)
-            x = block.add(x, block.attention(normed, both, mask=sees))
+    def forward(self, tokens: Tensor, patches: Tensor, *, digits_alone: bool = False) -> Tensor:
+        """Teacher forcing in one pass: patch tokens (B, S, D), then digits (B, L) beginning with BOS.
+
+        Gives the last hidden states (B, S + L, D); with `digits_alone` those of the digits (B, L, D), which saves the
+        last block's work on patches.
+        """
+        count, length = patches.shape[1], tokens.shape[1]
+        x = torch.cat([patches, self.embed(tokens) + self.positions[:length]], dim=1)
+        sees = torch.ones(count + length, count + length, dtype=torch.bool, device=x.device).tril()
+        sees[:count, :count] = True
+        for number, block in enumerate(self.blocks, 1):
+            first = count if digits_alone and number == len(self.blocks) else 0
+            normed, own = block.keys_values(x)
+            x = block.add(x[:, first:], block.attention(normed[:, first:], own, mask=sees[first:]))
         out: Tensor = self.norm(x)
         return out
 
