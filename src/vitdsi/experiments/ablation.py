@@ -8,6 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vitdsi.errors import UsageError
 from vitdsi.experiments.figures import COLOURS, new_figure, save_figure
 from vitdsi.experiments.runner import Options, Runner
@@ -132,14 +134,15 @@ def _figure(variation: Variation, made: Sequence[Row], quick: bool) -> Figure:
         for number, line in enumerate(lines):
             points = [row for row in made if (row["method"], row["ids"], row["size"]) == line]
             metrics = [row["metrics"][name] for row in points]
-            heights = [metric["value"] for metric in metrics]
-            below = [metric["value"] - metric["ci95"][0] for metric in metrics]
-            above = [metric["ci95"][1] - metric["value"] for metric in metrics]
+            heights = np.array(
+                [metric["value"] for metric in metrics], dtype=float
+            )  # None is NaN, which is not drawn
+            low, high = np.array([metric["ci95"] for metric in metrics], dtype=float).T
             shift = 0.06 * (number - (len(lines) - 1) / 2)
             axis.errorbar(
                 [values.index(row["value"]) + shift for row in points],
                 heights,
-                yerr=[below, above],
+                yerr=[heights - low, high - heights],
                 color=COLOURS[number % len(COLOURS)],
                 marker="o",
                 markersize=3.5,
