@@ -217,6 +217,6 @@ def _figure(points: Sequence[dict[str, Any]]) -> Figure:
     axis.set_ylabel("median time of a query (ms)")
     low = min(t["median"] for point in points for t in point["milliseconds"].values())
     axis.set_ylim(bottom=10 ** math.floor(math.log10(low)))
-    axis.set_title(f"Query time; {_NOTE}")
+    axis.set_title(f"Query time; {_NOTE}", fontsize=10)
     axis.legend(fontsize=8, frameon=False)
     return figure

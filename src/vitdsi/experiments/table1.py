@@ -90,8 +90,8 @@ def _markdown(
 def describe(machine: dict[str, Any]) -> str:
     """One line: cores, processor, GPU."""
     gpu = machine["gpu"] or "no GPU"
-    cores = f"{machine['cores']} cores ({machine['threads']} torch threads)"
-    return f"{cores}, {machine['cpu']}, {gpu}, torch {machine['torch']}"
+    counts = f"cores: {machine['cores']}, torch threads: {machine['threads']}"
+    return f"{counts}, {machine['cpu']}, {gpu}, torch {machine['torch']}"
 
 
 def _distinct(machines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
