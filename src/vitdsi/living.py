@@ -31,14 +31,14 @@ from vitdsi.build import (
 )
 from vitdsi.errors import UsageError
 from vitdsi.features import InputLoader
-from vitdsi.ids import grow
+from vitdsi.ids import grow, length_for
 from vitdsi.model.graft import graft
 from vitdsi.model.head import TrieHead
 from vitdsi.model.initialise import imprint
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.placing import place
 from vitdsi.quality import calibrate
-from vitdsi.ranking import own_rank_one, search_inputs
+from vitdsi.ranking import own_rank_one, rankings, search_inputs
 from vitdsi.relevance import nearest, neighbours_among, teacher_weights
 from vitdsi.storage import Stored
 from vitdsi.tokens import Codes
@@ -46,10 +46,11 @@ from vitdsi.training.loop import TrainingData, train
 from vitdsi.training.targets import GroupRelevance, Relevance, WeightedRelevance
 from vitdsi.trie import NONE, Trie
 
-_REPLAY = 4  # old images replayed for each new one
+_REPLAY, _LEAST_REPLAY = 4, 500  # old images replayed for each new one, and where old weights are to move
 _EPOCHS, _LEAST_STEPS = 6.0, 20
 _REMEMBERED = 20  # results of the model before, that it is to give after
 _STIFFNESS = 1.0
+_ENOUGH = 0.98  # IA@1 of the new images, below which more than their own digits is learned
 _MUCH = 0.5  # share of the collection that may change before all is learned again
 
 
@@ -186,33 +187,45 @@ def _learn(
 ) -> None:
     """The short run: new images, and old ones in replay; or where their inputs were dropped, what the model said of
     the new images before (`relevance`, as in learning without forgetting, Li and Hoiem 2016) and a penalty on weights
-    that move."""
+    that move.
+
+    Where ids follow the features, the digits that only new images use are learned, and nothing else if that will do.
+    """
     config, first = grown.config, int(new_ids[0])
-    generator = torch.Generator().manual_seed(config.seed + first)
-    old = old[torch.randperm(len(old), generator=generator)[: _REPLAY * len(new_ids)]].sort().values
-    if grown.inputs is None:
-        old = old[:0]
-    rows = torch.cat([old, new_ids.repeat(max(1, round(len(old) / len(new_ids))))])
+    kept = grown.inputs is not None
     inputs, start = (fresh.inputs, first) if grown.inputs is None else (grown.inputs, 0)
     if len(grown.differences):
         alterations = imagine_alterations(config, inputs, grown.differences.float(), new_ids, start)
     else:
         alterations = measure_alterations(config, fresh, loader, on_progress)
         alterations = replace(alterations, rows=alterations.rows + first)
-    data = TrainingData(
-        grown.trie,
-        rows,
-        views_of(config, inputs, alterations, start),
-        relevance or _relevance(grown, torch.unique(rows)),
-        rows,
-        alterations.inputs,
-        alterations.rows,
-    )
-    short = config.training.batch_size * _LEAST_STEPS / len(rows)
-    training = replace(config.training, **_SHORT, max_epochs=max(_EPOCHS, short))
-    penalty = None if grown.inputs is not None else _anchored(grown.model)
-    with _only_new(grown, new_ids):
+    generator = torch.Generator().manual_seed(config.seed + first)
+    old = old[torch.randperm(len(old), generator=generator)]
+
+    def learn(replayed: int) -> None:
+        some = old[: replayed if kept else 0].sort().values
+        rows = torch.cat([some, new_ids.repeat(max(1, round(len(some) / len(new_ids))))])
+        data = TrainingData(
+            grown.trie,
+            rows,
+            views_of(config, inputs, alterations, start),
+            relevance or _relevance(grown, torch.unique(rows)),
+            rows,
+            alterations.inputs,
+            alterations.rows,
+        )
+        short = config.training.batch_size * _LEAST_STEPS / len(rows)
+        training = replace(config.training, **_SHORT, max_epochs=max(_EPOCHS, short))
+        penalty = None if kept else _anchored(grown.model)
         train(grown.model, data, training, seed=config.seed + first, on_progress=on_progress, penalty=penalty)
+
+    if _follows_features(grown):
+        with _only_new(grown, new_ids):
+            learn(_REPLAY * len(new_ids))
+        found = rankings(grown, fresh.inputs, 1)[:, 0] == new_ids.numpy()
+        if found.mean() >= _ENOUGH:
+            return
+    learn(max(_REPLAY * len(new_ids), _LEAST_REPLAY))
 
 
 def _anchored(model: Seq2Seq) -> Callable[[], Tensor]:
@@ -244,17 +257,20 @@ _SHORT: dict[str, Any] = {
     "warmup_steps": 1,
     "evaluate_every": 10,
     "patience": 2,
+    "weight_decay": 0.0,
 }
 
 
 def _codes(stored: Stored, fresh: Collection, inputs: Tensor, summaries: Tensor) -> Codes:
     """Codes (N + n, L) of all: where the model would look for the new images, else where the scheme puts them."""
-    trie, pad = stored.trie, stored.trie.vocabulary.pad
+    trie, pad, base = stored.trie, stored.trie.vocabulary.pad, stored.trie.vocabulary.base
+    codes = trie.codes.numpy()
     new: Codes = np.full((len(inputs), trie.max_length), pad, dtype=np.int64)
     if _follows_features(stored):
-        new = place(stored.model, trie, inputs)
+        length = length_for(codes, codes[:, 0] != pad, base, len(inputs))
+        new = place(stored.model, trie, inputs, summaries, length)
     left = np.flatnonzero(new[:, 0] == pad)
-    codes = _stack(trie.codes.numpy(), new, pad)
+    codes = _stack(codes, new, pad)
     if not len(left):
         return codes
     vectors, new_vectors = _vectors(stored, summaries, fresh.inputs)
@@ -264,7 +280,7 @@ def _codes(stored: Stored, fresh: Collection, inputs: Tensor, summaries: Tensor)
         codes,
         codes[:, 0] != pad,
         len(left),
-        trie.vocabulary.base,
+        base,
         seed=stored.config.seed + len(trie.codes),
         features=None if vectors is None else np.concatenate([vectors, new_vectors]),
         new_features=None if vectors is None else new_vectors[left],
@@ -282,15 +298,14 @@ def _follows_features(stored: Stored) -> bool:
 
 @contextlib.contextmanager
 def _only_new(grown: Stored, new_ids: Tensor) -> Iterator[None]:
-    """Where ids follow the features, nothing learns but the last digits of the new images."""
-    model = grown.model
-    if not (_follows_features(grown) and isinstance(model.head, TrieHead)):
-        yield
-        return
-    trie = grown.trie
-    last = (trie.nodes[new_ids] != NONE).sum(1, keepdim=True) - 1
-    mask = torch.zeros(trie.child.shape)
-    mask[trie.nodes[new_ids].gather(1, last), trie.codes[new_ids].gather(1, last)] = 1.0
+    """Nothing learns but the digits that only new images use."""
+    model, trie = grown.model, grown.trie
+    assert isinstance(model.head, TrieHead)
+    old = torch.ones(len(trie.codes), dtype=torch.bool)
+    old[new_ids] = False
+    mask = (trie.child != NONE).float()
+    at = trie.nodes[old] != NONE
+    mask[trie.nodes[old][at], trie.codes[old][at]] = 0.0
     mask = mask.to(model.head.bias.device)
     for parameter in model.parameters():
         parameter.requires_grad_(False)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vitdsi.beam import beam_search
+from vitdsi.ids.descend import fill
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.tokens import Codes
 from vitdsi.trie import NONE, Trie
@@ -20,22 +21,27 @@ from vitdsi.trie import NONE, Trie
 _BEAM = 24
 
 
-def place(model: Seq2Seq, trie: Trie, inputs: Tensor) -> Codes:
-    """Codes (n, L) for images (n, *input_shape): a free digit in the most probable node that has one.
+def place(model: Seq2Seq, trie: Trie, inputs: Tensor, summaries: Tensor, length: int) -> Codes:
+    """Codes (n, length) for images (n, *input_shape): a free digit in the most probable node that has one, or where
+    more images want it than it has, and `length` allows, a free branch of a node that they open below it.
 
     Rows of PAD for images whose most probable nodes are all full. The weights and the trie stay as they are.
     """
-    free = {
-        node: np.flatnonzero(row[: trie.vocabulary.base] == NONE)[::-1].tolist()
-        for node, row in enumerate(trie.child.numpy())
-    }
-    codes = np.full((len(inputs), trie.max_length), trie.vocabulary.pad, dtype=np.int64)
+    base = trie.vocabulary.base
+    free = [np.flatnonzero(row[:base] == NONE) for row in trie.child.numpy()]
+    wanted: dict[int, list[int]] = {}
+    prefixes: dict[int, list[int]] = {}
     for i, nodes in enumerate(_likely(model, trie, inputs)):
         for node, sibling, depth in nodes:
-            if free[node]:
-                codes[i, :depth] = trie.codes[sibling, :depth]
-                codes[i, depth] = free[node].pop()
+            inside = wanted.setdefault(node, [])
+            if len(inside) < len(free[node]) * base ** (length - depth - 1):
+                inside.append(i)
+                prefixes[node] = trie.codes[sibling, :depth].tolist()
                 break
+    codes = np.full((len(inputs), length), trie.vocabulary.pad, dtype=np.int64)
+    for node, prefix in prefixes.items():
+        inside = wanted[node]
+        codes[inside] = fill(prefix, free[node], summaries[inside].numpy(), base, length)
     return codes
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from vitdsi.errors import UsageError
 from vitdsi.ids.clustered import clustered
 from vitdsi.ids.context import IdContext
-from vitdsi.ids.grow import capacity_left, grow
+from vitdsi.ids.grow import capacity_left, grow, length_for
 from vitdsi.ids.random import random
 from vitdsi.ids.residual import residual
 from vitdsi.ids.semantic import semantic
 from vitdsi.tokens import Codes
 
-__all__ = ["SCHEMES", "IdContext", "assign", "capacity_left", "grow"]
+__all__ = ["SCHEMES", "IdContext", "assign", "capacity_left", "grow", "length_for"]
 
 SCHEMES: dict[str, Callable[[IdContext], Codes]] = {
     "random": random,

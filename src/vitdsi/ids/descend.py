@@ -82,27 +82,34 @@ class _Placing:
             self._fill(prefix, free, here, branches=bool(inner.all()))
 
     def _fill(self, prefix: list[int], free: Rows, images: Rows, *, branches: bool) -> None:
-        """Give `images` the free digits of a node, one each where they suffice; else, or where `branches` says so,
-        nodes of their own below as few digits as possible."""
-        below = self.length - len(prefix) - 1
-        if below == 0 or (len(images) <= len(free) and not branches):
-            self.result[images, : len(prefix)] = prefix
-            self.result[images, len(prefix)] = free[: len(images)]
-            return
-        levels = 1
-        while len(free) * self.base**levels < len(images):
-            levels += 1
-        each = self.base**levels
-        if branches:
-            alone, opened = 0, math.ceil(len(images) / each)
-        else:
-            opened = math.ceil((len(images) - len(free)) / (each - 1))
-            alone = len(free) - opened
-        images = images[_along(self.new[images])]
-        self.result[images[:alone], : len(prefix)] = prefix
-        self.result[images[:alone], len(prefix)] = free[:alone]
-        for digit, group in zip(free[alone:], np.array_split(images[alone:], opened), strict=False):
-            self._fill([*prefix, int(digit)], np.arange(self.base), group, branches=False)
+        self.result[images] = fill(prefix, free, self.new[images], self.base, self.length, branches=branches)
+
+
+def fill(
+    prefix: list[int], free: Rows, vectors: Vectors, base: int, length: int, *, branches: bool = False
+) -> Codes:
+    """Codes (n, length) below a node for images with these vectors: its free digits, one each where they suffice;
+    else, or where `branches` says so, nodes of their own below as few digits as possible."""
+    below = length - len(prefix) - 1
+    codes: Codes = np.full((len(vectors), length), Vocabulary(base).pad, dtype=np.int64)
+    codes[:, : len(prefix)] = prefix
+    if below == 0 or (len(vectors) <= len(free) and not branches):
+        codes[:, len(prefix)] = free[: len(vectors)]
+        return codes
+    levels = 1
+    while len(free) * base**levels < len(vectors):
+        levels += 1
+    each = base**levels
+    if branches:
+        alone, opened = 0, math.ceil(len(vectors) / each)
+    else:
+        opened = math.ceil((len(vectors) - len(free)) / (each - 1))
+        alone = len(free) - opened
+    images = _along(vectors)
+    codes[images[:alone], len(prefix)] = free[:alone]
+    for digit, group in zip(free[alone:], np.array_split(images[alone:], opened), strict=False):
+        codes[group] = fill([*prefix, int(digit)], np.arange(base), vectors[group], base, length)
+    return codes
 
 
 def _here(near: Vectors, inner: npt.NDArray[np.bool_]) -> Vectors:

@@ -31,6 +31,15 @@ def capacity_left(existing: Codes, live: npt.NDArray[np.bool_], base: int) -> in
     return _slots(codes, base, existing.shape[1], variable=_variable(existing, base))
 
 
+def length_for(existing: Codes, live: npt.NDArray[np.bool_], base: int, count: int) -> int:
+    """How many digits codes without EOS need so that `count` more have room, and one is still free: as many as they
+    have where that will do, else enough for a tenth of the collection more."""
+    codes, length = existing[_in_use(existing, live, base)], existing.shape[1]
+    return (
+        length if count < _slots(codes, base, length) else _length(codes, base, length, count + _spare(codes))
+    )
+
+
 def grow(
     scheme: str,
     existing: Codes,
