@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers_stored import features, stored
+
+from vitdsi.living import _summaries
+from vitdsi.placing import place
+from vitdsi.ranking import rankings
+from vitdsi.storage import Stored
+from vitdsi.trie import NONE, Trie
+
+
+def placed(index: Stored, inputs: torch.Tensor, length: int) -> np.ndarray:
+    return place(index.model, index.trie, inputs, _summaries(index.model, inputs), length)
+
+
+def node_of(trie: Trie, code: np.ndarray) -> int:
+    """The node in which a code would write its last digit."""
+    node = 0
+    for digit in code[code != trie.vocabulary.pad][:-1]:
+        node = int(trie.child[node, digit])
+    return node
+
+
+def test_a_copy_goes_beside_its_original() -> None:
+    index = stored()
+    assert index.inputs is not None
+    base, trie = index.trie.vocabulary.base, index.trie
+    room = (trie.child[:, :base] == NONE).sum(1)
+    last = (trie.nodes != NONE).sum(1, keepdim=True) - 1
+    nodes = trie.nodes.gather(1, last).squeeze(1)
+    beside = 0
+    for i in range(60):
+        (code,) = placed(index, index.inputs[i : i + 1].float(), trie.max_length)
+        node = int(nodes[i])
+        if room[node]:
+            beside += node_of(trie, code) == node
+        else:
+            assert node_of(trie, code) != node
+    assert beside >= 0.9 * int((room[nodes] > 0).sum())
+
+
+@pytest.mark.parametrize("longer", [0, 1])
+def test_all_codes_fit_together(longer: int) -> None:
+    index = stored(14, base=4)
+    assert index.trie.max_length == 2
+    new = placed(index, features(20, 1).float(), 2 + longer)
+    there = new[new[:, 0] != index.trie.vocabulary.pad]
+    free = 16 - 14
+    assert len(there) == min(20, free * 4**longer)
+    codes = np.pad(index.trie.codes.numpy(), ((0, 0), (0, longer)), constant_values=index.trie.vocabulary.pad)
+    assert len(Trie(np.concatenate([codes, there]), 4).live_ids()) == 14 + len(there)  # prefix-free
+
+
+def test_a_node_opens_branches_only_for_what_it_has_no_digit_for() -> None:
+    index = stored(14, base=4)
+    (code,) = placed(index, features(1, 1).float(), 3)
+    assert code[2] == index.trie.vocabulary.pad
+
+
+def test_the_model_looks_there() -> None:
+    """Without any training, the images beside a new one are among its first results."""
+    index = stored()
+    new = features(10, 1)
+    codes = placed(index, new.float(), index.trie.max_length)
+    first = rankings(index, new, 1)[:, 0]
+    same = codes[:, 0] == index.trie.codes[first, 0].numpy()
+    assert same.mean() >= 0.7
+
+
+def test_nothing_to_go_beside() -> None:
+    index = stored()
+    empty = index.trie.without(range(60))
+    inputs = features(3, 1).float()
+    codes = place(index.model, empty, inputs, _summaries(index.model, inputs), 3)
+    assert (codes == index.trie.vocabulary.pad).all()

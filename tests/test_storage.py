@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers_stored import stored
+
+from vitdsi import living, storage
+from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
+from vitdsi.storage import PARTS, Stored, describe, read_index, sizes, write_index, writing
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "a b.dsi"
+    assert write_index(path, stored()) == 1
+    return path
+
+
+def changed(path: Path) -> Stored:
+    return living.remove(read_index(path), [4, 9])
+
+
+def names(path: Path) -> set[str]:
+    return {file.name for file in path.iterdir()} - {"lock"}
+
+
+def test_what_is_read_is_what_was_written(path: Path) -> None:
+    before, after = stored(), read_index(path)
+    for name in ("image_ids", "labels", "hashes", "report", "changes", "config"):
+        assert getattr(after, name) == getattr(before, name)
+    for name in ("inputs", "thumbnails", "differences"):
+        assert torch.equal(getattr(after, name), getattr(before, name))
+    for name in ("codes", "nodes", "child"):
+        assert torch.equal(getattr(after.trie, name), getattr(before.trie, name))
+    weights = before.model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in after.model.state_dict().items())
+    assert after.metadata.ids_where("album = 'a1'").tolist() == list(range(1, 60, 3))
+    assert after.generation == 1
+
+
+def test_only_what_changed_is_written(path: Path) -> None:
+    before = {part: file for part in PARTS for file in path.glob(f"{part}-*")}
+    inodes = {part: file.stat().st_ino for part, file in before.items()}
+    assert write_index(path, changed(path), ("trie", "metadata")) == 2
+    for part in PARTS:
+        (file,) = path.glob(f"{part}-*")
+        assert (file.stat().st_ino == inodes[part]) == (part not in ("trie", "metadata"))
+    assert len(read_index(path).trie.live_ids()) == 58
+    assert set(sizes(path)) == set(PARTS)
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        write_index(tmp_path / "i.dsi", stored())
+    finally:
+        os.umask(mask)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "i.dsi").iterdir()}
+    assert set(modes.values()) == {0o640}, modes
+
+
+def test_what_a_killed_write_left_is_ignored_and_cleared(path: Path) -> None:
+    (path / "model-000002.safetensors").write_bytes(b"half")
+    (path / "trie-000007.safetensors").write_bytes(b"")
+    assert len(read_index(path).trie.live_ids()) == 60
+    write_index(path, changed(path), ("trie", "metadata"))
+    assert names(path) == {
+        "index.json",
+        "model-000001.safetensors",
+        "ids-000001.json",
+        "tokens-000001.safetensors",
+        "trie-000002.safetensors",
+        "metadata-000002.sqlite",
+    }
+
+
+class Crash(BaseException):
+    """What stands for a kill."""
+
+
+@pytest.mark.parametrize("target", ["sync", "save_file", "write_atomically", "clear"])
+@pytest.mark.parametrize("call", range(6))
+def test_a_write_that_ends_anywhere_leaves_before_or_after(
+    path: Path, monkeypatch: pytest.MonkeyPatch, target: str, call: int
+) -> None:
+    after = changed(path)
+    real: Callable[..., object] = getattr(storage, target)
+    calls = []
+
+    def dies(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == call + 1:
+            raise Crash
+        return real(*arguments)
+
+    monkeypatch.setattr(storage, target, dies)
+    try:
+        write_index(path, after, PARTS)
+        finished = True
+    except Crash:
+        finished = False
+    monkeypatch.undo()
+    count = len(read_index(path).trie.live_ids())
+    assert count == 58 if finished else count in (58, 60)
+    if len(calls) <= call:
+        assert finished
+    write_index(path, read_index(path), PARTS)  # and it can be written again
+    assert len(read_index(path).trie.live_ids()) == count
+
+
+def test_a_reader_is_not_disturbed_by_a_writer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = storage._read
+    seen = []
+
+    def late(folder: Path, description: dict[str, object]) -> Stored:
+        if not seen:
+            seen.append(description["generation"])
+            monkeypatch.setattr(storage, "_read", real)
+            write_index(path, changed(path), PARTS)
+        return real(folder, description)
+
+    monkeypatch.setattr(storage, "_read", late)
+    assert len(read_index(path).trie.live_ids()) == 58
+    assert seen == [1]
+
+
+def test_what_was_changed_meanwhile_is_not_overwritten(path: Path) -> None:
+    mine = changed(path)
+    write_index(path, living.remove(read_index(path), [30]), ("trie", "metadata"))
+    with pytest.raises(UsageError, match="changed by another process"):
+        write_index(path, mine, ("trie", "metadata"))
+    assert len(read_index(path).trie.live_ids()) == 59
+
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from vitdsi.storage import writing
+with writing(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_writers(path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(IndexLockedError, match="being changed by another process"):
+            write_index(path, changed(path), ("trie", "metadata"))
+        assert len(read_index(path).trie.live_ids()) == 60  # readers do not wait
+        holder.kill()
+    with writing(path):  # the lock ended with its holder
+        write_index(path, changed(path), ("trie", "metadata"))  # and is the same inside
+    assert len(read_index(path).trie.live_ids()) == 58
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_broken_parts(path: Path, part: str) -> None:
+    (file,) = path.glob(f"{part}-*")
+    content = file.read_bytes()
+    for broken in (content[: len(content) // 2], b"", b"\0" * 40):
+        file.write_bytes(broken)
+        with pytest.raises(IndexFormatError, match=r"a b\.dsi"):
+            read_index(path)
+    file.unlink()
+    with pytest.raises(IndexFormatError, match=r"a b\.dsi"):
+        read_index(path)
+
+
+def test_a_newer_format(path: Path) -> None:
+    description = json.loads((path / "index.json").read_text())
+    (path / "index.json").write_text(json.dumps({**description, "format_version": 2}))
+    with pytest.raises(IndexFormatError, match="reads up to 1; upgrade"):
+        read_index(path)
+
+
+def test_describe(path: Path) -> None:
+    index = changed(path)
+    facts = describe(replace(index, report={"images": 60, "history": [1]}), path)
+    assert (facts["images"], facts["removed"]) == (58, 2)
+    assert facts["capacity_left"] == 8**index.trie.max_length - sum(
+        8 ** int((code == index.trie.vocabulary.pad).sum())
+        for code in index.trie.codes[index.trie.live_ids()]
+    )
+    assert facts["report"] == {"images": 60}
+    assert facts["changes"][-1]["verb"] == "remove"
+    assert facts["bytes"]["model"] > 1000
+    assert "bytes" not in describe(index, None)
