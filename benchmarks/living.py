@@ -4,7 +4,8 @@
                                                                         without tokens; remove 1,000; filter
     python benchmarks/living.py duplicates IMAGENETTE [key=value ...]   500 altered copies among 5,000
 
-IMAGENETTE is a folder with train/<class>/ and val/<class>/. Each writes one JSON object to stdout.
+IMAGENETTE is a folder with train/<class>/ and val/<class>/. Each writes one JSON object to stdout. With seed=S, or
+labels=none or folder, only these run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ _ALLOWED = (0.01, 0.1, 0.5)
 def changes(root: Path, overrides: list[str]) -> dict[str, Any]:
     """Adding, with and without tokens and labels; removing and filtering, without labels."""
     results: dict[str, list[dict[str, Any]]] = {}
-    for labels in _LABELS:
-        for seed in _SEEDS:
+    for labels in _chosen("labels", _LABELS, overrides):
+        for seed in map(int, _chosen("seed", _SEEDS, overrides)):
             config = load_config(overrides=[f"labels={labels}", f"seed={seed}", *overrides])
             index = fit(config, first_of_each_class(root / "train", _EACH))
             built = index.stored_
@@ -58,6 +59,12 @@ def changes(root: Path, overrides: list[str]) -> dict[str, Any]:
                 results.setdefault(f"labels={labels}, {name}", []).append({"seed": seed, **run})
                 print(labels, name, seed, run, file=sys.stderr, flush=True)
     return {name: {"runs": runs, "mean": mean(runs)} for name, runs in results.items()}
+
+
+def _chosen(key: str, values: Iterable[Any], overrides: list[str]) -> Iterable[Any]:
+    """What `overrides` say of a key, or else all its values."""
+    given = [text.partition("=")[2] for text in overrides if text.startswith(f"{key}=")]
+    return given or values
 
 
 def add(index: ImageIndex, root: Path, seed: int, name: str, *, keep_tokens: bool = True) -> dict[str, Any]:
@@ -162,7 +169,7 @@ def duplicates(root: Path, overrides: list[str]) -> dict[str, Any]:
     """Precision and recall of the pairs that 500 altered copies among 5,000 photos make. Two photos of the set that
     are near-identical by themselves count as a mistake."""
     runs = []
-    for seed in _SEEDS:
+    for seed in map(int, _chosen("seed", _SEEDS, overrides)):
         records = first_of_each_class(root / "train", _EACH)
         copied = np.random.default_rng(seed).choice(len(records), 500, replace=False)
         with tempfile.TemporaryDirectory() as folder:
