@@ -73,7 +73,7 @@ class TrainingConfig:
 
     schedule: str = "joint"
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     row_rate: float = 0.1
     weight_decay: float = 0.01
     warmup_steps: int = 50
@@ -89,8 +89,8 @@ class TrainingConfig:
     patience: int = 3
     cooldown: float = 0.3
     neighbours: int = 200
-    temperature: float = 0.2
-    own_mass: float = 0.3
+    temperature: float = 0.05
+    own_mass: float = 0.9
     measured_views: float = 0.08
     gradient_clip: float = 1.0
 
