@@ -138,7 +138,8 @@ def test_ours_gets_no_more_time_than_the_papers_recipe_took(
     monkeypatch.setattr("vitdsi.experiments.methods.ours", remember)
     runner(photos, tmp_path, replace(OPTIONS, methods=("ours",))).run()
     (minutes,) = given
-    assert minutes == pytest.approx(0.97 * cells[1][1]["seconds"] / 60)
+    took = cells[1][1]["seconds"] / 60
+    assert minutes is not None and 0.8 * took <= minutes <= took
 
 
 def test_the_same_seed_gives_the_same_cell_and_another_seed_another(photos: Path, tmp_path: Path) -> None:
