@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("given", nargs="+")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/quality/capacity.json"))
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     folders = [Path(text) for text in args.given if Path(text).is_dir()]
     overrides = [text for text in args.given if not Path(text).is_dir()]
     paths = [record.path for folder in folders for record in scan_folder(folder, "none")]

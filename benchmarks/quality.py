@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(_ROWS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--again", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     pairs = [text.split("=", 1) for text in args.given]
     sets = {name: Path(value) for name, value in pairs if Path(value).is_dir()}
     overrides = [f"{name}={value}" for name, value in pairs if name not in sets]
