@@ -33,6 +33,8 @@ Images = str | Path | Sequence[Source]
 Metadata = str | Path | Mapping[str, Mapping[str, Any]]
 
 _HELD_OUT = 256  # rows that the held-out retrieval loss is measured on
+_MOST_IN_ROWS = 2**26
+_NARROWEST = 32
 _MAX_MEASURED = 400  # altered copies passed through the backbone, whatever the size of the collection
 
 
@@ -144,6 +146,18 @@ def default_base(scheme: str, count: int) -> int:
     in EXPERIMENTS.md: fewer, wider steps lose fewer neighbours, and are learned faster)."""
     room = 3 if scheme in ("semantic", "residual") else 1
     return min(256, max(16, 1 << math.ceil(math.log2(math.sqrt(room * max(count, 1))))))
+
+
+def sized(config: IndexConfig, count: int) -> IndexConfig:
+    """The config with the model's size for `count` images.
+
+    The trie head has a row of head_dim numbers for each branch, about two an image, so head_dim is halved until they
+    are `_MOST_IN_ROWS` or fewer, but not below `_NARROWEST`: 256 up to 131,072 images, 32 from a million on.
+    """
+    width = config.model.head_dim
+    while width >= 2 * _NARROWEST and 2 * count * width > _MOST_IN_ROWS:
+        width //= 2
+    return replace(config, model=replace(config.model, head_dim=width))
 
 
 def build_trie(config: IndexConfig, collection: Collection) -> Trie:

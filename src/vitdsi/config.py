@@ -33,8 +33,8 @@ class ModelConfig:
     decoder_depth means nothing).
     stem: pooled, map (a frozen backbone's features) or pixels (patches of patch_size in image_size squares).
     positions: learned, sincos2d or sincos1d. depth and decoder_depth: encoder and decoder blocks. memory_tokens:
-    tokens read from a pooled vector. head: trie or digits; head_dim, head_scale and
-    prototypes are the trie head's.
+    tokens read from a pooled vector. head: trie or digits; head_dim, head_scale and prototypes are the trie head's,
+    and head_dim is lowered for very large collections (`build.sized`).
     """
 
     architecture: str = "encoder_decoder"

@@ -23,6 +23,7 @@ from vitdsi.build import (
     build_trie,
     measure_alterations,
     read_images,
+    sized,
     training_data,
     with_facts,
 )
@@ -157,6 +158,7 @@ class ImageIndex:
         self.skipped_ = collection.skipped + ([] if extra is None else extra.skipped)
         self.duplicates_ = collection.duplicates()
         collection, self.unmatched_ = with_facts(collection, metadata)
+        self.config = sized(self.config, len(collection.image_ids))
         trie = build_trie(self.config, collection)
         model = build_model(self.config, trie, collection.inputs)
         alterations = measure_alterations(self.config, collection, self.loader, on_progress)

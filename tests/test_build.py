@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitdsi import ImageIndex, build
+from vitdsi.build import default_base, sized
+from vitdsi.config import IndexConfig, load_config
+
+
+@pytest.mark.parametrize("count", [1, 2, 255, 257, 4096, 4097, 60_000])
+def test_numbers_are_written_in_two_digits_of_the_smallest_base(count: int) -> None:
+    base = default_base("random", count)
+    assert base**2 >= count and 16 <= base <= 256
+    assert base == 16 or (base // 2) ** 2 < count
+    assert default_base("semantic", count) >= base
+
+
+@pytest.mark.parametrize(
+    ("count", "width"), [(10, 256), (131_072, 256), (131_073, 128), (10**6, 32), (10**8, 32)]
+)
+def test_the_model_is_sized_by_the_number_of_images(count: int, width: int) -> None:
+    config = IndexConfig()
+    assert sized(config, count).model.head_dim == width
+    assert config.model.head_dim == 256
+
+
+def test_a_width_that_was_asked_for_is_only_ever_lowered() -> None:
+    config = load_config(overrides=["model.head_dim=24"])
+    assert sized(config, 10).model.head_dim == sized(config, 10**8).model.head_dim == 24
+
+
+def test_an_index_keeps_the_size_that_its_images_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_MOST_IN_ROWS", 2 * 6 * 64)
+    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    index = ImageIndex(load_config(overrides=["training.max_epochs=2"])).fit(list(images))
+    index.save(tmp_path / "six.dsi")
+    loaded = ImageIndex.load(tmp_path / "six.dsi")
+    assert loaded.config.model.head_dim == index.config.model.head_dim == 64
+    assert loaded.search(images[0], k=6) == index.search(images[0], k=6)
