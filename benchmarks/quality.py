@@ -5,7 +5,9 @@
 FOLDER holds one folder a class. Of each class 25 % are indexed; of the rest .8 / .1 / .1 train, tune and test
 retrieval. Rows: `random` and `clustered` ids with labels, and `unlabelled`, the defaults. Each cell (name, row, seed)
 is one JSON file in DIR (results/quality); those that are there are kept, so a run that was interrupted goes on. At the
-end the cells in DIR are summarised in DIR/summary.md, with what misses its bound.
+end the cells in DIR are summarised in DIR/summary.md, with what misses its bound. Seconds are the process's own, on
+as many cores as it is given, so that other work on the machine does not count; training is all of `fit` but the
+backbone pass over the images as they are.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from main_job import fit, timed
+from main_job import fit
 
 from vitdsi import ImageIndex
 from vitdsi.config import load_config
@@ -29,7 +32,7 @@ from vitdsi.evaluation.metrics import hit_at, summarise
 from vitdsi.features import InputLoader, default_cache
 from vitdsi.files import write_atomically
 from vitdsi.images import altered_copy
-from vitdsi.ranking import rankings, top_scores
+from vitdsi.ranking import rankings, search_inputs, top_scores
 from vitdsi.relevance import nearest
 
 _ROWS = {
@@ -37,7 +40,7 @@ _ROWS = {
     "clustered": ["labels=folder", "ids.scheme=clustered"],
     "unlabelled": [],
 }
-_TIMED = 256  # images of the uncached backbone pass, measured beside each cell as the machine may be busy
+_TIMED = 256  # images of the uncached backbone pass that is measured beside each cell
 
 
 def cell(name: str, folder: Path, row: str, seed: int, overrides: list[str]) -> dict[str, Any]:
@@ -51,9 +54,13 @@ def cell(name: str, folder: Path, row: str, seed: int, overrides: list[str]) -> 
         used += split.train
         queries = {"queries": [r.path for r in split.train], "query_labels": [r.label for r in split.train]}
     loader.load([r.path for r in used])  # into the cache, so that what is timed is training alone
+    start = time.process_time()
     index = fit(config, split.indexing, **queries)
+    trained = time.process_time() - start
     some = [r.path for r in used[:: max(1, len(used) // _TIMED)]]
-    once = timed(lambda: InputLoader("pooled").load(some)) * len(used) / len(some)
+    start = time.process_time()
+    InputLoader("pooled").load(some)
+    once = (time.process_time() - start) * len(used) / len(some)
     return {
         "set": name,
         "row": row,
@@ -67,9 +74,9 @@ def cell(name: str, folder: Path, row: str, seed: int, overrides: list[str]) -> 
         **ranked(index, split, loader),
         **(remembered(index, split, loader) if row == "unlabelled" else {}),
         "steps": index.report_["steps"],
-        "training s": index.report_["seconds"],
+        "training s": round(trained, 2),
         "backbone pass s": round(once, 2),
-        "training / pass": round(index.report_["seconds"] / once, 3),
+        "training / pass": round(trained / once, 3),
     }
 
 
@@ -99,9 +106,11 @@ def remembered(index: ImageIndex, split: Split, loader: InputLoader) -> dict[str
     exact, cosines = nearest(altered, index.stored_.inputs, 1, exclude_own=False)
     outside = loader.load([r.path for r in split.test]).inputs
     others = nearest(outside, index.stored_.inputs, 1, exclude_own=False)[1]
+    parts = [search_inputs(index.stored_, part.float(), 1, rerank=True)[0] for part in altered.split(64)]
     told = auroc(top_scores(index.stored_, altered), top_scores(index.stored_, outside))
     return {
         "altered@1": round(float(hit_at(rankings(index.stored_, altered, 1), own, 1).mean()), 4),
+        "altered@1 reranked": round(float(hit_at(np.concatenate(parts), own, 1).mean()), 4),
         "altered@1 exact kNN": round(float(hit_at(exact.numpy(), own, 1).mean()), 4),
         "AUROC": round(told.value, 4),
         "AUROC exact kNN": round(auroc(cosines[:, 0].numpy(), others[:, 0].numpy()).value, 4),
@@ -125,8 +134,15 @@ def misses(mean: dict[str, float], row: str, clustered: dict[str, float] | None)
         yield f"training / pass {mean['training / pass']:.2f} > 2"
 
 
-_SHOWN = ("IA@1", "MAP", "MAP exact kNN", "MAP chance", "P@10", "P@10 exact kNN", "altered@1")
-_SHOWN += ("altered@1 exact kNN", "AUROC", "AUROC exact kNN", "training / pass")
+_SHOWN = ("IA@1", "MAP", "MAP exact kNN", "MAP chance", "P@10", "P@10 exact kNN")
+_SHOWN += (
+    "altered@1",
+    "altered@1 reranked",
+    "altered@1 exact kNN",
+    "AUROC",
+    "AUROC exact kNN",
+    "training / pass",
+)
 
 
 def summary(cells: list[dict[str, Any]]) -> str:

@@ -106,6 +106,7 @@ def search_distinct(
     *,
     within: Trie | None = None,
     beam_size: int | None = None,
+    rerank: bool = False,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """As `ranking.search_inputs`, without results that are near-identical to a better one; -1 and 0 where too few are
     left. Looks at more results until there are k, or none left."""
@@ -116,7 +117,7 @@ def search_distinct(
         while len(best) < k:
             wanted *= _LOOKED_AT
             beam = None if beam_size is None else max(beam_size, wanted)
-            found, probable = search_inputs(stored, one, wanted, within=within, beam_size=beam)
+            found, probable = search_inputs(stored, one, wanted, within=within, beam_size=beam, rerank=rerank)
             best = first_of_each(found[0].tolist(), k, similarity)
             if found.shape[1] < wanted:
                 break

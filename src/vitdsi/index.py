@@ -262,6 +262,7 @@ class ImageIndex:
         collapse: bool = False,
         min_score: float = 0.0,
         beam_size: int | None = None,
+        rerank: bool = False,
     ) -> list[SearchResult]:
         """The k most probable images, best first: exactly min(k, N) of them. ImageReadError for a bad image.
 
@@ -270,6 +271,7 @@ class ImageIndex:
             allow: image_ids or ids; only these are found. With a filter there are min(k, allowed) results, and the
                 scores are probabilities among the allowed.
             collapse: leave out what is near-identical to a better result.
+            rerank: order the results by likeness too, which finds altered copies of indexed images more often.
         """
         return self.search_many(
             [image],
@@ -279,6 +281,7 @@ class ImageIndex:
             collapse=collapse,
             min_score=min_score,
             beam_size=beam_size,
+            rerank=rerank,
         )[0]
 
     def search_many(
@@ -291,20 +294,23 @@ class ImageIndex:
         collapse: bool = False,
         min_score: float = 0.0,
         beam_size: int | None = None,
+        rerank: bool = False,
         batch_size: int = 64,
     ) -> list[list[SearchResult]]:
         """`search` for many images, in batches."""
         within = self._filters.get(self.stored_, where, allow)
         if collapse and self._similarity is None:
             self._similarity = Similarity(self.stored_)
-        distinct = {"similarity": self._similarity} if collapse else {}
+        options: dict[str, Any] = {"within": within, "beam_size": beam_size, "rerank": rerank}
+        if collapse:
+            options["similarity"] = self._similarity
         search: Callable[..., Any] = search_distinct if collapse else ranking.search_inputs
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
             chunk = images[start : start + batch_size]
             batch = np.stack([load_square(image, self.loader.image_size) for image in chunk])
             inputs = self.loader.inputs(torch.from_numpy(batch).permute(0, 3, 1, 2))
-            ids, scores = search(self.stored_, inputs, k, within=within, beam_size=beam_size, **distinct)
+            ids, scores = search(self.stored_, inputs, k, **options)
             found += [self._results(*row, min_score) for row in zip(ids, scores, strict=True)]
         return found
 

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vitdsi.beam import beam_search
 from vitdsi.build import ready
 from vitdsi.errors import UsageError
+from vitdsi.model.head import TrieHead
 from vitdsi.storage import Stored
-from vitdsi.trie import Trie
+from vitdsi.trie import NONE, Trie
 
 _LEAST = 12
 _BEAMS_AT_ONCE = 20_000
+_LIKENESS = 30.0  # nats that a cosine of 1 is worth when results are reranked (EXPERIMENTS.md)
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,19 @@ class SearchResult:
 
 @torch.inference_mode()
 def search_inputs(
-    stored: Stored, inputs: Tensor, k: int, *, within: Trie | None = None, beam_size: int | None = None
+    stored: Stored,
+    inputs: Tensor,
+    k: int,
+    *,
+    within: Trie | None = None,
+    beam_size: int | None = None,
+    rerank: bool = False,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Ids (B, min(k, n)) and probabilities for model inputs (B, *input_shape), best first; n ids can be found.
 
     `within` is a restriction of the index's trie, to search in it only; probabilities are then among its ids.
-    UsageError where beam_size < k or k < 1.
+    `rerank` orders what the beam found by log-probability and by how much an image looks like the query.
+    UsageError where beam_size < k or k < 1, or the model has no trie head to rerank with.
     """
     if k < 1:
         raise UsageError(f"k is {k}; it must be at least 1")
@@ -46,8 +56,25 @@ def search_inputs(
         beam_size = max(_LEAST, k + 2)
     device = next(stored.model.parameters()).device
     trie = stored.trie if within is None else within
-    ids, log_probs = beam_search(stored.model, inputs.to(device).float(), trie, beam_size)
+    inputs = inputs.to(device).float()
+    ids, log_probs = beam_search(stored.model, inputs, trie, beam_size)
+    if rerank:
+        order = torch.argsort(log_probs + _LIKENESS * _likeness(stored, inputs, ids), dim=1, descending=True)
+        ids, log_probs = ids.gather(1, order), log_probs.gather(1, order)
     return ids[:, :k].cpu().numpy(), log_probs[:, :k].exp().cpu().numpy()
+
+
+def _likeness(stored: Stored, inputs: Tensor, ids: Tensor) -> Tensor:
+    """Cosines (B, K) of what the model sees in the inputs with the rows of the ids' last digits, which started from
+    what it saw in the images themselves."""
+    head, trie = stored.model.head, stored.trie
+    if not isinstance(head, TrieHead):
+        raise UsageError("this index has no trie head to rerank with; build it with model.head=trie")
+    nodes, codes = (part[ids.clamp(min=0).cpu()] for part in (trie.nodes, trie.codes))
+    last = (nodes != NONE).sum(2, keepdim=True) - 1
+    rows = head.rows[nodes.gather(2, last).squeeze(2), codes.gather(2, last).squeeze(2)]
+    _, summary = stored.model.encode(inputs)
+    return F.cosine_similarity(rows, summary[:, None], dim=-1)
 
 
 def rankings(stored: Stored, inputs: Tensor, k: int, beam_size: int | None = None) -> npt.NDArray[np.int64]:

@@ -39,6 +39,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--beam-size", type=click.IntRange(min=1), help="Width of the beam search; wider is more exact."
 )
+@click.option("--rerank", is_flag=True, help="Order results by likeness too: better for altered copies.")
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
 @click.option(
     "--sheet", type=_PATH, metavar="FILE.html", help="Also write an HTML contact sheet; needs --images."
@@ -59,6 +60,7 @@ def search_verb(
     min_score: str | None,
     plain: bool,
     beam_size: int | None,
+    rerank: bool,
     strict: bool,
     sheet: Path | None,
     folder: Path | None,
@@ -100,6 +102,7 @@ def search_verb(
         "collapse": collapse,
         "min_score": _least(opened, min_score),
         "beam_size": beam_size,
+        "rerank": rerank,
     }
     answered: list[tuple[Path, list[SearchResult]]] = []
     count = found = 0

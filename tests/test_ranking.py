@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vitdsi import ImageIndex
+from vitdsi.config import load_config
+from vitdsi.errors import UsageError
+from vitdsi.ranking import search_inputs
+from vitdsi.trie import NONE
+
+_SHORT = ["training.max_epochs=20", "training.batch_size=32", "ids.base=4"]
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    small = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
+    return [np.kron(image, np.ones((16, 16, 1), dtype=np.uint8)) for image in small]
+
+
+@pytest.fixture(scope="module")
+def index(images: list[np.ndarray]) -> ImageIndex:
+    return ImageIndex(load_config(overrides=_SHORT)).fit(images)
+
+
+def likeness(index: ImageIndex, query: torch.Tensor, i: int) -> float:
+    trie, head = index.trie_, index.model_.head
+    last = int((trie.nodes[i] != NONE).sum()) - 1
+    row = head.rows[trie.nodes[i, last], trie.codes[i, last]]
+    summary = index.model_.encode(query[None])[1][0]
+    return float(F.cosine_similarity(row, summary, dim=0))
+
+
+@torch.inference_mode()
+def test_reranked_results_are_ordered_by_probability_and_likeness(index: ImageIndex) -> None:
+    queries = (index.inputs_[:3] + index.inputs_[3:6]).float() / 2
+    ids, scores = search_inputs(index.stored_, queries, 20, rerank=True)
+    plain, probable = search_inputs(index.stored_, queries, 20)
+    assert not np.array_equal(ids, plain)
+    for row, query in enumerate(queries):
+        known = dict(zip(plain[row].tolist(), probable[row].tolist(), strict=True))
+        assert dict(zip(ids[row].tolist(), scores[row].tolist(), strict=True)) == pytest.approx(known)
+        worth = [np.log(known[i]) + 30 * likeness(index, query, i) for i in ids[row].tolist()]
+        assert worth == sorted(worth, reverse=True)
+
+
+def test_places_that_cannot_be_filled_stay_last(index: ImageIndex) -> None:
+    within = index.trie_.restrict([2, 3, 5])
+    ids, scores = search_inputs(index.stored_, index.inputs_[:4].float(), 10, within=within, rerank=True)
+    assert [sorted(row) for row in ids.tolist()] == [[2, 3, 5]] * 4
+    assert (scores > 0).all()
+
+
+def test_reranking_goes_with_everything_a_search_can_do(index: ImageIndex, images: list[np.ndarray]) -> None:
+    found = index.search(images[7], k=5, rerank=True, collapse=True)
+    assert found[0].id == 7 and len(found) == 5
+    assert index.search_many([images[7]], k=5, rerank=True, allow=["000003"])[0][0].id == 3
+
+
+def test_without_a_trie_head_there_is_nothing_to_rerank_with(images: list[np.ndarray]) -> None:
+    digits = ImageIndex(load_config(overrides=[*_SHORT, "model.head=digits"])).fit(images[:4])
+    with pytest.raises(UsageError, match="no trie head"):
+        digits.search(images[0], k=2, rerank=True)
