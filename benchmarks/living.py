@@ -87,6 +87,7 @@ def add(index: ImageIndex, root: Path, seed: int, name: str, *, keep_tokens: boo
         seconds += timed(lambda p=part, q=labels: index.add([r.path for r in p], q))
     computing = time.process_time() - began
     return {
+        "old IA@1 before": index.report_["IA@1"],
         "old IA@1": own_first(index, inputs, old),
         "new IA@1": own_first(index, inputs, np.arange(len(old), len(inputs))),
         "ms an image": 1000 * seconds / (chunks * each),
