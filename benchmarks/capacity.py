@@ -1,10 +1,10 @@
 """How many images can a model of a given size remember? The largest N with IA@1 >= .98, and bits a parameter.
 
-    python benchmarks/capacity.py FOLDER ... [-o FILE] [key=value ...]
+    python benchmarks/capacity.py FOLDER ... [-o FILE] [--models trie|digits] [key=value ...]
 
 Indexing alone, on the frozen pooled features of all photos below the folders. For each head, size and id scheme, N
 doubles until IA@1 < .98 or the photos are used up. Bits a parameter are N log2 N x IA@1 / parameters; what the model
-reads features with counts as parameters too. Writes a JSON list of the runs, and prints a table.
+reads features with counts as parameters too. Writes a JSON list of the runs, goes on from one that is there, and prints a table.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ def remembered(config: IndexConfig, features: Tensor) -> dict[str, Any]:
     accuracy = float((torch.cat(found) == rows).float().mean())
     parameters = sum(p.numel() for p in model.parameters())
     return {
-        "N": count,
         "IA@1": round(accuracy, 4),
         "parameters": parameters,
         "bits a parameter": round(count * math.log2(count) * accuracy / parameters, 4),
@@ -75,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("given", nargs="+")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/quality/capacity.json"))
+    parser.add_argument("--models", default="", help="those whose name begins so")
     args = parser.parse_intermixed_args()
     folders = [Path(text) for text in args.given if Path(text).is_dir()]
     overrides = [text for text in args.given if not Path(text).is_dir()]
@@ -82,23 +82,28 @@ def main() -> None:
     features = InputLoader("pooled", cache=default_cache()).load(paths).inputs
     features = torch.unique(features, dim=0)  # photos that are there twice cannot be told apart
     features = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(0))]
-    runs = []
+    runs = json.loads(args.output.read_text("utf-8")) if args.output.exists() else []
     for model, settings in _MODELS.items():
+        if not model.startswith(args.models):
+            continue
         for scheme in _SCHEMES:
             count = _FIRST
             while True:
                 count = min(count, len(features))
-                fixed = ["training.retrieval_ratio=0", "training.views=0", "training.max_epochs=100"]
-                config = load_config(overrides=[*settings, f"ids.scheme={scheme}", *fixed, *overrides])
-                found = {"model": model, "scheme": scheme, **remembered(config, features[:count])}
-                print(json.dumps(found), file=sys.stderr, flush=True)
-                runs.append(found)
+                what = {"model": model, "scheme": scheme, "N": count}
+                found = next((run for run in runs if what.items() <= run.items()), None)
+                if found is None:
+                    fixed = ["training.retrieval_ratio=0", "training.views=0", "training.max_epochs=100"]
+                    config = load_config(overrides=[*settings, f"ids.scheme={scheme}", *fixed, *overrides])
+                    found = {**what, **remembered(config, features[:count])}
+                    print(json.dumps(found), file=sys.stderr, flush=True)
+                    runs.append(found)
+                    args.output.parent.mkdir(parents=True, exist_ok=True)
+                    with write_atomically(args.output) as stream:
+                        stream.write((json.dumps(runs, indent=1) + "\n").encode())
                 if found["IA@1"] < _ENOUGH or count == len(features):
                     break
                 count *= 2
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(args.output) as stream:
-        stream.write((json.dumps(runs, indent=1) + "\n").encode())
     columns = list(runs[0])
     print("| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|", sep="\n")
     for run in runs:
