@@ -4,7 +4,8 @@
 
 Indexing alone, on the frozen pooled features of all photos below the folders. For each head, size and id scheme, N
 doubles until IA@1 < .98 or the photos are used up. Bits a parameter are N log2 N x IA@1 / parameters; what the model
-reads features with counts as parameters too. Writes a JSON list of the runs, goes on from one that is there, and prints a table.
+reads features with counts as parameters too. Writes a JSON list of the runs, going on from one that is there, and
+prints a table.
 """
 
 from __future__ import annotations
