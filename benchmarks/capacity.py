@@ -74,7 +74,7 @@ def main() -> None:
     """All models and schemes."""
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("given", nargs="+")
-    parser.add_argument("-o", "--output", type=Path, default=Path("results/quality/capacity.json"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("results/capacity/runs.json"))
     parser.add_argument("--models", default="", help="those whose name begins so")
     args = parser.parse_intermixed_args()
     folders = [Path(text) for text in args.given if Path(text).is_dir()]
