@@ -192,7 +192,7 @@ def read_index(path: Path) -> Stored:
             description = _describe(path)
             try:
                 return _read(path, description)
-            except FileNotFoundError:
+            except (OSError, ValueError, RuntimeError, SafetensorError):  # a file that is gone has many names
                 if _describe(path)["generation"] == description["generation"]:
                     raise
                 # somebody changed the index between our reading its description and its files: read again
