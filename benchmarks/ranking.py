@@ -5,8 +5,8 @@
 An index without labels of 25 % of each class, as in benchmarks/quality.py. For each beam: P@10 and MAP@10 of the test
 photos, altered copies of 500 indexed images at rank 1, and milliseconds a query in batches of 64. Then the beam of 48
 reranked by log p + weight * cosine(query, code), where a code is the product-quantised summary of an image, 16 bytes,
-or the signs of its first 128 axes, or nothing but the row
-that the model has for its last digit. The largest weight is the cosine alone. One JSON object a line.
+or the signs of its first 128 axes, or nothing but the row that the model has for its last digit. The largest weight is
+the cosine alone. One JSON object a line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from vitdsi.datasets.split import split_per_class
 from vitdsi.evaluation.metrics import hit_at, summarise
 from vitdsi.features import InputLoader, default_cache
 from vitdsi.images import altered_copy
-from vitdsi.trie import NONE
 
 _BEAMS = (10, 12, 24, 48, 100, 300)
 _RERANKED = 48
@@ -61,8 +60,7 @@ def codes(summaries: np.ndarray) -> dict[str, np.ndarray]:
 def leaf_rows(index: ImageIndex) -> np.ndarray:
     """What the model itself keeps of each image: the row of its last digit, as unit vectors (N, D)."""
     trie, head = index.trie_, index.model_.head
-    last = (trie.nodes != NONE).sum(1, keepdim=True) - 1
-    rows = head.rows.detach()[trie.nodes.gather(1, last), trie.codes.gather(1, last)].squeeze(1)
+    rows = head.rows.detach()[trie.last_edges(trie.live_ids())]
     return torch.nn.functional.normalize(rows, dim=-1).numpy()
 
 

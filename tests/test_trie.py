@@ -146,3 +146,11 @@ def test_a_code_that_begins_another_is_refused_in_any_order(order: list[int]) ->
     codes = np.array([[1, 2, 0], [1, 4, 4], [0, 4, 4]])[order]
     with pytest.raises(UsageError, match="prefix-free"):
         Trie(codes, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_last_edges_lead_to_the_leaves(kind: str) -> None:
+    trie = Trie(random_codes(kind), 3)
+    ids = trie.live_ids()[: 2 * (len(trie.live_ids()) // 2)].view(2, -1)
+    nodes, tokens = trie.last_edges(ids)
+    assert (leaf(trie.child[nodes, tokens]) == ids).all()

@@ -358,11 +358,8 @@ def _vectors(stored: Stored, summaries: Tensor, inputs: Tensor) -> tuple[Any, An
         return None, None
     trie = stored.trie
     live = trie.live_ids()
-    last = (trie.nodes[live] != NONE).sum(1, keepdim=True) - 1
     vectors = torch.zeros(len(trie.codes), summaries.shape[1])
-    vectors[live] = head.rows[
-        trie.nodes[live].gather(1, last).squeeze(1), trie.codes[live].gather(1, last).squeeze(1)
-    ].detach()
+    vectors[live] = head.rows[trie.last_edges(live)].detach()
     return vectors.numpy(), summaries.numpy()
 
 

@@ -15,7 +15,7 @@ from vitdsi.build import ready
 from vitdsi.errors import UsageError
 from vitdsi.model.head import TrieHead
 from vitdsi.storage import Stored
-from vitdsi.trie import NONE, Trie
+from vitdsi.trie import Trie
 
 _LEAST = 12
 _BEAMS_AT_ONCE = 20_000
@@ -67,12 +67,10 @@ def search_inputs(
 def _likeness(stored: Stored, inputs: Tensor, ids: Tensor) -> Tensor:
     """Cosines (B, K) of what the model sees in the inputs with the rows of the ids' last digits, which started from
     what it saw in the images themselves."""
-    head, trie = stored.model.head, stored.trie
+    head = stored.model.head
     if not isinstance(head, TrieHead):
         raise UsageError("this index has no trie head to rerank with; build it with model.head=trie")
-    nodes, codes = (part[ids.clamp(min=0).cpu()] for part in (trie.nodes, trie.codes))
-    last = (nodes != NONE).sum(2, keepdim=True) - 1
-    rows = head.rows[nodes.gather(2, last).squeeze(2), codes.gather(2, last).squeeze(2)]
+    rows = head.rows[stored.trie.last_edges(ids.clamp(min=0).cpu())]
     _, summary = stored.model.encode(inputs)
     return F.cosine_similarity(rows, summary[:, None], dim=-1)
 

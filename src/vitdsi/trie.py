@@ -95,6 +95,15 @@ class Trie:
         """Rows of `child` for nodes of any shape S: (*S, V)."""
         return self.child[nodes]
 
+    def last_edges(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The node in which each id, of any shape S, writes its last token, and that token: two of S.
+
+        They mean nothing for ids that were removed.
+        """
+        nodes, codes = self.nodes[ids], self.codes[ids]
+        last = ((nodes != NONE).sum(-1, keepdim=True) - 1).clamp(min=0)
+        return nodes.gather(-1, last).squeeze(-1), codes.gather(-1, last).squeeze(-1)
+
     def restrict(self, ids: Iterable[int] | npt.NDArray[np.int64] | Tensor) -> Trie:
         """A trie in which only `ids` (those that are live) can be written; node numbers stay."""
         wanted = torch.as_tensor(np.fromiter((int(i) for i in ids), dtype=np.int64))

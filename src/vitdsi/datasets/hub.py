@@ -66,9 +66,8 @@ def _download(name: str, split: str, subset: str | None) -> tuple[Any, Any]:
         library = importlib.import_module("datasets")
     except ImportError as error:
         raise UsageError(f"{name}: datasets of the hub need an extra: pip install 'vitdsi[hub]'") from error
-    logging.getLogger("huggingface_hub").setLevel(
-        logging.ERROR
-    )  # it tells each retry; the error below is enough
+    # it tells each retry; the error below is enough
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         if name in _CONVERTED:
             return library.load_dataset(

@@ -134,9 +134,8 @@ def _figure(variation: Variation, made: Sequence[Row], quick: bool) -> Figure:
         for number, line in enumerate(lines):
             points = [row for row in made if (row["method"], row["ids"], row["size"]) == line]
             metrics = [row["metrics"][name] for row in points]
-            heights = np.array(
-                [metric["value"] for metric in metrics], dtype=float
-            )  # None is NaN, which is not drawn
+            # None is NaN, which is not drawn
+            heights = np.array([metric["value"] for metric in metrics], dtype=float)
             low, high = np.array([metric["ci95"] for metric in metrics], dtype=float).T
             shift = 0.06 * (number - (len(lines) - 1) / 2)
             axis.errorbar(
