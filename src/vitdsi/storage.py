@@ -29,7 +29,7 @@ from vitdsi.metadata import MetadataStore
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.trie import Trie
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: summaries of the features as they are, without roots
 PARTS = {
     "model": "safetensors",
     "trie": "safetensors",
@@ -210,6 +210,10 @@ def _describe(path: Path) -> dict[str, Any]:
     if version > FORMAT_VERSION:
         raise IndexFormatError(
             f"it has format {version}, this version reads up to {FORMAT_VERSION}; upgrade vitdsi"
+        )
+    if version < FORMAT_VERSION:
+        raise IndexFormatError(
+            f"it has format {version}, this version reads {FORMAT_VERSION}; make it again from the images"
         )
     return description
 

@@ -36,7 +36,7 @@ def test_projected_features_are_half_whitened_principal_axes(count: int, width: 
     features[-1] = features[0]
     model, _ = made(features)
     projection = model.stem.principal.weight.double()
-    centred = (features - features.mean(0)).double()
+    centred = (features.sqrt() - features.sqrt().mean(0)).double()
     spread = torch.linalg.svdvals(centred).square()[:32] / count
     spread = torch.where(spread > spread[0] * 1e-6, spread, 0.0)
     projected = centred @ projection.T

@@ -8,7 +8,7 @@ import torch
 from vitdsi.config import ModelConfig
 from vitdsi.errors import ConfigError
 from vitdsi.model.encoder import Encoder
-from vitdsi.model.patches import MapTokens, PixelPatches, PooledTokens, Positions
+from vitdsi.model.patches import MapTokens, PixelPatches, PooledTokens, Positions, rooted
 
 KINDS = ("learned", "sincos2d", "sincos1d")
 SMALL = ModelConfig(
@@ -61,8 +61,13 @@ def test_pooled_summaries_are_unit_vectors_about_the_mean_of_the_collection() ->
     plain = stem.summary(x)
     torch.testing.assert_close(plain.norm(dim=1), torch.ones(4))
     stem.mean.copy_(mean)
-    torch.testing.assert_close(stem.summary(x / 4 + mean), plain, atol=1e-5, rtol=1e-4)
+    moved = rooted(x) / 4 + mean
+    torch.testing.assert_close(stem.summary(moved.sign() * moved.square()), plain, atol=1e-5, rtol=1e-4)
     assert "mean" in stem.state_dict()
+
+
+def test_roots_keep_the_sign() -> None:
+    torch.testing.assert_close(rooted(torch.tensor([4.0, 0.0, -9.0])), torch.tensor([2.0, 0.0, -3.0]))
 
 
 def test_only_learned_positions_are_parameters() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vitdsi.model.head import TrieHead
-from vitdsi.model.patches import PooledTokens
+from vitdsi.model.patches import PooledTokens, rooted
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.trie import NONE, Trie
 
@@ -24,11 +24,11 @@ def initialise(model: Seq2Seq, trie: Trie, features: Tensor, seed: int) -> None:
     """Set the pooled stem's projection and the trie head's rows and prototypes from features (N, F)."""
     if not isinstance(model.stem, PooledTokens):
         return
-    features = features.float()
-    mean = features.mean(0)
+    seen = rooted(features.float())
+    mean = seen.mean(0)
     model.stem.mean.copy_(mean)
-    model.stem.principal.weight.copy_(_projection(features - mean, model.stem.principal.out_features))
-    imprint(model, trie, torch.arange(len(features)), model.stem.summary(features), seed)
+    model.stem.principal.weight.copy_(_projection(seen - mean, model.stem.principal.out_features))
+    imprint(model, trie, torch.arange(len(features)), model.stem.summary(features.float()), seed)
 
 
 @torch.no_grad()

@@ -68,7 +68,11 @@ class MapTokens(nn.Module):
 
 
 class PooledTokens(nn.Module):
-    """A frozen pooled vector, projected once (B, head_dim), to `memory_tokens` tokens (B, T, D)."""
+    """A frozen pooled vector, projected once (B, head_dim), to `memory_tokens` tokens (B, T, D).
+
+    What is projected is the root of each number, so that a few loud channels do not drown the others (the power
+    normalisation of Perronnin et al. 2010; EXPERIMENTS.md).
+    """
 
     mean: Tensor
 
@@ -81,8 +85,13 @@ class PooledTokens(nn.Module):
 
     def summary(self, pooled: Tensor) -> Tensor:
         """(B, F) -> unit vectors (B, head_dim)."""
-        return F.normalize(self.principal(pooled - self.mean), dim=-1)
+        return F.normalize(self.principal(rooted(pooled) - self.mean), dim=-1)
 
     def forward(self, summary: Tensor) -> Tensor:
         tokens: Tensor = self.widen(summary * summary.shape[1] ** 0.5)
         return tokens.view(len(summary), self.tokens, -1)
+
+
+def rooted(pooled: Tensor) -> Tensor:
+    """The square root of each number, with the number's sign."""
+    return pooled.sign() * pooled.abs().sqrt()
