@@ -19,12 +19,25 @@ def test_numbers_are_written_in_two_digits_of_the_smallest_base(count: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("count", "width"), [(10, 256), (131_072, 256), (131_073, 128), (10**6, 32), (10**8, 32)]
+    ("count", "width"), [(10, 384), (87_381, 384), (87_382, 192), (349_526, 48), (10**8, 48)]
 )
 def test_the_model_is_sized_by_the_number_of_images(count: int, width: int) -> None:
     config = IndexConfig()
     assert sized(config, count).model.head_dim == width
-    assert config.model.head_dim == 256
+    assert config.model.head_dim == 384
+
+
+@pytest.mark.parametrize(
+    ("count", "queries", "epochs"), [(100, 0, 180), (2500, 0, 36), (10**6, 0, 25), (100, 50, 270)]
+)
+def test_training_ends_sooner_where_there_are_many_images(count: int, queries: int, epochs: float) -> None:
+    assert sized(IndexConfig(), count, queries).training.max_epochs == pytest.approx(epochs)
+
+
+@pytest.mark.parametrize("limit", ["max_epochs=7", "minutes=2"])
+def test_a_limit_that_was_given_stays(limit: str) -> None:
+    training = load_config(overrides=[f"training.{limit}"]).training
+    assert sized(load_config(overrides=[f"training.{limit}"]), 100).training == training
 
 
 def test_a_width_that_was_asked_for_is_only_ever_lowered() -> None:
@@ -33,10 +46,10 @@ def test_a_width_that_was_asked_for_is_only_ever_lowered() -> None:
 
 
 def test_an_index_keeps_the_size_that_its_images_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_MOST_IN_ROWS", 2 * 6 * 64)
+    monkeypatch.setattr(build, "_MOST_IN_ROWS", 2 * 6 * 48)
     images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     index = ImageIndex(load_config(overrides=["training.max_epochs=2"])).fit(list(images))
     index.save(tmp_path / "six.dsi")
     loaded = ImageIndex.load(tmp_path / "six.dsi")
-    assert loaded.config.model.head_dim == index.config.model.head_dim == 64
+    assert loaded.config.model.head_dim == index.config.model.head_dim == 48
     assert loaded.search(images[0], k=6) == index.search(images[0], k=6)

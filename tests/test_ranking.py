@@ -34,16 +34,30 @@ def likeness(index: ImageIndex, query: torch.Tensor, i: int) -> float:
 
 
 @torch.inference_mode()
-def test_reranked_results_are_ordered_by_probability_and_likeness(index: ImageIndex) -> None:
+def test_reranked_scores_are_a_product_of_probability_and_likeness(index: ImageIndex) -> None:
     queries = (index.inputs_[:3] + index.inputs_[3:6]).float() / 2
-    ids, scores = search_inputs(index.stored_, queries, 20, rerank=True)
-    plain, probable = search_inputs(index.stored_, queries, 20)
+    ids, scores = search_inputs(index.stored_, queries, 20)
+    plain, probable = search_inputs(index.stored_, queries, 20, rerank=False)
     assert not np.array_equal(ids, plain)
     for row, query in enumerate(queries):
         known = dict(zip(plain[row].tolist(), probable[row].tolist(), strict=True))
-        assert dict(zip(ids[row].tolist(), scores[row].tolist(), strict=True)) == pytest.approx(known)
-        worth = [np.log(known[i]) + 30 * likeness(index, query, i) for i in ids[row].tolist()]
-        assert worth == sorted(worth, reverse=True)
+        worth = np.array(
+            [known[i] ** 0.3 * np.exp(15 * likeness(index, query, i)) for i in ids[row].tolist()]
+        )
+        assert scores[row].tolist() == pytest.approx((worth / worth.sum()).tolist(), rel=1e-3)
+        assert scores[row].tolist() == sorted(scores[row].tolist(), reverse=True)
+
+
+def test_without_labels_results_are_reranked_unless_told_otherwise(
+    index: ImageIndex, images: list[np.ndarray]
+) -> None:
+    labels = ["a", "b"] * 10
+    classes = ImageIndex(load_config(overrides=[*_SHORT, "labels=folder"])).fit(images, labels)
+    for built, default in ((index, True), (classes, False)):
+        query = (built.inputs_[:4] + built.inputs_[4:8]).float() / 2
+        scores = {how: search_inputs(built.stored_, query, 20, rerank=how)[1] for how in (None, True, False)}
+        assert np.array_equal(scores[None], scores[default])
+        assert not np.allclose(scores[None], scores[not default])
 
 
 def test_places_that_cannot_be_filled_stay_last(index: ImageIndex) -> None:
@@ -56,10 +70,13 @@ def test_places_that_cannot_be_filled_stay_last(index: ImageIndex) -> None:
 def test_reranking_goes_with_everything_a_search_can_do(index: ImageIndex, images: list[np.ndarray]) -> None:
     found = index.search(images[7], k=5, rerank=True, collapse=True)
     assert found[0].id == 7 and len(found) == 5
+    plain = index.search(images[7], k=5, rerank=False)
+    assert plain[0].id == 7 and plain[0].score != found[0].score
     assert index.search_many([images[7]], k=5, rerank=True, allow=["000003"])[0][0].id == 3
 
 
 def test_without_a_trie_head_there_is_nothing_to_rerank_with(images: list[np.ndarray]) -> None:
     digits = ImageIndex(load_config(overrides=[*_SHORT, "model.head=digits"])).fit(images[:4])
+    assert len(digits.search(images[0], k=2)) == 2
     with pytest.raises(UsageError, match="no trie head"):
         digits.search(images[0], k=2, rerank=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.model.seq2seq import Memory, Seq2Seq
 from vitdsi.trie import NONE, Trie, leaf
 
 
@@ -24,13 +24,19 @@ def beam_search(model: Seq2Seq, inputs: Tensor, trie: Trie, beam_size: int) -> t
         ids (B, K) int64 and log-probabilities (B, K), best first, K = min(beam_size, ids to be
         found). Places that the beam could not fill are -1 and -inf.
     """
-    memory, summary = model.encode(inputs)
-    batch = len(inputs)
+    return decode(model, *model.encode(inputs), trie, beam_size)
+
+
+def decode(
+    model: Seq2Seq, memory: Memory, summary: Tensor, trie: Trie, beam_size: int
+) -> tuple[Tensor, Tensor]:
+    """`beam_search` for images that were encoded already: memory and summary (B, head_dim) of `Seq2Seq.encode`."""
+    batch = len(summary)
     state = model.start(memory)
     # a beam stands in an inner node (>= 0), on a leaf (< NONE), or is empty (NONE)
-    places = torch.zeros(batch, 1, dtype=torch.long, device=inputs.device)
+    places = torch.zeros(batch, 1, dtype=torch.long, device=summary.device)
     tokens = torch.full_like(places, model.vocabulary.bos)
-    log_probs = torch.zeros(batch, 1, device=inputs.device)
+    log_probs = torch.zeros(batch, 1, device=summary.device)
     for position in range(trie.max_length):
         writing = places >= 0
         at_work = int(writing.sum())

@@ -35,7 +35,7 @@ Metadata = str | Path | Mapping[str, Mapping[str, Any]]
 _HELD_OUT = 256  # rows that the held-out retrieval loss is measured on
 _MOST_IN_ROWS = 2**26
 _NARROWEST = 32
-_MAX_MEASURED = 400  # altered copies passed through the backbone, whatever the size of the collection
+_MAX_MEASURED = 512  # altered copies passed through the backbone, whatever the size of the collection
 
 
 @dataclass(frozen=True)
@@ -148,16 +148,25 @@ def default_base(scheme: str, count: int) -> int:
     return min(256, max(16, 1 << math.ceil(math.log2(math.sqrt(room * max(count, 1))))))
 
 
-def sized(config: IndexConfig, count: int) -> IndexConfig:
-    """The config with the model's size for `count` images.
+def sized(config: IndexConfig, count: int, queries: int = 0) -> IndexConfig:
+    """The config with what the size of the collection decides: `count` images, and photos that train retrieval too.
 
     The trie head has a row of head_dim numbers for each branch, about two an image, so head_dim is halved until they
-    are `_MOST_IN_ROWS` or fewer, but not below `_NARROWEST`: 256 up to 131,072 images, 32 from a million on.
+    are `_MOST_IN_ROWS` or fewer, but not below `_NARROWEST`: 384 up to 87,381 images, 48 from 349,526 on.
+    Training without a limit of its own ends after `epochs_for` the images, in which the queries are counted too.
     """
     width = config.model.head_dim
     while width >= 2 * _NARROWEST and 2 * count * width > _MOST_IN_ROWS:
         width //= 2
-    return replace(config, model=replace(config.model, head_dim=width))
+    training = config.training
+    if training.max_epochs is None and training.minutes is None:
+        training = replace(training, max_epochs=epochs_for(count) * (count + queries) / count)
+    return replace(config, model=replace(config.model, head_dim=width), training=training)
+
+
+def epochs_for(count: int) -> float:
+    """How often each of `count` images is seen at most: 25 times, and oftener where there are few (EXPERIMENTS.md)."""
+    return max(25.0, 1800 / math.sqrt(count))
 
 
 def build_trie(config: IndexConfig, collection: Collection) -> Trie:

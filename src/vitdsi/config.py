@@ -50,7 +50,7 @@ class ModelConfig:
     dropout: float = 0.0
     memory_tokens: int = 4
     head: str = "trie"
-    head_dim: int = 256
+    head_dim: int = 384
     head_scale: float = 20.0
     prototypes: int = 32
 
@@ -63,8 +63,9 @@ class TrainingConfig:
     retrieval, as in the paper). retrieval_ratio: share of retrieval examples in a joint batch. target: marginal
     (exact prefix-marginal) or sampled (one-hot of one sampled relevant id). views: share of augmented inputs.
     constrained: scores are normalised over the tokens the trie allows, as when searching. epochs count the indexed
-    images; max_epochs and minutes are limits, None is no limit. patience: evaluations without a better held-out
-    retrieval loss before the rate is brought to zero over the last `cooldown` share of the steps taken.
+    images; max_epochs and minutes are limits, and where both are None the size decides (`build.sized`). patience:
+    evaluations without a better held-out retrieval loss before the rate is brought to zero over the last `cooldown`
+    share of the steps taken.
     row_rate scales the learning rate of the trie head's rows, which start from the features. neighbours,
     temperature and own_mass describe the teacher of label-free retrieval. measured_views: share of the images of
     which an altered copy is passed through the backbone, to learn what an alteration does to features and for the
@@ -77,7 +78,7 @@ class TrainingConfig:
     row_rate: float = 0.1
     weight_decay: float = 0.01
     warmup_steps: int = 50
-    max_epochs: float | None = 1000.0
+    max_epochs: float | None = None
     retrieval_epochs: float | None = None
     minutes: float | None = None
     retrieval_ratio: float = 0.5
@@ -86,12 +87,12 @@ class TrainingConfig:
     constrained: bool = True
     target_accuracy: float = 0.995
     evaluate_every: int = 50
-    patience: int = 3
+    patience: int = 6
     cooldown: float = 0.3
     neighbours: int = 200
-    temperature: float = 0.05
+    temperature: float = 0.07
     own_mass: float = 0.9
-    measured_views: float = 0.08
+    measured_views: float = 0.25
     gradient_clip: float = 1.0
 
 

@@ -106,7 +106,7 @@ def search_distinct(
     *,
     within: Trie | None = None,
     beam_size: int | None = None,
-    rerank: bool = False,
+    rerank: bool | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """As `ranking.search_inputs`, without results that are near-identical to a better one; -1 and 0 where too few are
     left. Looks at more results until there are k, or none left."""

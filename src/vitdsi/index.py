@@ -158,7 +158,7 @@ class ImageIndex:
         self.skipped_ = collection.skipped + ([] if extra is None else extra.skipped)
         self.duplicates_ = collection.duplicates()
         collection, self.unmatched_ = with_facts(collection, metadata)
-        self.config = sized(self.config, len(collection.image_ids))
+        self.config = sized(self.config, len(collection.image_ids), len(extra.image_ids) if extra else 0)
         trie = build_trie(self.config, collection)
         model = build_model(self.config, trie, collection.inputs)
         alterations = measure_alterations(self.config, collection, self.loader, on_progress)
@@ -262,7 +262,7 @@ class ImageIndex:
         collapse: bool = False,
         min_score: float = 0.0,
         beam_size: int | None = None,
-        rerank: bool = False,
+        rerank: bool | None = None,
     ) -> list[SearchResult]:
         """The k most probable images, best first: exactly min(k, N) of them. ImageReadError for a bad image.
 
@@ -271,7 +271,7 @@ class ImageIndex:
             allow: image_ids or ids; only these are found. With a filter there are min(k, allowed) results, and the
                 scores are probabilities among the allowed.
             collapse: leave out what is near-identical to a better result.
-            rerank: order the results by likeness too, which finds altered copies of indexed images more often.
+            rerank: order the results by likeness too; None does so in an index without labels (ranking.search_inputs).
         """
         return self.search_many(
             [image],
@@ -294,7 +294,7 @@ class ImageIndex:
         collapse: bool = False,
         min_score: float = 0.0,
         beam_size: int | None = None,
-        rerank: bool = False,
+        rerank: bool | None = None,
         batch_size: int = 64,
     ) -> list[list[SearchResult]]:
         """`search` for many images, in batches."""
@@ -317,7 +317,7 @@ class ImageIndex:
     def search_inputs(
         self, inputs: Tensor, k: int = 10, *, within: Trie | None = None, beam_size: int | None = None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Ids (B, min(k, N)) and probabilities for model inputs (B, *input_shape), best first.
+        """Ids (B, min(k, N)) and scores for model inputs (B, *input_shape), best first.
 
         `within` is a restriction of `trie_`, to search in it only.
         """

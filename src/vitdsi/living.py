@@ -246,7 +246,7 @@ def _anchored(model: Seq2Seq) -> Callable[[], Tensor]:
 def _predicted(stored: Stored, inputs: Tensor) -> Relevance | None:
     """The model's own results for new images (n, *input_shape), as relevance of the rows N, N + 1, ...; None where
     nothing can be found."""
-    found = [search_inputs(stored, part, _REMEMBERED) for part in torch.split(inputs, 64)]
+    found = [search_inputs(stored, part, _REMEMBERED, rerank=False) for part in torch.split(inputs, 64)]
     ids, scores = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
     return WeightedRelevance(ids, scores, len(stored.image_ids)) if ids.shape[1] else None
 

@@ -10,21 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitdsi.beam import beam_search
+from vitdsi.beam import decode
 from vitdsi.build import ready
 from vitdsi.errors import UsageError
 from vitdsi.model.head import TrieHead
+from vitdsi.model.patches import PooledTokens
 from vitdsi.storage import Stored
 from vitdsi.trie import Trie
 
-_LEAST = 12
+_LEAST = 12  # beams, which lose nothing to an exhaustive search; reranking has some to choose from
+_LEAST_RERANKED = 24
 _BEAMS_AT_ONCE = 20_000
-_LIKENESS = 30.0  # nats that a cosine of 1 is worth when results are reranked (EXPERIMENTS.md)
+_PROBABILITY, _LIKENESS = 0.3, 15.0  # what a nat of log-probability and a cosine weigh (EXPERIMENTS.md)
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One found image. score: the model's probability of its id, so the scores of all ids sum to 1."""
+    """One found image. score: how probable it is among all images that can be found, by the model's probability of its
+    id and, in an index without labels, by likeness too (`search_inputs`)."""
 
     rank: int
     image_id: str
@@ -40,48 +43,51 @@ def search_inputs(
     *,
     within: Trie | None = None,
     beam_size: int | None = None,
-    rerank: bool = False,
+    rerank: bool | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Ids (B, min(k, n)) and probabilities for model inputs (B, *input_shape), best first; n ids can be found.
+    """Ids (B, min(k, n)) and scores for model inputs (B, *input_shape), best first; n ids can be found.
 
-    `within` is a restriction of the index's trie, to search in it only; probabilities are then among its ids.
-    `rerank` orders what the beam found by log-probability and by how much an image looks like the query.
+    `within` is a restriction of the index's trie, to search in it only. Scores are p, the model's probabilities of the
+    ids, which sum to 1 over all n. With `rerank` what the beam found is ordered by likeness too, and its scores are
+
+        softmax_i 0.3 log p_i + 15 cos_i,
+
+    cos_i being the cosine of what the model sees in the query with the row of the id's last digit, which began as what
+    it saw in the image. None reranks where likeness is what the model learned: from a backbone's features, without
+    labels.
     UsageError where beam_size < k or k < 1, or the model has no trie head to rerank with.
     """
     if k < 1:
         raise UsageError(f"k is {k}; it must be at least 1")
     if beam_size is not None and beam_size < k:
         raise UsageError(f"beam_size is {beam_size}; it must be at least k = {k}")
+    model, head = stored.model, stored.model.head
+    if rerank is None:
+        learned_likeness = stored.config.labels == "none" and isinstance(model.stem, PooledTokens)
+        rerank = learned_likeness and isinstance(head, TrieHead)
     if beam_size is None:
-        beam_size = max(_LEAST, k + 2)
-    device = next(stored.model.parameters()).device
+        beam_size = max(_LEAST_RERANKED if rerank else _LEAST, k + 2)
     trie = stored.trie if within is None else within
-    inputs = inputs.to(device).float()
-    ids, log_probs = beam_search(stored.model, inputs, trie, beam_size)
+    memory, summary = model.encode(inputs.to(next(model.parameters()).device).float())
+    ids, log_scores = decode(model, memory, summary, trie, beam_size)
     if rerank:
-        order = torch.argsort(log_probs + _LIKENESS * _likeness(stored, inputs, ids), dim=1, descending=True)
-        ids, log_probs = ids.gather(1, order), log_probs.gather(1, order)
-    return ids[:, :k].cpu().numpy(), log_probs[:, :k].exp().cpu().numpy()
-
-
-def _likeness(stored: Stored, inputs: Tensor, ids: Tensor) -> Tensor:
-    """Cosines (B, K) of what the model sees in the inputs with the rows of the ids' last digits, which started from
-    what it saw in the images themselves."""
-    head = stored.model.head
-    if not isinstance(head, TrieHead):
-        raise UsageError("this index has no trie head to rerank with; build it with model.head=trie")
-    rows = head.rows[stored.trie.last_edges(ids.clamp(min=0).cpu())]
-    _, summary = stored.model.encode(inputs)
-    return F.cosine_similarity(rows, summary[:, None], dim=-1)
+        if not isinstance(head, TrieHead):
+            raise UsageError("this index has no trie head to rerank with; build it with model.head=trie")
+        rows = head.rows[stored.trie.last_edges(ids.clamp(min=0).cpu())]
+        cosines = F.cosine_similarity(rows, summary[:, None], dim=-1)
+        log_scores = (_PROBABILITY * log_scores + _LIKENESS * cosines).log_softmax(1)
+        log_scores, order = log_scores.sort(dim=1, descending=True)
+        ids = ids.gather(1, order)
+    return ids[:, :k].cpu().numpy(), log_scores[:, :k].exp().cpu().numpy()
 
 
 def rankings(stored: Stored, inputs: Tensor, k: int, beam_size: int | None = None) -> npt.NDArray[np.int64]:
     """Ids (Q, min(k, n)) of stored inputs, in batches small enough for a beam of any size."""
-    beam = max(beam_size or max(_LEAST, k + 2), k)
-    batch = max(1, min(64, _BEAMS_AT_ONCE // beam))
-    return np.concatenate(
-        [search_inputs(stored, ready(part), k, beam_size=beam)[0] for part in torch.split(inputs, batch)]
-    )
+    if beam_size is not None:
+        beam_size = max(beam_size, k)
+    batch = max(1, min(64, _BEAMS_AT_ONCE // (beam_size or k)))
+    parts = torch.split(inputs, batch)
+    return np.concatenate([search_inputs(stored, ready(part), k, beam_size=beam_size)[0] for part in parts])
 
 
 def own_rank_one(stored: Stored) -> float | None:
@@ -93,7 +99,7 @@ def own_rank_one(stored: Stored) -> float | None:
 
 
 def top_scores(stored: Stored, inputs: Tensor) -> npt.NDArray[np.float32]:
-    """The probability (Q,) of the best result for each model input: how sure the model is to have seen the photo."""
+    """The score (Q,) of the best result for each model input: how sure the index is to hold the photo."""
     if not len(inputs):
         return np.empty(0, dtype=np.float32)
     return np.concatenate(

@@ -26,7 +26,7 @@ class FeatureViews:
     """Frozen features (Q, *shape) of the rows from `first` on, altered without another pass of the backbone.
 
     differences (D, *shape) are `features(altered copy) - features(image)`, measured on a few images; an alteration
-    adds one of them, scaled by 0 .. 1.5, to another image's features.
+    adds one of them to another image's features, scaled by 0 .. 1.5, and each of its numbers again by 0 .. 2.
     """
 
     features: Tensor
@@ -38,13 +38,15 @@ class FeatureViews:
         return self.features[rows - self.first].float()
 
     def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Features plus a transferred view difference, kept non-negative as the backbone's are."""
+        """Features plus a transferred view difference; what a backbone gives as non-negative stays so."""
         features = self.clean(rows)
         if not len(self.differences):
             return features
         pick = torch.randint(len(self.differences), (len(rows),), generator=generator)
         strength = 1.5 * torch.rand(len(rows), *[1] * (features.dim() - 1), generator=generator)
-        return features + strength * self.differences[pick].float()
+        each = 2 * torch.rand(features.shape, generator=generator)
+        moved = features + strength * each * self.differences[pick].float()
+        return torch.where(features < 0, moved, moved.clamp(min=0))
 
 
 @dataclass(frozen=True)

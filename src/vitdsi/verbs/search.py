@@ -39,7 +39,11 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--beam-size", type=click.IntRange(min=1), help="Width of the beam search; wider is more exact."
 )
-@click.option("--rerank", is_flag=True, help="Order results by likeness too: better for altered copies.")
+@click.option(
+    "--rerank/--no-rerank",
+    default=None,
+    help="Order results by likeness too; an index without labels does so by itself.",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
 @click.option(
     "--sheet", type=_PATH, metavar="FILE.html", help="Also write an HTML contact sheet; needs --images."
@@ -60,14 +64,14 @@ def search_verb(
     min_score: str | None,
     plain: bool,
     beam_size: int | None,
-    rerank: bool,
+    rerank: bool | None,
     strict: bool,
     sheet: Path | None,
     folder: Path | None,
 ) -> None:
     """Find the indexed images relevant to each IMAGE: a file, a folder, or - for one image on stdin.
 
-    Prints one JSON line for each result; the score is the model's probability of that image. Images that cannot be
+    Prints one JSON line for each result; the score is how probable the image is among all. Images that cannot be
     read are reported on stderr and skipped, and the exit code is then 1.
 
     \b
