@@ -33,15 +33,16 @@ from vitdsi.training.views import FeatureViews
 _ENOUGH = 0.98
 _FIRST = 1000
 _MODELS = {
-    **{f"trie, head_dim {dim}": ["model.head=trie", f"model.head_dim={dim}"] for dim in (8, 32, 256)},
+    **{f"trie, head_dim {dim}": ["model.head=trie", f"model.head_dim={dim}"] for dim in (4, 8, 16, 32, 256)},
     **{
         f"digits, embed_dim {dim}": [
             "model.head=digits",
             f"model.embed_dim={dim}",
             f"model.mlp_dim={2 * dim}",
+            f"model.head_dim={dim}",
             "ids.base=32",
         ]
-        for dim in (64, 128)
+        for dim in (16, 32, 64)
     },
 }
 _SCHEMES = ("random", "semantic")
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("given", nargs="+")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/capacity/runs.json"))
     parser.add_argument("--models", default="", help="those whose name begins so")
+    parser.add_argument("--most", type=int, help="photos to use at most")
     args = parser.parse_intermixed_args()
     folders = [Path(text) for text in args.given if Path(text).is_dir()]
     overrides = [text for text in args.given if not Path(text).is_dir()]
@@ -83,6 +85,7 @@ def main() -> None:
     features = InputLoader("pooled", cache=default_cache()).load(paths).inputs
     features = torch.unique(features, dim=0)  # photos that are there twice cannot be told apart
     features = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(0))]
+    features = features[: args.most]
     runs = json.loads(args.output.read_text("utf-8")) if args.output.exists() else []
     for model, settings in _MODELS.items():
         if not model.startswith(args.models):

@@ -19,7 +19,7 @@ __all__ = ["Result", "Row", "write_contact_sheet"]
 
 @dataclass(frozen=True)
 class Result:
-    """One found image, in the order of rank. score: its probability. mark: right, wrong, or not judged."""
+    """One found image, in the order of rank. score: how probable it is. mark: right, wrong, or not judged."""
 
     image_id: str
     path: Path
