@@ -28,10 +28,19 @@ def test_the_model_is_sized_by_the_number_of_images(count: int, width: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("count", "queries", "epochs"), [(100, 0, 180), (2500, 0, 36), (10**6, 0, 25), (100, 50, 270)]
+    ("count", "queries", "epochs"), [(100, 0, 180), (2500, 0, 36), (10**6, 0, 25), (100, 50, 216)]
 )
 def test_training_ends_sooner_where_there_are_many_images(count: int, queries: int, epochs: float) -> None:
     assert sized(IndexConfig(), count, queries).training.max_epochs == pytest.approx(epochs)
+
+
+@pytest.mark.parametrize(("ratio", "raised"), [(0, 0), (0.5, 0.75), (0.1, 0.25), (1, 1)])
+def test_queries_raise_the_share_of_retrieval_so_that_each_photo_is_drawn_as_often(
+    ratio: float, raised: float
+) -> None:
+    config = load_config(overrides=[f"training.retrieval_ratio={ratio}"])
+    assert sized(config, 100, 200).training.retrieval_ratio == pytest.approx(raised)
+    assert sized(config, 100).training.retrieval_ratio == pytest.approx(ratio)
 
 
 @pytest.mark.parametrize("limit", ["max_epochs=7", "minutes=2"])

@@ -153,14 +153,17 @@ def sized(config: IndexConfig, count: int, queries: int = 0) -> IndexConfig:
 
     The trie head has a row of head_dim numbers for each branch, about two an image, so head_dim is halved until they
     are `_MOST_IN_ROWS` or fewer, but not below `_NARROWEST`: 384 up to 87,381 images, 48 from 349,526 on.
-    Training without a limit of its own ends after `epochs_for` the images, in which the queries are counted too.
+    Queries raise the share of retrieval examples, so that each photo is drawn as often, and the number of batches.
+    Training without a limit of its own ends after `epochs_for` the images.
     """
     width = config.model.head_dim
     while width >= 2 * _NARROWEST and 2 * count * width > _MOST_IN_ROWS:
         width //= 2
-    training = config.training
+    photos, ratio = count + queries, config.training.retrieval_ratio
+    drawn = ratio * photos + (1 - ratio) * count
+    training = replace(config.training, retrieval_ratio=ratio * photos / drawn)
     if training.max_epochs is None and training.minutes is None:
-        training = replace(training, max_epochs=epochs_for(count) * (count + queries) / count)
+        training = replace(training, max_epochs=epochs_for(count) * photos / drawn)
     return replace(config, model=replace(config.model, head_dim=width), training=training)
 
 

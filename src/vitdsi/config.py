@@ -60,8 +60,9 @@ class TrainingConfig:
     """The one training loop.
 
     schedule: joint (indexing and retrieval in each batch) or sequential (indexing until target_accuracy, then
-    retrieval, as in the paper). retrieval_ratio: share of retrieval examples in a joint batch. target: marginal
-    (exact prefix-marginal) or sampled (one-hot of one sampled relevant id). views: share of augmented inputs.
+    retrieval, as in the paper). retrieval_ratio: share of retrieval examples in a joint batch, raised where more
+    photos than the indexed train retrieval (`build.sized`). target: marginal (exact prefix-marginal) or sampled
+    (one-hot of one sampled relevant id). views: share of augmented inputs.
     constrained: scores are normalised over the tokens the trie allows, as when searching. epochs count the indexed
     images; max_epochs and minutes are limits, and where both are None the size decides (`build.sized`). patience:
     evaluations without a better held-out retrieval loss before the rate is brought to zero over the last `cooldown`

@@ -63,7 +63,7 @@ class ImageIndex:
     """
 
     def __init__(self, config: IndexConfig | None = None, *, cache: Path | None = None) -> None:
-        self.config = config or IndexConfig()
+        self.config = self._asked = config or IndexConfig()
         check(self.config)
         self.cache = cache
         self.device = device_for(self.config.device)
@@ -158,7 +158,7 @@ class ImageIndex:
         self.skipped_ = collection.skipped + ([] if extra is None else extra.skipped)
         self.duplicates_ = collection.duplicates()
         collection, self.unmatched_ = with_facts(collection, metadata)
-        self.config = sized(self.config, len(collection.image_ids), len(extra.image_ids) if extra else 0)
+        self.config = sized(self._asked, len(collection.image_ids), len(extra.image_ids) if extra else 0)
         trie = build_trie(self.config, collection)
         model = build_model(self.config, trie, collection.inputs)
         alterations = measure_alterations(self.config, collection, self.loader, on_progress)
