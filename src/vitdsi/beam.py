@@ -28,9 +28,12 @@ def beam_search(model: Seq2Seq, inputs: Tensor, trie: Trie, beam_size: int) -> t
 
 
 def decode(
-    model: Seq2Seq, memory: Memory, summary: Tensor, trie: Trie, beam_size: int
+    model: Seq2Seq, memory: Memory, summary: Tensor, trie: Trie, beam_size: int, results: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`beam_search` for images that were encoded already: memory and summary (B, head_dim) of `Seq2Seq.encode`."""
+    """`beam_search` for images that were encoded already: memory and summary (B, head_dim) of `Seq2Seq.encode`.
+
+    `results`: how many ids are kept of all that the last prefixes lead to; beam_size where it is None.
+    """
     batch = len(summary)
     state = model.start(memory)
     # a beam stands in an inner node (>= 0), on a leaf (< NONE), or is empty (NONE)
@@ -51,7 +54,8 @@ def decode(
             following[..., 0] = torch.where(places < NONE, log_probs, following[..., 0])
             children[..., 0] = torch.where(places < NONE, places, children[..., 0])
         width = following.shape[2]
-        log_probs, flat = following.flatten(1).topk(min(beam_size, places.shape[1] * width), dim=1)
+        kept = beam_size if results is None or position + 1 < trie.max_length else results
+        log_probs, flat = following.flatten(1).topk(min(kept, places.shape[1] * width), dim=1)
         beam, tokens = flat // width, flat % width
         places = children.flatten(1).gather(1, flat).masked_fill(log_probs == -torch.inf, NONE)
         if position + 1 < trie.max_length:

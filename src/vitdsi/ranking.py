@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitdsi.beam import decode
@@ -18,8 +17,8 @@ from vitdsi.model.patches import PooledTokens
 from vitdsi.storage import Stored
 from vitdsi.trie import Trie
 
-_LEAST = 12  # beams, which lose nothing to an exhaustive search; reranking has some to choose from
-_LEAST_RERANKED = 24
+_LEAST = 10  # beams, which lose nothing to an exhaustive search
+_RERANKED = 24  # results that likeness has to choose from, at least
 _BEAMS_AT_ONCE = 20_000
 _PROBABILITY, _LIKENESS = 0.3, 15.0  # what a nat of log-probability and a cosine weigh (EXPERIMENTS.md)
 
@@ -66,15 +65,16 @@ def search_inputs(
         learned_likeness = stored.config.labels == "none" and isinstance(model.stem, PooledTokens)
         rerank = learned_likeness and isinstance(head, TrieHead)
     if beam_size is None:
-        beam_size = max(_LEAST_RERANKED if rerank else _LEAST, k + 2)
+        beam_size = max(_LEAST, k)
     trie = stored.trie if within is None else within
     memory, summary = model.encode(inputs.to(next(model.parameters()).device).float())
-    ids, log_scores = decode(model, memory, summary, trie, beam_size)
+    results = max(_RERANKED, beam_size) if rerank else beam_size
+    ids, log_scores = decode(model, memory, summary, trie, beam_size, results)
     if rerank:
         if not isinstance(head, TrieHead):
             raise UsageError("this index has no trie head to rerank with; build it with model.head=trie")
         rows = head.rows[stored.trie.last_edges(ids.clamp(min=0).cpu())]
-        cosines = F.cosine_similarity(rows, summary[:, None], dim=-1)
+        cosines = (rows @ summary[..., None]).squeeze(-1) / rows.norm(dim=-1)  # summaries are unit vectors
         log_scores = (_PROBABILITY * log_scores + _LIKENESS * cosines).log_softmax(1)
         log_scores, order = log_scores.sort(dim=1, descending=True)
         ids = ids.gather(1, order)
