@@ -74,7 +74,8 @@ def search_inputs(
         if not isinstance(head, TrieHead):
             raise UsageError("this index has no trie head to rerank with; build it with model.head=trie")
         rows = head.rows[stored.trie.last_edges(ids.clamp(min=0).cpu())]
-        cosines = (rows @ summary[..., None]).squeeze(-1) / rows.norm(dim=-1)  # summaries are unit vectors
+        # a single image is its collection's mean, so its row is zero
+        cosines = (rows @ summary[..., None]).squeeze(-1) / rows.norm(dim=-1).clamp(min=1e-12)
         log_scores = (_PROBABILITY * log_scores + _LIKENESS * cosines).log_softmax(1)
         log_scores, order = log_scores.sort(dim=1, descending=True)
         ids = ids.gather(1, order)
