@@ -62,3 +62,10 @@ def test_an_index_keeps_the_size_that_its_images_got(tmp_path: Path, monkeypatch
     loaded = ImageIndex.load(tmp_path / "six.dsi")
     assert loaded.config.model.head_dim == index.config.model.head_dim == 48
     assert loaded.search(images[0], k=6) == index.search(images[0], k=6)
+
+
+def test_a_second_fit_is_sized_as_the_first() -> None:
+    images = list(np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8))
+    index = ImageIndex(load_config(overrides=["training.max_epochs=2"]))
+    ratios = [index.fit(images[:2], queries=images[2:]).config.training.retrieval_ratio for _ in range(2)]
+    assert ratios == pytest.approx([0.75, 0.75])

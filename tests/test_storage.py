@@ -14,7 +14,7 @@ from helpers_stored import stored
 
 from vitdsi import living, storage
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
-from vitdsi.storage import FORMAT_VERSION, PARTS, Stored, describe, read_index, sizes, write_index, writing
+from vitdsi.storage import PARTS, Stored, describe, read_index, sizes, write_index, writing
 
 
 @pytest.fixture
@@ -179,12 +179,13 @@ def test_broken_parts(path: Path, part: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "advice"), [(FORMAT_VERSION + 1, "upgrade"), (1, "make it again from the images")]
+    ("version", "advice"),
+    [(3, "this version reads up to 2; upgrade"), (1, "this version reads 2; make it again from the images")],
 )
 def test_other_formats(path: Path, version: int, advice: str) -> None:
     description = json.loads((path / "index.json").read_text())
     (path / "index.json").write_text(json.dumps({**description, "format_version": version}))
-    with pytest.raises(IndexFormatError, match=f"format {version}, .*{advice}"):
+    with pytest.raises(IndexFormatError, match=f"format {version}, {advice}"):
         read_index(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,15 +65,16 @@ def search_inputs(
     if rerank is None:
         learned_likeness = stored.config.labels == "none" and isinstance(model.stem, PooledTokens)
         rerank = learned_likeness and isinstance(head, TrieHead)
+    if rerank and not isinstance(head, TrieHead):
+        raise UsageError("this index has no trie head to rerank with; build it with model.head=trie")
     if beam_size is None:
         beam_size = max(_LEAST, k)
     trie = stored.trie if within is None else within
     memory, summary = model.encode(inputs.to(next(model.parameters()).device).float())
-    results = max(_RERANKED, beam_size) if rerank else beam_size
+    results = max(_RERANKED, beam_size) if rerank else None
     ids, log_scores = decode(model, memory, summary, trie, beam_size, results)
     if rerank:
-        if not isinstance(head, TrieHead):
-            raise UsageError("this index has no trie head to rerank with; build it with model.head=trie")
+        assert isinstance(head, TrieHead)
         rows = head.rows[stored.trie.last_edges(ids.clamp(min=0).cpu())]
         # a single image is its collection's mean, so its row is zero
         cosines = (rows @ summary[..., None]).squeeze(-1) / rows.norm(dim=-1).clamp(min=1e-12)
@@ -82,13 +84,16 @@ def search_inputs(
     return ids[:, :k].cpu().numpy(), log_scores[:, :k].exp().cpu().numpy()
 
 
-def rankings(stored: Stored, inputs: Tensor, k: int, beam_size: int | None = None) -> npt.NDArray[np.int64]:
+def rankings(
+    stored: Stored, inputs: Tensor, k: int, beam_size: int | None = None, *, rerank: bool | None = None
+) -> npt.NDArray[np.int64]:
     """Ids (Q, min(k, n)) of stored inputs, in batches small enough for a beam of any size."""
     if beam_size is not None:
         beam_size = max(beam_size, k)
     batch = max(1, min(64, _BEAMS_AT_ONCE // (beam_size or k)))
+    options: dict[str, Any] = {"beam_size": beam_size, "rerank": rerank}
     parts = torch.split(inputs, batch)
-    return np.concatenate([search_inputs(stored, ready(part), k, beam_size=beam_size)[0] for part in parts])
+    return np.concatenate([search_inputs(stored, ready(part), k, **options)[0] for part in parts])
 
 
 def own_rank_one(stored: Stored) -> float | None:

@@ -48,6 +48,12 @@ def test_an_alteration_is_one_difference_with_a_strength_of_its_own_and_one_for_
     assert within.std() == pytest.approx(3**-0.5, abs=0.05)
 
 
+def test_what_was_not_negative_stays_so() -> None:
+    features = torch.tensor([[0.0, 0.5, -0.5]]).repeat(200, 1)
+    moved = FeatureViews(features, torch.full((1, 3), -2.0)).altered(torch.arange(200), generator())
+    assert moved[:, :2].min() == 0 and (moved[:, 2] <= -0.5).all() and moved[:, 2].min() < -2
+
+
 def test_one_generator_state_gives_one_view() -> None:
     rows = torch.arange(8)
     pixels = torch.randint(0, 256, (8, 3, 12, 12), dtype=torch.uint8)

@@ -24,11 +24,12 @@ def initialise(model: Seq2Seq, trie: Trie, features: Tensor, seed: int) -> None:
     """Set the pooled stem's projection and the trie head's rows and prototypes from features (N, F)."""
     if not isinstance(model.stem, PooledTokens):
         return
-    seen = rooted(features.float())
+    features = features.float()
+    seen = rooted(features)
     mean = seen.mean(0)
     model.stem.mean.copy_(mean)
     model.stem.principal.weight.copy_(_projection(seen - mean, model.stem.principal.out_features))
-    imprint(model, trie, torch.arange(len(features)), model.stem.summary(features.float()), seed)
+    imprint(model, trie, torch.arange(len(features)), model.stem.summary(features), seed)
 
 
 @torch.no_grad()
