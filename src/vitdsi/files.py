@@ -1,4 +1,8 @@
-"""Files and folders that are either as they were or as they should be, never in between."""
+"""Atomic replacement of files and folders: readers see the old content or the new one, never a mixture.
+
+New content is written beside the old, synced to disk and then renamed into place. All files that users keep are
+replaced through this module.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+__all__ = ["recover_folder", "replace_folder", "sync", "umask", "write_atomically"]
+
 
 @contextlib.contextmanager
 def write_atomically(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose content appears at `path` when the block ends without an error: beside, fsync, rename."""
+    """Open a binary stream whose content replaces the file `path` when the block ends.
+
+    The content reaches the disk before the file is renamed into place. If the block raises an error, `path` is left
+    as it was and nothing is left beside it. The folder of `path` must exist.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(name, 0o666 & ~umask())
+        os.chmod(name, 0o666 & ~umask())  # mkstemp makes files that only their owner can read
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -30,36 +43,38 @@ def write_atomically(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of `path` when the block ends without an error.
+    """Create an empty folder that replaces the folder `path` when the block ends.
 
-    The old folder is moved aside, the new one renamed in, then the old one deleted; `recover_folder` finishes what
-    a crash between the two renames left.
+    The old folder is moved aside, the new one is renamed into place, and then the old one is deleted. If the process
+    is killed between the two renames, `recover_folder` restores the old folder. If the block raises an error, `path`
+    is left as it was and the new folder is deleted. Missing parents of `path` are created.
+
+    Raises:
+        OSError: if the folder cannot be written.
     """
     path = path.absolute()
     recover_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
-    os.chmod(beside, 0o777 & ~umask())
+    new = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
+    os.chmod(new, 0o777 & ~umask())  # mkdtemp makes folders that only their owner can enter
     try:
-        yield beside
-        for file in sorted(beside.rglob("*")):
-            if file.is_file():
-                sync(file)
-        sync(beside)
+        yield new
+        for entry in (*new.rglob("*"), new):
+            sync(entry)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
         raise
-    old = path.with_name(f".{path.name}.old")
+    old = _old_folder(path)
     if path.exists():
         os.rename(path, old)
-    os.rename(beside, path)
+    os.rename(new, path)
     sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def recover_folder(path: Path) -> None:
-    """Put back, or delete, what a killed `replace_folder` left beside `path`."""
-    old = path.with_name(f".{path.name}.old")
+    """Restore the folder `path`, or delete its old content, after `replace_folder` was interrupted."""
+    old = _old_folder(path)
     if old.exists():
         if path.exists():
             shutil.rmtree(old)
@@ -67,8 +82,13 @@ def recover_folder(path: Path) -> None:
             os.rename(old, path)
 
 
+def _old_folder(path: Path) -> Path:
+    """Return where the old content of a folder waits until the new content is in place."""
+    return path.with_name(f".{path.name}.old")
+
+
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk before going on."""
+    """Wait until the content of a file, or the list of names in a folder, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,7 +97,7 @@ def sync(path: Path) -> None:
 
 
 def umask() -> int:
-    """The permissions that new files are not to have."""
+    """Return the permission bits that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
