@@ -13,63 +13,7 @@ from helpers_images import difference, encoded, photo
 from PIL import Image, PngImagePlugin
 
 from vitdsi.errors import ImageReadError, UsageError
-from vitdsi.images import (
-    decode,
-    find_images,
-    load_square,
-    oriented_size,
-    read_bytes_hash,
-    to_square,
-)
-
-# ---- find_images
-
-
-def test_finds_images_recursively_sorted_without_hidden_ones(tmp_path: Path) -> None:
-    for name in (
-        "b/z.JPG",
-        "b/a.webp",
-        "a.png",
-        "b-c.tiff",
-        ".hidden.jpg",
-        ".git/x.jpg",
-        "notes.txt",
-        "c/._d.jpg",
-    ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "folder.jpg").mkdir()
-    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
-    assert found == ["a.png", "b-c.tiff", "b/a.webp", "b/z.JPG"]
-
-
-def test_symlinks_are_followed_once_and_loops_end(tmp_path: Path) -> None:
-    root, outside = tmp_path / "root", tmp_path / "outside"
-    (root / "real").mkdir(parents=True)
-    outside.mkdir()
-    (root / "real" / "1.png").write_bytes(b"x")
-    (outside / "2.png").write_bytes(b"x")
-    (root / "a-link").symlink_to(root / "real")
-    (root / "real" / "loop").symlink_to(root)
-    (root / "out").symlink_to(outside)
-    (root / "broken.png").symlink_to(root / "nothing.png")
-    found = [path.relative_to(root).as_posix() for path in find_images(root)]
-    assert found == ["out/2.png", "real/1.png"]
-
-
-def test_one_file_is_returned_whatever_its_suffix(tmp_path: Path) -> None:
-    path = tmp_path / "scan"
-    path.write_bytes(b"x")
-    assert find_images(path) == [path]
-
-
-def test_wrong_and_empty_roots_are_usage_errors(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nowhere: no such file or folder"):
-        find_images(tmp_path / "nowhere")
-    (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(UsageError, match=r"no images.*\.jpeg .*\.webp"):
-        find_images(tmp_path)
-
+from vitdsi.photos.decode import content_hash, decode, load_square, oriented_size, to_square
 
 # ---- decode
 
@@ -335,11 +279,11 @@ def test_content_hash(tmp_path: Path) -> None:
     one, two = tmp_path / "1", tmp_path / "2"
     one.write_bytes(b"abc" * 10**6)
     two.write_bytes(b"abc" * 10**6)
-    assert read_bytes_hash(one) == read_bytes_hash(two)
-    assert len(read_bytes_hash(one)) == 32
+    assert content_hash(one) == content_hash(two)
+    assert len(content_hash(one)) == 32
     two.write_bytes(b"abc" * 10**6 + b"d")
-    assert read_bytes_hash(one) != read_bytes_hash(two)
+    assert content_hash(one) != content_hash(two)
     (tmp_path / "3").touch()
-    assert read_bytes_hash(tmp_path / "3") == "cae66941d9efbd404e4d88758ea67670"
+    assert content_hash(tmp_path / "3") == "cae66941d9efbd404e4d88758ea67670"
     with pytest.raises(ImageReadError, match="No such file"):
-        read_bytes_hash(tmp_path / "4")
+        content_hash(tmp_path / "4")

@@ -1,4 +1,4 @@
-"""Random crops, flips and colour changes for a whole batch at once, for training on pixels."""
+"""Random crops, flips and colour changes of a whole batch of tensors, for training on pixels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitdsi.errors import UsageError
+from vitdsi.photos.alter import check_ranges
 
 __all__ = ["augment"]
 
@@ -21,18 +22,18 @@ def augment(
     flip: bool = True,
     jitter: float = 0.2,
 ) -> Tensor:
-    """An altered view of each image; the tensor counterpart of `images.altered_copy`, without the JPEG.
+    """Alter each image of a batch as `alter.altered_copy` does, but without the JPEG compression.
 
     Args:
-        images: floating point (B, 3, S, S) with values in 0..1; not changed.
-        generator: where the randomness comes from. It always advances by 7 draws an image, whatever the other
-            arguments; it may live on another device than the images.
-        crop: range of the kept area as a fraction; position uniform, aspect ratio kept.
-        flip: mirror half of the images.
+        images: floating point (B, 3, S, S) with values in 0..1; they are not changed.
+        generator: the source of randomness. It always advances by seven draws per image, whatever the other arguments,
+            and may be on another device than the images.
+        crop: range of the share of the area that is kept. Position uniform, aspect ratio kept.
+        flip: whether to mirror half of the images.
         jitter: brightness, contrast and saturation are each scaled by a factor uniform in 1 ± jitter.
 
     Returns:
-        A new tensor of the same shape, type and device, values in 0..1.
+        A new tensor of the same shape, type and device with values in 0..1.
 
     Raises:
         UsageError: a wrong shape or type, a crop range outside (0, 1], or a jitter outside [0, 1].
@@ -41,10 +42,7 @@ def augment(
         raise UsageError(
             f"{images.dtype} {tuple(images.shape)}: augment takes floating point images (B, 3, S, S)"
         )
-    if not 0 < crop[0] <= crop[1] <= 1 or not 0 <= jitter <= 1:
-        raise UsageError(
-            f"crop={crop}, jitter={jitter}: need 0 < crop[0] <= crop[1] <= 1 and 0 <= jitter <= 1"
-        )
+    check_ranges(crop, jitter)
     if not len(images):
         return images.clone()
     draws = torch.rand((7, len(images)), generator=generator, device=generator.device)
@@ -52,7 +50,7 @@ def augment(
     scale = (crop[0] + draws[0] * (crop[1] - crop[0])).sqrt()
     mirror = torch.where(draws[3] < 0.5, -1.0, 1.0) if flip else torch.ones_like(scale)
 
-    # In grid_sample's coordinates the image spans -1..1; a crop of side `scale` can move by 1 - scale.
+    # In the coordinates of grid_sample the image spans -1..1, so a crop of side `scale` can move by 1 - scale.
     theta = images.new_zeros(len(images), 2, 3)
     theta[:, 0, 0] = scale * mirror
     theta[:, 1, 1] = scale
@@ -60,8 +58,8 @@ def augment(
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     views = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
-    # Brightness b, then contrast c around the mean grey, then saturation s are one affine map of colours:
-    # x -> b c (s I + (1 - s) grey) x + b (1 - c) mean grey, as grey leaves a grey offset unchanged.
+    # Brightness b, then contrast c around the mean grey, then saturation s make up one affine map of colours:
+    # x -> b c (s I + (1 - s) grey) x + b (1 - c) mean grey, because the saturation leaves a grey offset unchanged.
     b, c, s = (1 + jitter * (2 * draws[4:] - 1)).unbind()
     luma = images.new_tensor(_LUMA)
     flat = views.flatten(2)

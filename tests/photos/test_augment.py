@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from vitdsi.augment import augment
 from vitdsi.errors import UsageError
+from vitdsi.photos.augment import augment
 
 
 def seeded(seed: int = 0) -> torch.Generator:

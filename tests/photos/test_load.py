@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers_images import encoded, photo
+from PIL import Image
+
+from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.photos.alter import altered_copy
+from vitdsi.photos.decode import load_square
+from vitdsi.photos.load import load_many
+
+
+def test_load_many_is_ordered_and_returns_errors(tmp_path: Path) -> None:
+    paths = []
+    for number in range(12):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(b"broken" if number in (0, 7) else encoded(photo(seed=number), "PNG"))
+        paths.append(path)
+    for prefetch in (1, 3, 128):
+        results = list(load_many(paths, 32, workers=3, prefetch=prefetch))
+        assert [index for index, _ in results] == list(range(12))
+        for index, result in results:
+            if index in (0, 7):
+                assert isinstance(result, ImageReadError)
+                assert result.path == str(paths[index])
+            else:
+                assert np.array_equal(result, load_square(paths[index], 32))
+
+
+def test_load_many_alters_by_index() -> None:
+    def alter(image: Image.Image, index: int) -> Image.Image:
+        return altered_copy(image, np.random.default_rng([5, index]))
+
+    data = encoded(photo(640, 480), "JPEG")
+    one = [result for _, result in load_many([data] * 6, 32, workers=1, alter=alter)]
+    two = [result for _, result in load_many([data] * 6, 32, workers=4, alter=alter)]
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not np.array_equal(one[0], one[1])
+
+
+def test_load_many_prefetches_a_bounded_number_and_stops_when_left() -> None:
+    taken = 0
+
+    def sources() -> Any:
+        nonlocal taken
+        for _ in range(100):
+            taken += 1
+            yield photo()
+
+    threads = threading.active_count()
+    loader = load_many(sources(), 16, workers=2, prefetch=5)
+    next(loader)
+    assert taken == 5
+    next(loader)
+    assert taken == 6
+    loader.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == threads
+
+
+def test_load_many_raises_what_is_not_a_read_error() -> None:
+    def alter(image: Image.Image, index: int) -> Image.Image:
+        time.sleep(0.01)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(load_many([photo()] * 4, 16, workers=2, alter=alter))
+    with pytest.raises(UsageError, match="workers=0"):
+        list(load_many([photo()], 16, workers=0))
