@@ -1,4 +1,4 @@
-"""Facts by id: kinds of values, edits that share, conditions, and the file."""
+"""The store of facts by id: values, edits that share rows, conditions, and the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from vitdsi.errors import IndexFormatError, UsageError
-from vitdsi.metadata import MetadataStore
+from vitdsi.facts.store import MetadataStore
 
 
 class Mood(str, enum.Enum):
@@ -71,7 +71,9 @@ def contents(store: MetadataStore, count: int = 100) -> tuple[dict[str, str], di
         ([Path("a")], "text", ["a"]),
     ],
 )
-def test_values_are_kept_as_sqlite_can(tmp_path: Path, given: list[Any], kind: str, kept: list[Any]) -> None:
+def test_values_are_converted_to_what_sqlite_can_hold(
+    tmp_path: Path, given: list[Any], kind: str, kept: list[Any]
+) -> None:
     facts = store(*given)
     facts.save(tmp_path / "m.sqlite")
     for each in (facts, MetadataStore.load(tmp_path / "m.sqlite")):
@@ -80,13 +82,13 @@ def test_values_are_kept_as_sqlite_can(tmp_path: Path, given: list[Any], kind: s
         assert [type(value) for value in column(each, len(given))] == [type(value) for value in kept]
 
 
-def test_missing_values_make_no_column_and_no_key() -> None:
+def test_missing_values_create_no_column_and_no_key() -> None:
     facts = MetadataStore.create({3: {"a": None, "b": float("nan")}, 4: {"c": 1, "a": None}})
     assert facts.columns() == {"c": "integer"}
     assert facts.rows([3, 4, 5, np.int64(4)]) == {3: {}, 4: {"c": 1}, 5: {}}
 
 
-def test_columns_are_the_same_in_any_case_and_the_last_of_a_row_counts() -> None:
+def test_column_names_ignore_case_and_the_last_value_of_a_row_counts() -> None:
     facts = MetadataStore.create({0: {"Width": 1}, 1: {"width": 2}, 2: {"WIDTH": 3, "width": 4, "Größe": 1}})
     facts = facts.adding({3: {"wIDTH": "x", "GRÖSSE": None, "gröSSe": 5}})
     assert facts.columns() == {"Width": "text", "Größe": "integer"}
@@ -95,7 +97,7 @@ def test_columns_are_the_same_in_any_case_and_the_last_of_a_row_counts() -> None
 
 
 @pytest.mark.parametrize("name", ["a b", 'q"uo`te', "'", "select", "rowid", "id", "é🙂", "a;--", "[x]", " "])
-def test_any_name_can_be_asked_for_and_kept(tmp_path: Path, name: str) -> None:
+def test_column_of_any_name_can_be_filtered_and_saved(tmp_path: Path, name: str) -> None:
     facts = MetadataStore.create({5: {name: 1, "other": 2}, 6: {name: 2}})
     facts.save(tmp_path / "m.sqlite")
     for each in (facts, MetadataStore.load(tmp_path / "m.sqlite")):
@@ -103,30 +105,30 @@ def test_any_name_can_be_asked_for_and_kept(tmp_path: Path, name: str) -> None:
         assert each.columns() == {name: "integer", "other": "integer"}
 
 
-def test_what_a_name_cannot_hold_is_taken_out() -> None:
+def test_nul_is_removed_and_surrogates_replaced_in_column_names() -> None:
     facts = MetadataStore.create({0: {"a\0b": 1, "c\udc80": 2}})
     assert facts.columns() == {"ab": "integer", "c?": "integer"}
     assert facts.ids_where("ab = 1 and `c?` = 2").tolist() == [0]
 
 
 @pytest.mark.parametrize("name", ["vitdsi_id", "VITDSI_ID", ""])
-def test_reserved_names(name: str) -> None:
+def test_reserved_or_empty_column_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="cannot be the name of a metadata column"):
         store(1, name=name)
 
 
-def test_the_number_of_columns_is_limited_and_the_most_work(tmp_path: Path) -> None:
+def test_1000_columns_work_and_more_are_refused(tmp_path: Path) -> None:
     facts = MetadataStore.create({0: {f"c{i}": i for i in range(1000)}})
     facts.save(tmp_path / "m.sqlite")
     assert MetadataStore.load(tmp_path / "m.sqlite").ids_where("c999 = 999").tolist() == [0]
-    with pytest.raises(UsageError, match="1001 columns, at most 1000"):
+    with pytest.raises(UsageError, match="1001 columns, but at most 1000"):
         facts.adding({1: {"one more": 1}})
 
 
 # ---- edits
 
 
-def test_edits_return_another_store() -> None:
+def test_edits_return_another_store_and_leave_the_first_alone() -> None:
     before = MetadataStore.create({0: {"a": 1}, 1: {"a": 2}, 2: {}})
     before.ids_where("a = 1")
     added = before.adding({7: {"b": "x"}, 0: {"b": "y"}})
@@ -135,7 +137,7 @@ def test_edits_return_another_store() -> None:
     assert before.columns() == {"a": "integer"}
     assert added.columns() == {"a": "integer", "b": "text"}
     assert added.rows([0, 1, 7]) == {0: {"b": "y"}, 1: {"a": 2}, 7: {"b": "x"}}, (
-        "a row is replaced, not merged"
+        "a row must be replaced, not merged"
     )
     assert removed.rows([0, 1, 7]) == {0: {"b": "y"}, 1: {}, 7: {}}
     assert added.ids_where("a is not null or b = 'x'").tolist() == [1, 7]
@@ -143,7 +145,7 @@ def test_edits_return_another_store() -> None:
     assert before.ids_where("a = 1").tolist() == [0]
 
 
-def test_what_is_given_back_or_was_given_can_be_changed() -> None:
+def test_changing_given_or_returned_rows_leaves_the_store_alone() -> None:
     given: dict[int, dict[str, Any]] = {0: {"a": 1}}
     facts = MetadataStore.create(given)
     given[0]["a"] = 2
@@ -152,7 +154,7 @@ def test_what_is_given_back_or_was_given_can_be_changed() -> None:
     assert contents(facts, 1) == ({"a": "integer"}, {0: {"a": 1}})
 
 
-def test_a_column_widens_for_old_and_new_rows_and_stays_so() -> None:
+def test_column_widens_for_old_and_new_rows_and_stays_wide() -> None:
     whole = store(1, None, 2)
     real = whole.adding({3: {"x": 0.5}, 4: {"x": 7}})
     text = real.adding({5: {"x": "n/a"}})
@@ -170,12 +172,12 @@ def test_renumbered_keeps_only_ids_in_the_mapping() -> None:
     facts = store("a", "b", "c", "d").renumbered({3: 0, 1: 1, 0: 9, 50: 2})
     assert column(facts, 12) == ["d", "b", *[None] * 7, "a", None, None]
     assert facts.ids_where("not x = 'b'").tolist() == [0, 9]
-    with pytest.raises(ValueError, match="same number"):
+    with pytest.raises(ValueError, match="same new id"):
         facts.renumbered({0: 5, 1: 5})
 
 
-def test_rows_are_shared() -> None:
-    """Edits cost a dictionary, not the rows: what makes them fast for thousands."""
+def test_edited_store_shares_the_rows_that_did_not_change() -> None:
+    """An edit copies one dictionary, not every row, so it is fast for large collections."""
     facts = store(*range(10))
     rows = facts._rows
     for edited in (facts.removing([0]), facts.adding({99: {"y": 1}}), facts.renumbered({5: 5})):
@@ -185,7 +187,7 @@ def test_rows_are_shared() -> None:
 # ---- conditions
 
 
-def test_ids_are_sorted_int64() -> None:
+def test_ids_where_returns_sorted_int64() -> None:
     facts = MetadataStore.create({i: {"x": i % 3} for i in (2**40, 5, 300, 2, 8)})
     ids = facts.ids_where("x = 2")
     assert ids.dtype == np.int64
@@ -201,7 +203,7 @@ def test_ids_without_facts_are_found_if_they_have_a_row() -> None:
     assert facts.ids_where("x is null").tolist() == [1, 2]
 
 
-def test_mistakes_are_usage_errors_and_change_nothing() -> None:
+def test_mistake_in_a_condition_is_a_usage_error_and_changes_nothing() -> None:
     facts = store("a", "b")
     for text in ("y = 1", "x = 1", "x = ", "x = 'a'; DROP TABLE facts"):
         with pytest.raises(UsageError):
@@ -210,7 +212,7 @@ def test_mistakes_are_usage_errors_and_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("rows", [{}, {0: {}, 1: {"x": None}}])
-def test_without_facts_the_error_says_how_to_give_some(
+def test_condition_on_a_store_without_facts_says_how_to_give_some(
     tmp_path: Path, rows: dict[int, dict[str, Any]]
 ) -> None:
     facts = MetadataStore.create(rows)
@@ -221,20 +223,20 @@ def test_without_facts_the_error_says_how_to_give_some(
             each.ids_where("x = 1")
 
 
-def test_threads_may_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_threads_can_evaluate_conditions_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = store(*(i % 50 for i in range(3000)))
     wrong: list[object] = []
     opened: list[object] = []
     connect = sqlite3.connect
 
-    def slowly(*where: Any, **options: Any) -> sqlite3.Connection:
+    def connect_slowly(*where: Any, **options: Any) -> sqlite3.Connection:
         opened.append(where)
         time.sleep(0.05)
         return connect(*where, **options)
 
-    monkeypatch.setattr(sqlite3, "connect", slowly)
+    monkeypatch.setattr(sqlite3, "connect", connect_slowly)
 
-    def ask(seed: int) -> None:
+    def evaluate(seed: int) -> None:
         rng = random.Random(seed)
         try:
             for _ in range(30):
@@ -244,16 +246,16 @@ def test_threads_may_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         except Exception as error:
             wrong.append(error)
 
-    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(8)]
+    threads = [threading.Thread(target=evaluate, args=(seed,)) for seed in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert len(opened) == 1, "one database is made, and it is made once"
+    assert len(opened) == 1, "the database must be built once, by one of the threads"
 
 
-def test_the_database_is_closed_with_the_store() -> None:
+def test_database_is_closed_with_the_store() -> None:
     facts = store(1, 2)
     facts.ids_where("x = 1")
     database = facts._database
@@ -272,7 +274,7 @@ def test_the_database_is_closed_with_the_store() -> None:
 @pytest.mark.parametrize(
     "name", ["m.sqlite", "a b?c#d%41.sqlite", "é🙂.sqlite", ":memory:", "file:x?mode=memory"]
 )
-def test_saved_and_loaded_is_the_same(tmp_path: Path, name: str) -> None:
+def test_loaded_store_equals_the_saved_one_for_any_file_name(tmp_path: Path, name: str) -> None:
     rng = random.Random(0)
     rows = {i: {f"c{j}": rng.choice([None, i, i / 7, f"t{i}"]) for j in range(5) if j < i} for i in range(60)}
     facts = MetadataStore.create(rows).removing([3])
@@ -283,11 +285,13 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path, name: str) -> None:
     assert contents(loaded) == contents(facts)
     assert list(loaded.columns()) == list(facts.columns())
     path.unlink()
-    assert loaded.ids_where("not c0 = 'x'").tolist() == [i for i in range(60) if i != 3], "empty rows too"
+    assert loaded.ids_where("not c0 = 'x'").tolist() == [i for i in range(60) if i != 3], (
+        "ids with empty rows must be found too"
+    )
     assert contents(loaded.adding({0: {"new": 1}}))[0] == {**facts.columns(), "new": "integer"}
 
 
-def test_saving_replaces_what_is_there_and_loading_works_with_a_relative_path(
+def test_save_overwrites_existing_file_and_load_takes_relative_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -298,7 +302,7 @@ def test_saving_replaces_what_is_there_and_loading_works_with_a_relative_path(
     assert column(MetadataStore.load(path), 3) == ["a", "b", None]
 
 
-def test_saving_is_deterministic(tmp_path: Path) -> None:
+def test_equal_stores_are_saved_as_equal_bytes(tmp_path: Path) -> None:
     facts = store(1, "x", None)
     facts.save(tmp_path / "a")
     facts.save(tmp_path / "b")
@@ -306,7 +310,7 @@ def test_saving_is_deterministic(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
 
 
-def test_loading_writes_nothing(tmp_path: Path) -> None:
+def test_load_works_in_a_read_only_folder_and_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "kept" / "m.sqlite"
     path.parent.mkdir()
     store("a", "b").save(path)
@@ -322,7 +326,7 @@ def test_loading_writes_nothing(tmp_path: Path) -> None:
         path.parent.chmod(0o755)
 
 
-def test_a_journal_beside_it_is_left_alone(tmp_path: Path) -> None:
+def test_journal_beside_the_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     store("a").save(path)
     for end in ("-journal", "-wal"):
@@ -331,7 +335,7 @@ def test_a_journal_beside_it_is_left_alone(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path)) == 3
 
 
-def test_a_missing_file_is_file_not_found(tmp_path: Path) -> None:
+def test_loading_a_missing_file_raises_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"m\.sqlite"):
         MetadataStore.load(tmp_path / "m.sqlite")
     assert os.listdir(tmp_path) == []
@@ -342,7 +346,7 @@ def test_a_missing_file_is_file_not_found(tmp_path: Path) -> None:
     [b"", b"text, not a database", b"SQLite format 3\0" + b"\xff" * 200],
     ids=["empty", "text", "header only"],
 )
-def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_loading_a_broken_file_raises_one_line_with_its_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.sqlite"
     path.write_bytes(content)
     with pytest.raises(
@@ -362,7 +366,7 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
         "CREATE TABLE facts (vitdsi_id INTEGER PRIMARY KEY, a BLOB)",
     ],
 )
-def test_a_database_of_something_else_is_refused(tmp_path: Path, table: str) -> None:
+def test_loading_another_database_is_refused(tmp_path: Path, table: str) -> None:
     path = tmp_path / "m.sqlite"
     with closing(sqlite3.connect(path)) as database:
         database.execute(table)
@@ -370,7 +374,7 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path, table: str) -> 
         MetadataStore.load(path)
 
 
-def test_a_truncated_or_damaged_file_is_refused_or_read_and_nothing_else(tmp_path: Path) -> None:
+def test_truncated_file_is_refused_and_damaged_file_never_raises_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     store(*(f"some text {i}" * 10 for i in range(500))).save(path)
     whole = path.read_bytes()
@@ -392,12 +396,28 @@ def test_a_truncated_or_damaged_file_is_refused_or_read_and_nothing_else(tmp_pat
     assert refused > 3
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
+def test_loading_a_file_that_vanishes_meanwhile_raises_file_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.sqlite"
+    store("a").save(path)
+    connect = sqlite3.connect
+
+    def delete_and_connect(*where: Any, **options: Any) -> sqlite3.Connection:
+        path.unlink()
+        return connect(*where, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", delete_and_connect)
+    with pytest.raises(FileNotFoundError, match=r"m\.sqlite: no such file"):
+        MetadataStore.load(path)
+
+
+def test_loading_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IndexFormatError):
         MetadataStore.load(tmp_path)
 
 
-def test_the_file_is_plain_sqlite(tmp_path: Path) -> None:
+def test_saved_file_is_plain_sqlite(tmp_path: Path) -> None:
     MetadataStore.create({7: {"album": "2019", "width": 800, "f": 2.0}}).save(tmp_path / "m.sqlite")
     with closing(sqlite3.connect(tmp_path / "m.sqlite")) as database:
         cursor = database.execute("SELECT * FROM facts")

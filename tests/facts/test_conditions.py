@@ -1,4 +1,4 @@
-"""Conditions as SQL, judged by what SQLite then finds."""
+"""Conditions as SQL, tested by the rows that SQLite then finds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from vitdsi.errors import UsageError
-from vitdsi.where import compile_where, quoted_name
+from vitdsi.facts.conditions import compile_where, quote_identifier
 
 _COLUMNS = {
     "album": "text",
@@ -39,7 +39,7 @@ def found(
 ) -> list[int]:
     """The positions of the rows for which the condition holds."""
     condition, values = compile_where(text, columns)
-    names = [f"{quoted_name(name)} {kind.upper()}" for name, kind in columns.items()]
+    names = [f"{quote_identifier(name)} {kind.upper()}" for name, kind in columns.items()]
     with closing(sqlite3.connect(":memory:")) as database:
         database.execute(f"CREATE TABLE facts (number INTEGER PRIMARY KEY, {', '.join(names)})")
         places = ", ".join("?" * (1 + len(columns)))
@@ -49,7 +49,7 @@ def found(
         return [number for (number,) in database.execute(query, values)]
 
 
-def mistake(text: str, columns: Mapping[str, str] = _COLUMNS) -> str:
+def error_of(text: str, columns: Mapping[str, str] = _COLUMNS) -> str:
     with pytest.raises(UsageError) as caught:
         compile_where(text, columns)
     message = str(caught.value)
@@ -57,7 +57,7 @@ def mistake(text: str, columns: Mapping[str, str] = _COLUMNS) -> str:
     return message
 
 
-# ---- what it finds
+# ---- meaning
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def mistake(text: str, columns: Mapping[str, str] = _COLUMNS) -> str:
         (" \n\twidth\n=\n0 ", [2]),
     ],
 )
-def test_finds(text: str, expected: list[int]) -> None:
+def test_condition_finds_the_expected_rows(text: str, expected: list[int]) -> None:
     assert found(text) == expected
 
 
@@ -121,26 +121,26 @@ def test_finds(text: str, expected: list[int]) -> None:
         "taken not like 'x'",
     ],
 )
-def test_a_comparison_with_a_missing_value_is_false_and_its_negation_true(comparison: str) -> None:
+def test_comparison_with_missing_value_is_false_and_its_negation_true(comparison: str) -> None:
     missing = {2, 3, 4}
     assert not missing & set(found(comparison))
     assert missing <= set(found(f"not {comparison}"))
     assert sorted(found(comparison) + found(f"not ({comparison})")) == [0, 1, 2, 3, 4]
 
 
-def test_like_tells_case_apart_only_beyond_ascii() -> None:
+def test_like_ignores_case_only_in_ascii() -> None:
     rows = [{"album": "Ärger"}, {"album": "ärGER"}]
     assert found("album like 'Ä%'", rows) == [0]
     assert found("album like '%gEr'", rows) == [0, 1]
     assert found("album = 'Ärger'", rows) == [0]
 
 
-def test_a_column_spelled_exactly_comes_before_one_in_another_case() -> None:
+def test_exact_spelling_of_a_column_wins_over_another_case() -> None:
     assert compile_where("A = 1", {"A": "integer", "a": "integer"})[0] == 'coalesce("A" = ?, 0)'
     assert compile_where("a = 1", {"A": "integer", "a": "integer"})[0] == 'coalesce("a" = ?, 0)'
 
 
-# ---- nothing but values and known names gets through
+# ---- only values and known columns reach the database
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_a_column_spelled_exactly_comes_before_one_in_another_case() -> None:
     ],
 )
 @pytest.mark.parametrize("quote", ["'", '"'])
-def test_values_are_values(value: str, quote: str) -> None:
+def test_sql_inside_a_value_is_only_text(value: str, quote: str) -> None:
     text = f"album = {quote}{value.replace(quote, quote * 2)}{quote}"
     assert compile_where(text, _COLUMNS) == ('coalesce("album" = ?, 0)', [value])
     assert found(text, [{"album": value}, {"album": "other"}]) == [0]
 
 
-def test_names_are_names() -> None:
+def test_sql_inside_a_column_name_is_only_a_name() -> None:
     name = 'x" = 1 OR 1=1 --'
     assert found(f"`{name}` = 2", [{name: 1}, {name: 2}], {name: "integer"}) == [1]
 
@@ -197,15 +197,15 @@ def test_names_are_names() -> None:
         "width = ٣",
     ],
 )
-def test_other_sql_is_refused(text: str) -> None:
-    mistake(text)
+def test_other_sql_is_refused_as_a_condition(text: str) -> None:
+    assert error_of(text)
 
 
-def test_lone_surrogates_do_not_reach_the_database() -> None:
+def test_lone_surrogates_in_a_value_are_replaced() -> None:
     assert found("album = 'a\udc80'", [{"album": "a?"}]) == [0]
 
 
-# ---- mistakes
+# ---- error messages
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,8 @@ def test_lone_surrogates_do_not_reach_the_database() -> None:
         ("", ["character 1: expected a column, `not` or `(`, but the condition ends"]),
         ("album", ["character 6: expected =, <, >, `is`, `in`, `between` or `like`", "after: album"]),
         ("album = ", ["character 9: expected a number or a text in quotes", "ends after: album ="]),
-        ("album = 'x", ["character 9", "found ' that nothing closes after: album ="]),
-        ("`album = 1", ["character 1", "found ` that nothing closes"]),
+        ("album = 'x", ["character 9", "found ' without a closing ' after: album ="]),
+        ("`album = 1", ["character 1", "found ` without a closing `"]),
         ("album = “x”", ["character 9", "straight quotes"]),
         ("album = 'x' width = 1", ["character 13: expected `and`, `or` or the end, but found width"]),
         ("album = 'x' and", ["character 16: expected a column", "after: album = 'x' and"]),
@@ -237,68 +237,68 @@ def test_lone_surrogates_do_not_reach_the_database() -> None:
         ),
         ("camera = 'x'", ["did you mean `camera model`?"]),
         ("zzz = 'x'", ["unknown column zzz; the columns are album"]),
-        ("album = summer", ["unknown column summer, and a text needs quotes"]),
+        ("album = summer", ["unknown column summer (text needs quotes); the columns are"]),
         ("album = 2019", ["character 9: the column holds text", '"2019" in quotes']),
         ("album = true", ["the column holds text"]),
         ("width = '800'", ["character 9: the column holds numbers"]),
         ("width in (1, '2')", ["character 14: the column holds numbers"]),
         ("f_number between '1' and '2'", ["character 18: the column holds numbers"]),
-        ("width like '8%'", ["character 7: `like` is for text"]),
+        ("width like '8%'", ["character 7: `like` compares text"]),
         ("width = album", ["character 9: a column of text and one of numbers"]),
         ("width = 1 & height = 2", ["character 11", "found &"]),
     ],
 )
-def test_mistakes_say_where_and_what(text: str, parts: list[str]) -> None:
-    message = mistake(text)
+def test_error_gives_the_position_and_what_was_expected(text: str, parts: list[str]) -> None:
+    message = error_of(text)
     assert [part for part in parts if part not in message] == [], message
 
 
-def test_messages_stay_on_one_line_and_short() -> None:
+def test_error_about_long_or_unprintable_text_is_one_short_line() -> None:
     columns = {f"column number {i}": "text" for i in range(500)}
-    message = mistake("a" * 5000 + " = 1", columns)
+    message = error_of("a" * 5000 + " = 1", columns)
     assert "and 440 more" in message and len(message) < 2500
-    assert "\x1b" not in mistake("album = '\x1b[31m\n\u2028' \x1b")
-    assert len(mistake("album = '" + "x" * 5000 + "' oops")) < 300
+    assert "\x1b" not in error_of("album = '\x1b[31m\n\u2028' \x1b")
+    assert len(error_of("album = '" + "x" * 5000 + "' oops")) < 300
 
 
-def test_without_metadata_the_error_says_how_to_give_some() -> None:
-    assert "--metadata FILE" in mistake("album = 1", {})
+def test_error_without_any_columns_says_how_to_give_metadata() -> None:
+    assert "--metadata FILE" in error_of("album = 1", {})
 
 
-# ---- size
+# ---- limits
 
 
 def _deep(levels: int) -> str:
     return "width=1 or width=1 and (" * levels + "width not between 1 and 2" + ")" * levels
 
 
-def test_levels_are_limited_and_the_deepest_allowed_work() -> None:
+def test_fifteen_levels_work_and_more_are_refused() -> None:
     assert found(_deep(15)) == []
     assert found("not (" * 7 + "width = 0" + ")" * 7) == [0, 1, 3, 4]
     assert found("not " * 14 + "(width = 0)") == [2]
     for text in (_deep(16), "(" * 5000, "not " * 2000 + "width = 1", "((" * 8 + "width = 1" + "))" * 8):
-        assert "more than 15 levels" in mistake(text)
+        assert "more than 15 levels" in error_of(text)
 
 
-def test_comparisons_are_limited_and_the_most_allowed_work() -> None:
+def test_500_comparisons_work_and_more_are_refused() -> None:
     text = " or ".join(["width = 0"] * 500)
     assert found(text) == [2]
     nested = " or ".join(["width = 5"] * 30) + " or ("
     assert found(nested * 15 + "width = 0" + ")" * 15) == [2]
-    assert "more than 500 comparisons; write x in" in mistake(text + " or width = 0")
+    assert "more than 500 comparisons; write `x in" in error_of(text + " or width = 0")
 
 
-def test_length_is_limited_and_the_longest_allowed_works() -> None:
+def test_10000_characters_work_and_more_are_refused() -> None:
     text = "width in (0" + ",1" * 4994 + ")"
     assert len(text) == 10_000
     assert found(text) == [2]
-    assert "10001 characters" in mistake(text + " ")
+    assert "10001 characters" in error_of(text + " ")
     pattern = "%🙂" * 4990
     assert found(f"album like '{pattern}'") == []
     assert found("width < " + "9" * 9000) == [0, 1, 2, 3]
 
 
-# ---- against Python
+# ---- random conditions, compared with Python
 
 
 def _like(value: str, pattern: str) -> bool:
@@ -391,7 +391,7 @@ def _expression(rng: random.Random, depth: int) -> tuple[str, _Test]:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_random_conditions_mean_what_python_says(seed: int) -> None:
+def test_random_condition_finds_the_rows_that_python_finds(seed: int) -> None:
     rng = random.Random(seed)
     rows = [{name: rng.choice([None, _value(rng, kind)]) for name, kind in _KINDS.items()} for _ in range(60)]
     hits = 0
@@ -404,7 +404,7 @@ def test_random_conditions_mean_what_python_says(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_without_parentheses_and_binds_more_tightly(seed: int) -> None:
+def test_and_binds_more_tightly_than_or(seed: int) -> None:
     rng = random.Random(seed)
     rows = [{name: rng.choice([None, _value(rng, kind)]) for name, kind in _KINDS.items()} for _ in range(60)]
     for _ in range(20):
@@ -417,7 +417,7 @@ def test_without_parentheses_and_binds_more_tightly(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_random_text_is_a_condition_or_a_usage_error(seed: int) -> None:
+def test_random_tokens_are_a_condition_or_a_usage_error(seed: int) -> None:
     rng = random.Random(seed)
     pieces = re.findall(
         r"\S+", "album `in` and or not in like between is null ( ) , = 'a' 1 -2.5 ' ` ; -- \0 é true ?"
