@@ -1,20 +1,23 @@
-"""Random prefix-free codes, and what they mean in plain Python; shared by the tests of the core."""
+"""Random prefix-free codes, features and models, and slow but obvious references for them, shared by many tests."""
 
 from __future__ import annotations
+
+import dataclasses
+from typing import Any
 
 import numpy as np
 import torch
 
-from vitdsi.config import ModelConfig
+from vitdsi.config import ModelConfig, PaperModelConfig
+from vitdsi.ids.codes import Codes, encode_numbers
+from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.tokens import Codes, encode_numbers
-from vitdsi.trie import NONE, Trie
 
 KINDS = ("fixed", "variable", "mixed")
 
 
 def random_codes(kind: str, count: int = 23, base: int = 3, seed: int = 0) -> Codes:
-    """Codes of fixed length, ended by EOS, or of mixed depth."""
+    """Codes (count, L) of fixed length, of variable length ended by EOS, or of mixed depth."""
     rng = np.random.default_rng(seed)
     if kind != "mixed":
         numbers = rng.permutation(base**4)[:count]
@@ -33,12 +36,31 @@ def path(code: np.ndarray, base: int) -> tuple[int, ...]:
     return tuple(int(token) for token in code if token != base + 1)
 
 
+def feature_clusters(groups: int, each: int, width: int = 16, seed: int = 0) -> np.ndarray:
+    """Features (groups * each, width) of groups that lie far from each other."""
+    rng = np.random.default_rng(seed)
+    centres = np.repeat(rng.normal(size=(groups, width)) * 5, each, axis=0)
+    return (centres + rng.normal(size=centres.shape) * 0.1).astype(np.float32)
+
+
+def changed(config: ModelConfig, **settings: Any) -> ModelConfig:
+    """The same settings with these ones changed; those of the paper may stand beside the others."""
+    paper = {field.name for field in dataclasses.fields(PaperModelConfig)}
+    of_paper = {name: settings.pop(name) for name in list(settings) if name in paper}
+    return dataclasses.replace(config, **settings, paper=dataclasses.replace(config.paper, **of_paper))
+
+
+def model_config(**settings: Any) -> ModelConfig:
+    """The default settings with these ones changed."""
+    return changed(ModelConfig(), **settings)
+
+
 def small_model(trie: Trie, head: str = "trie", prototypes: int = 2, seed: int = 0) -> Seq2Seq:
     """A random model in float64, with nothing left at zero, so that every part matters."""
     torch.manual_seed(seed)
-    config = ModelConfig(
-        embed_dim=16, mlp_dim=24, num_heads=2, depth=1, decoder_depth=2, memory_tokens=3, head=head, head_dim=8,
-        head_scale=3.0, prototypes=prototypes,
+    config = model_config(
+        embed_dim=16, mlp_dim=24, num_heads=2, depth=1, decoder_depth=2, head=head, embedding_dim=8,
+        prototypes=prototypes,
     )  # fmt: skip
     model = Seq2Seq(config, trie, (12,)).double().eval()
     with torch.no_grad():
@@ -49,7 +71,8 @@ def small_model(trie: Trie, head: str = "trie", prototypes: int = 2, seed: int =
 
 @torch.no_grad()
 def log_prob(model: Seq2Seq, trie: Trie, inputs: torch.Tensor, live: Trie | None = None) -> torch.Tensor:
-    """(B, N) by teacher forcing each id alone, renormalised over the allowed tokens of each step."""
+    """Log-probabilities (B, N) of all ids, by teacher forcing each id alone; each step is renormalised over its allowed
+    tokens."""
     columns = []
     child = (live or trie).child
     for i in range(len(trie.codes)):

@@ -1,34 +1,30 @@
 """Id schemes: which code each image of a collection gets.
 
-A scheme is a function `(context: IdContext) -> Codes` in a file of its own, registered in `SCHEMES`. It returns
-prefix-free codes (N, L) for the context's base, PAD after the end of a code. `grow` gives codes to images added later.
+A scheme is one object in a file of its own, listed in `SCHEMES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from vitdsi.errors import UsageError
-from vitdsi.ids.clustered import clustered
-from vitdsi.ids.context import IdContext
-from vitdsi.ids.grow import capacity_left, grow, length_for
-from vitdsi.ids.random import random
-from vitdsi.ids.residual import residual
-from vitdsi.ids.semantic import semantic
-from vitdsi.tokens import Codes
+from vitdsi.ids.clustered import ClusteredIds
+from vitdsi.ids.random import RandomIds
+from vitdsi.ids.scheme import Growth, IdContext, IdScheme
+from vitdsi.ids.semantic import SemanticIds
 
-__all__ = ["SCHEMES", "IdContext", "assign", "capacity_left", "grow", "length_for"]
+__all__ = ["SCHEMES", "Growth", "IdContext", "IdScheme", "scheme_named"]
 
-SCHEMES: dict[str, Callable[[IdContext], Codes]] = {
-    "random": random,
-    "clustered": clustered,
-    "semantic": semantic,
-    "residual": residual,
+SCHEMES: dict[str, IdScheme] = {
+    scheme.name: scheme
+    for scheme in (
+        ClusteredIds(),
+        RandomIds(),
+        SemanticIds(),
+    )
 }
 
 
-def assign(scheme: str, context: IdContext) -> Codes:
-    """Codes (N, L) of a collection under a scheme; UsageError for an unknown scheme."""
-    if scheme not in SCHEMES:
-        raise UsageError(f"ids.scheme is {scheme!r}; choose one of {', '.join(sorted(SCHEMES))}")
-    return SCHEMES[scheme](context)
+def scheme_named(name: str) -> IdScheme:
+    """Return the scheme of this name. Raises UsageError for an unknown one."""
+    if name not in SCHEMES:
+        raise UsageError(f"ids.scheme is {name!r}; choose one of {', '.join(sorted(SCHEMES))}")
+    return SCHEMES[name]

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from vitdsi.ids.context import IdContext
-from vitdsi.tokens import Codes, digits_needed, encode_numbers
+from vitdsi.ids.free_numbers import FreeNumbers
+from vitdsi.ids.number_scheme import Numbers, NumberScheme
+from vitdsi.ids.scheme import Growth, IdContext
 
 
-def random(context: IdContext) -> Codes:
-    """A seeded permutation of 0 .. N-1 as codes."""
-    numbers = np.random.default_rng(context.seed).permutation(context.count)
-    length = digits_needed(context.count, context.base)
-    return encode_numbers(numbers, context.base, length=length, variable=context.variable_length)
+class RandomIds(NumberScheme):
+    """Numbers in random order; new images draw from the free numbers."""
+
+    name = "random"
+
+    def numbers(self, context: IdContext) -> Numbers:
+        """Return a seeded permutation of 0 .. N-1."""
+        return np.random.default_rng(context.seed).permutation(context.count)
+
+    def new_numbers(self, growth: Growth, free: FreeNumbers) -> Numbers:
+        """Draw free numbers uniformly."""
+        return free.draw(growth.count, np.random.default_rng(growth.seed))

@@ -1,8 +1,8 @@
-"""The live ids as a prefix tree held in tensors: what the decoder may write next.
+"""The prefix tree of the live ids, stored in tensors: which tokens the decoder may write next.
 
-Only inner nodes have a row, so a trie of N ids costs about N / base rows. `child[node, token]` is NONE, the number
-of an inner node (>= 0), or a leaf written as `-2 - id`. Node numbers never change while an index lives: the trie
-head's weights are addressed by them.
+Only inner nodes have a row, so a trie of N ids has about N / base rows. `child[node, token]` is NONE, the number of
+an inner node (>= 0), or a leaf stored as `-2 - id`. Node numbers never change during the lifetime of an index,
+because they address the weights of the trie head.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ import torch
 from torch import Tensor
 
 from vitdsi.errors import UsageError
-from vitdsi.tokens import Codes, Vocabulary
+from vitdsi.ids.codes import Codes, Vocabulary
 
 NONE = -1
 
 
 def leaf(ids: Tensor) -> Tensor:
-    """How ids are written in `child`; its own inverse."""
+    """Convert ids to the values that `child` has for them, and back: the function is its own inverse."""
     return -2 - ids
 
 
 class Trie:
-    """A prefix tree of ids.
+    """A prefix tree of ids, built from their codes (N, L).
+
+    Raises UsageError for codes that are not prefix-free.
 
     Attributes:
-        child: (M, V) int64; see the module docstring. Node 0 is the root.
+        vocabulary: the tokens; V = `vocabulary.outputs` of them can be written.
+        child: (M, V) int64, what each token leads to in each node; see the module docstring. Node 0 is the root.
         nodes: (N, L) int64; nodes[i, t] is the node in which id i writes its t-th token, NONE after its end.
-        codes: (N, L) int64; the tokens, PAD after the end. Rows of ids that never lived are all PAD.
+        codes: (N, L) int64, the tokens of each id, PAD after its end. Rows of ids without a code are all PAD.
     """
 
     def __init__(self, codes: Codes, base: int) -> None:
@@ -57,7 +60,9 @@ class Trie:
             inner, number = np.unique(edge[goes_on], return_inverse=True)
             leaves, first = np.unique(edge[ends], return_index=True)
             if len(leaves) < ends.sum() or np.isin(leaves, inner).any():
-                raise UsageError("the codes are not prefix-free: two ids share a code, or one begins another")
+                raise UsageError(
+                    "the codes are not prefix-free: two ids share a code, or one code is the beginning of another"
+                )
             table = np.concatenate(child)
             table.reshape(-1)[inner] = total + np.arange(len(inner))
             table.reshape(-1)[leaves] = -2 - np.flatnonzero(ends)[first]
@@ -71,47 +76,47 @@ class Trie:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], base: int) -> Trie:
-        """The trie whose `codes`, `nodes` and `child` were saved."""
+        """Return the trie whose `codes`, `nodes` and `child` were saved."""
         trie = cls(np.empty((0, 1), dtype=np.int64), base)
         trie.codes, trie.nodes, trie.child = tensors["codes"], tensors["nodes"], tensors["child"]
         return trie
 
     @property
     def num_nodes(self) -> int:
-        """Inner nodes, M."""
+        """The number of inner nodes, M."""
         return len(self.child)
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest code, L."""
+        """The number of tokens of the longest code, L."""
         return self.codes.shape[1]
 
     def live_ids(self) -> Tensor:
-        """Sorted ids (n,) that can be written."""
+        """Return the ids (n,) that can be written, in ascending order."""
         leaves = self.child[self.child < NONE]
         return torch.sort(leaf(leaves)).values
 
     def children(self, nodes: Tensor) -> Tensor:
-        """Rows of `child` for nodes of any shape S: (*S, V)."""
+        """Return the rows of `child` (*S, V) for nodes of any shape S."""
         return self.child[nodes]
 
     def last_edges(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The node in which each id, of any shape S, writes its last token, and that token: two of S.
+        """Return the node in which each id writes its last token, and that token, for ids of any shape S; both are S.
 
-        They mean nothing for ids that were removed.
+        The values are meaningless for ids that were removed.
         """
         nodes, codes = self.nodes[ids], self.codes[ids]
         last = ((nodes != NONE).sum(-1, keepdim=True) - 1).clamp(min=0)
         return nodes.gather(-1, last).squeeze(-1), codes.gather(-1, last).squeeze(-1)
 
     def restrict(self, ids: Iterable[int] | npt.NDArray[np.int64] | Tensor) -> Trie:
-        """A trie in which only `ids` (those that are live) can be written; node numbers stay."""
+        """Return a trie in which only those of `ids` that are live can be written. Node numbers stay the same."""
         wanted = torch.as_tensor(np.fromiter((int(i) for i in ids), dtype=np.int64))
         live = self.live_ids()
         return self._with(self.codes, self.nodes, self._edges_of(live[torch.isin(live, wanted)]))
 
     def without(self, ids: Iterable[int] | npt.NDArray[np.int64] | Tensor) -> Trie:
-        """A trie without `ids`: their codes are free, and branches that led to them alone are closed."""
+        """Return a trie without `ids`. Their codes become free, and branches that led only to them are closed."""
         gone = torch.as_tensor(np.fromiter((int(i) for i in ids), dtype=np.int64))
         codes, nodes = self.codes.clone(), self.nodes.clone()
         codes[gone], nodes[gone] = self.vocabulary.pad, NONE
@@ -119,7 +124,7 @@ class Trie:
         return self._with(codes, nodes, self._edges_of(live[~torch.isin(live, gone)]))
 
     def _edges_of(self, ids: Tensor) -> Tensor:
-        """`child` with nothing but the paths of `ids` (n,), which are live."""
+        """Return `child` reduced to the paths of the live `ids` (n,)."""
         nodes, codes = self.nodes[ids], self.codes[ids]
         at = nodes != NONE
         child = torch.full_like(self.child, NONE)

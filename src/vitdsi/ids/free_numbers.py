@@ -1,43 +1,52 @@
-"""Free numbers between the numbers of live images, for schemes that write numbers.
+"""The free numbers between those of the live images, for schemes that write numbers.
 
-A code of fewer digits than others takes all numbers that begin with it. What is free is kept as gaps, never listed.
+A code with fewer digits than others takes all numbers that begin with it. The free numbers are stored as gaps,
+the ranges between taken numbers, and never listed one by one.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 Numbers = npt.NDArray[np.int64]
 
+_INFINITY = 2**62
 
-class Gaps:
-    """The free numbers below `total`, given the starts and (exclusive) ends of what is taken, (N,) each."""
+
+class FreeNumbers:
+    """The free numbers from 0 to `total - 1`.
+
+    Attributes:
+        starts: (M,) the first number that each live image takes.
+        ends: (M,) one more than the last number that each live image takes.
+        low: (G,) the first number of each gap, in ascending order.
+        high: (G,) one more than the last number of each gap.
+    """
 
     def __init__(self, starts: Numbers, ends: Numbers, total: int) -> None:
+        self.starts, self.ends = starts, ends
         order = np.argsort(starts)
         low, high = np.r_[0, ends[order]], np.r_[starts[order], total]
         self.low, self.high = low[high > low], high[high > low]
 
     def draw(self, count: int, rng: np.random.Generator) -> Numbers:
-        """Different free numbers (count,), each as likely as any other."""
+        """Draw different free numbers (count,), all equally likely. They remain free."""
         sizes = (self.high - self.low).cumsum()
         ranks = rng.choice(int(sizes[-1]), count, replace=False)
         gap = np.searchsorted(sizes, ranks, side="right")
         numbers: Numbers = self.high[gap] - (sizes[gap] - ranks)
         return numbers
 
-    def near(self, starts: Numbers, ends: Numbers, count: int) -> Numbers:
-        """Free numbers (count,), which are taken, each the nearest to those of a class and to those found before.
+    def take_nearest(self, starts: Numbers, ends: Numbers, count: int) -> Numbers:
+        """Take free numbers (count,), each the nearest to those of a class and to those taken before it.
 
-        `starts` and `ends` (M,) are the class's; one without any begins in the middle of the largest gap.
+        The class has the ranges from `starts` to `ends - 1`, (M',) each. A class without images begins in the middle
+        of the largest gap.
         """
         found = np.empty(count, dtype=np.int64)
-        far = 2**62
-        # of each gap: how far its first number is from the class's last one before it, and its last from the next
-        lasts, firsts = np.r_[-far, np.sort(ends) - 1], np.r_[np.sort(starts), far]
+        # For each gap: the last number of the class before it, and the first number of the class after it.
+        lasts, firsts = np.r_[-_INFINITY, np.sort(ends) - 1], np.r_[np.sort(starts), _INFINITY]
         before = lasts[np.searchsorted(lasts, self.low) - 1]
         after = firsts[np.searchsorted(firsts, self.high)]
         for k in range(count):
@@ -57,7 +66,7 @@ class Gaps:
         return found
 
     def _take(self, gap: int, number: int) -> npt.NDArray[np.int64]:
-        """Take a number out of a gap; which gap each of those left came from (G',)."""
+        """Take a number out of a gap. Return which gap each of the remaining ones (G',) came from."""
         if self.low[gap] < number < self.high[gap] - 1:
             self.low = np.insert(self.low, gap + 1, number + 1)
             self.high = np.insert(self.high, gap, number)
@@ -70,11 +79,3 @@ class Gaps:
             return np.arange(len(self.low))
         self.low, self.high = np.delete(self.low, gap), np.delete(self.high, gap)
         return np.delete(np.arange(len(self.low) + 1), gap)
-
-
-def by_class(labels: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:
-    """Class -> positions, classes in order of their names."""
-    groups: dict[str, list[int]] = {}
-    for i, label in enumerate(labels):
-        groups.setdefault(label, []).append(i)
-    return {label: np.array(groups[label], dtype=np.int64) for label in sorted(groups)}

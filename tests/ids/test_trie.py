@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from helpers_codes import KINDS, path, random_codes
 
 from vitdsi.errors import UsageError
-from vitdsi.trie import NONE, Trie, leaf
+from vitdsi.ids.trie import NONE, Trie, leaf
 
 
 def reachable(trie: Trie) -> dict[tuple[int, ...], int]:
@@ -25,7 +26,7 @@ def reachable(trie: Trie) -> dict[tuple[int, ...], int]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_trie_writes_exactly_the_codes(kind: str) -> None:
+def test_trie_contains_exactly_the_given_codes(kind: str) -> None:
     codes = random_codes(kind)
     trie = Trie(codes, 3)
     assert reachable(trie) == {path(code, 3): i for i, code in enumerate(codes)}
@@ -62,14 +63,14 @@ def test_leaf_is_its_own_inverse() -> None:
 
 
 @pytest.mark.parametrize("codes", [[[0, 1], [0, 1]], [[0, 4], [0, 1]]])
-def test_codes_that_are_not_prefix_free_are_refused(codes: list[list[int]]) -> None:
+def test_codes_that_are_not_prefix_free_raise(codes: list[list[int]]) -> None:
     with pytest.raises(UsageError, match="prefix-free"):
         Trie(np.array(codes), 3)
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("base", [2, 5])
-def test_random_codes_against_nested_dicts(base: int, seed: int) -> None:
+def test_trie_of_random_codes_equals_nested_dicts(base: int, seed: int) -> None:
     codes = random_codes("mixed", count=40, base=base, seed=seed)
     trie = Trie(codes, base)
     nested: dict = {}
@@ -103,6 +104,21 @@ def test_random_codes_against_nested_dicts(base: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_without_frees_codes_and_closes_branches(kind: str) -> None:
+    codes = random_codes(kind)
+    trie = Trie(codes, 3)
+    before = trie.child.clone()
+    gone = [0, 4, 9, 10, 11]
+    left = trie.without(gone)
+    kept = [i for i in range(len(codes)) if i not in gone]
+    assert reachable(left) == {path(codes[i], 3): i for i in kept}  # no branch leads nowhere
+    assert (left.codes[gone] == 4).all() and (left.nodes[gone] == NONE).all()
+    assert torch.equal(left.codes[kept], trie.codes[kept]) and torch.equal(left.nodes[kept], trie.nodes[kept])
+    assert torch.equal(trie.child, before), "the trie itself changed"
+    assert left.without(kept).live_ids().tolist() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_restriction_can_be_restricted_again(kind: str) -> None:
     codes = random_codes(kind)
     twice = Trie(codes, 3).restrict([1, 2, 3, 8]).restrict([2, 3, 20])
@@ -118,7 +134,7 @@ def test_a_restriction_keeps_the_numbers_of_the_nodes_left() -> None:
     assert (some.child[kept] == trie.child[kept]).all()
 
 
-def test_ids_that_never_lived_cannot_be_written() -> None:
+def test_rows_of_padding_cannot_be_written() -> None:
     codes = random_codes("mixed")
     codes[[3, 9]] = 4  # PAD
     trie = Trie(codes, 3)
@@ -127,14 +143,14 @@ def test_ids_that_never_lived_cannot_be_written() -> None:
     assert trie.restrict([3, 4]).live_ids().tolist() == [4]
 
 
-def test_an_empty_trie_has_a_root_and_nothing_to_write() -> None:
+def test_empty_trie_has_only_a_root() -> None:
     trie = Trie(np.empty((0, 3), dtype=np.int64), 3)
     assert trie.num_nodes == 1
     assert trie.live_ids().tolist() == []
     assert trie.restrict([0]).live_ids().tolist() == []
 
 
-def test_what_was_saved_is_the_same_trie() -> None:
+def test_from_tensors_restores_the_saved_trie() -> None:
     trie = Trie(random_codes("variable"), 3).restrict([4, 5, 6])
     again = Trie.from_tensors({"codes": trie.codes, "nodes": trie.nodes, "child": trie.child}, 3)
     assert reachable(again) == reachable(trie)
@@ -142,7 +158,7 @@ def test_what_was_saved_is_the_same_trie() -> None:
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
-def test_a_code_that_begins_another_is_refused_in_any_order(order: list[int]) -> None:
+def test_a_code_that_is_the_beginning_of_another_raises_in_any_order(order: list[int]) -> None:
     codes = np.array([[1, 2, 0], [1, 4, 4], [0, 4, 4]])[order]
     with pytest.raises(UsageError, match="prefix-free"):
         Trie(codes, 3)

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from vitdsi.errors import UsageError
-from vitdsi.tokens import Vocabulary, decode_numbers, digits_needed, encode_numbers
+from vitdsi.ids.codes import Vocabulary, decode_numbers, digits_needed, encode_numbers
 
 
 @pytest.mark.parametrize("variable", [False, True])
 @pytest.mark.parametrize("base", [2, 10, 37])
-def test_round_trip_of_every_number(base: int, variable: bool) -> None:
+def test_decoding_inverts_encoding_for_every_number(base: int, variable: bool) -> None:
     numbers = np.arange(base**2)
     codes = encode_numbers(numbers, base, length=2, variable=variable)
     np.testing.assert_array_equal(decode_numbers(codes, base), numbers)
     assert len(np.unique(codes, axis=0)) == len(numbers)
 
 
-def test_decimal_codes_read_as_numbers_do() -> None:
+def test_decimal_codes_spell_the_digits_of_the_number() -> None:
     np.testing.assert_array_equal(encode_numbers([407], 10, length=4), [[0, 4, 0, 7]])
     eos, pad = Vocabulary(10).eos, Vocabulary(10).pad
     codes = encode_numbers([0, 7, 407, 9999], 10, length=4, variable=True)
@@ -24,11 +24,11 @@ def test_decimal_codes_read_as_numbers_do() -> None:
     np.testing.assert_array_equal(codes, expected)
 
 
-def test_digits_needed() -> None:
+def test_digits_needed_changes_after_each_power_of_the_base() -> None:
     assert [digits_needed(n, 10) for n in (1, 10, 11, 100, 101)] == [1, 1, 2, 2, 3]
 
 
-def test_numbers_that_do_not_fit_and_impossible_bases_are_refused() -> None:
+def test_numbers_out_of_range_and_bases_below_two_raise() -> None:
     with pytest.raises(UsageError, match=r"0\.\.99"):
         encode_numbers([100], 10, length=2)
     with pytest.raises(UsageError, match="at least 2"):
@@ -37,7 +37,7 @@ def test_numbers_that_do_not_fit_and_impossible_bases_are_refused() -> None:
 
 @pytest.mark.parametrize("variable", [False, True])
 @pytest.mark.parametrize("base", [2, 10, 37])
-def test_no_code_begins_another(base: int, variable: bool) -> None:
+def test_codes_are_prefix_free(base: int, variable: bool) -> None:
     codes = encode_numbers(np.arange(base**2), base, length=2, variable=variable)
     pad = Vocabulary(base).pad
     paths = {tuple(int(token) for token in code if token != pad) for code in codes}
@@ -47,7 +47,7 @@ def test_no_code_begins_another(base: int, variable: bool) -> None:
 
 @pytest.mark.parametrize("variable", [False, True])
 @pytest.mark.parametrize(("base", "length"), [(2, 20), (10, 9), (37, 6)])
-def test_zero_and_the_largest_number_of_many_digits(base: int, length: int, variable: bool) -> None:
+def test_extreme_numbers_of_many_digits_survive_a_round_trip(base: int, length: int, variable: bool) -> None:
     numbers = [0, 1, base - 1, base, base ** (length - 1), base**length - 1]
     codes = encode_numbers(numbers, base, length=length, variable=variable)
     assert codes.shape == (6, length + variable)
@@ -59,7 +59,7 @@ def test_zero_and_the_largest_number_of_many_digits(base: int, length: int, vari
 
 
 @pytest.mark.parametrize("base", [1, 0, -3])
-def test_no_number_of_digits_is_enough_below_base_two(base: int) -> None:
+def test_digits_needed_with_a_base_below_two_raises(base: int) -> None:
     with pytest.raises(UsageError, match=f"base is {base}"):
         digits_needed(5, base)
 

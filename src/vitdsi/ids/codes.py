@@ -1,8 +1,9 @@
-"""Ids as tokens: an id is a short sequence of digits in some base, as a decoder writes it.
+"""Ids as codes: short sequences of digits in some base, as the decoder writes them.
 
-Token values for base b: digits 0 .. b-1, EOS = b, PAD = b + 1; BOS = b + 2 is an input only. A *code* is the token
-sequence of one id, right-padded with PAD. Codes of a collection are prefix-free: fixed-length digits are by
-construction, variable-length numbers are because each ends with EOS (section 2.2 of the paper).
+The tokens of base b are the digits 0 .. b-1, EOS = b and PAD = b + 1; BOS = b + 2 is only ever an input. The *code*
+of an id is its token sequence, padded on the right with PAD. The codes of a collection are prefix-free. Digits of a
+fixed length are so by construction, and numbers of variable length because each ends with EOS (section 2.2 of the
+paper).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Codes = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens of one base."""
+    """The tokens of one base. Raises UsageError for a base below 2."""
 
     base: int
 
@@ -29,28 +30,28 @@ class Vocabulary:
 
     @property
     def eos(self) -> int:
-        """Ends an id of variable length."""
+        """The token that ends an id of variable length."""
         return self.base
 
     @property
     def pad(self) -> int:
-        """Fills a code after its end."""
+        """The token that fills a code after its end."""
         return self.base + 1
 
     @property
     def bos(self) -> int:
-        """The decoder's first input; never an output."""
+        """The decoder's first input, which is never an output."""
         return self.base + 2
 
     @property
     def outputs(self) -> int:
-        """Number of output tokens: digits, EOS and PAD."""
+        """The number of output tokens: the digits, EOS and PAD."""
         return self.base + 2
 
 
 def digits_needed(count: int, base: int) -> int:
-    """Digits that write every number below `count` in `base`; UsageError for a base below 2."""
-    Vocabulary(base)  # no number of digits would be enough
+    """Return how many digits write every number below `count` in `base`. Raises UsageError for a base below 2."""
+    Vocabulary(base)  # the loop below would not end for a base below 2
     length = 1
     while base**length < count:
         length += 1
@@ -60,8 +61,8 @@ def digits_needed(count: int, base: int) -> int:
 def encode_numbers(numbers: npt.ArrayLike, base: int, *, length: int, variable: bool = False) -> Codes:
     """Write numbers (N,) as codes.
 
-    Fixed: zero-padded digits, (N, length). Variable: no leading zeros, then EOS, then PAD, (N, length + 1).
-    Raises UsageError for a number that does not fit in `length` digits.
+    Codes of fixed length are zero-padded digits, (N, length). Codes of variable length have no leading zeros, then
+    EOS, then PAD, (N, length + 1). Raises UsageError for a number that does not fit in `length` digits.
     """
     values = np.asarray(numbers, dtype=np.int64)
     vocabulary = Vocabulary(base)
@@ -83,7 +84,7 @@ def encode_numbers(numbers: npt.ArrayLike, base: int, *, length: int, variable: 
 
 
 def decode_numbers(codes: Codes, base: int) -> npt.NDArray[np.int64]:
-    """The numbers (N,) that codes (N, L) write; the inverse of `encode_numbers`, both lengths."""
+    """Return the numbers (N,) that codes (N, L) write. It inverts `encode_numbers`, for fixed and variable length."""
     numbers = np.zeros(len(codes), dtype=np.int64)
     for token in codes.T:
         is_digit = token < base

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vitdsi.errors import UsageError
+from vitdsi.ids import IdContext
+from vitdsi.ids.semantic import SemanticIds
+from vitdsi.ids.trie import Trie
+
+
+def assign(features: np.ndarray, base: int, seed: int = 0) -> np.ndarray:
+    return SemanticIds().assign(IdContext(len(features), base, seed, features=features))
+
+
+def test_similar_images_share_their_first_digit() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(3, 8)) * 10
+    features = (np.repeat(centres, 20, axis=0) + rng.normal(size=(60, 8)) * 0.01).astype(np.float32)
+    first = assign(features, 40)[:, 0].reshape(3, 20)
+    assert (first == first[:, :1]).all()
+    assert len(set(first[:, 0])) == 3
+
+
+def test_identical_features_get_different_codes() -> None:
+    codes = assign(np.ones((50, 3), dtype=np.float32), 4)
+    assert len(Trie(codes, 4).live_ids()) == 50
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("groups", [3, 5])
+def test_copies_of_one_image_share_their_first_digit(groups: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    features = np.repeat(rng.normal(size=(groups, 64)).astype(np.float32), 20, axis=0)
+    codes = assign(features, 2 * groups + 1, seed)
+    first = codes[:, 0].reshape(groups, 20)
+    assert (first == first[:, :1]).all()
+    assert Trie(codes, 2 * groups + 1).live_ids().tolist() == list(range(20 * groups))
+
+
+@pytest.mark.parametrize(("count", "width"), [(50, 3), (203, 1280)])
+def test_many_identical_images_of_any_width_get_different_codes(count: int, width: int) -> None:
+    features = np.repeat(np.random.default_rng(1).normal(size=(1, width)).astype(np.float32), count, axis=0)
+    assert len(Trie(assign(features, 8), 8).live_ids()) == count
+
+
+def test_assign_without_features_raises() -> None:
+    with pytest.raises(UsageError, match="features"):
+        SemanticIds().assign(IdContext(3, 10))
