@@ -5,9 +5,9 @@ import pytest
 import torch
 from helpers_codes import random_codes, small_model
 
+from vitdsi.ids.trie import Trie
 from vitdsi.model.graft import graft
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.trie import Trie
 
 BASE = 3
 
@@ -26,7 +26,7 @@ def longer(codes: np.ndarray, pad: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("head", ["trie", "digits"])
-def test_old_ids_keep_their_scores_where_ids_become_longer(head: str) -> None:
+def test_old_ids_keep_their_scores_when_ids_become_longer(head: str) -> None:
     codes = random_codes("fixed")
     small = Trie(codes[: len(codes) // 2], BASE)
     old = small_model(small, head).float()
@@ -46,7 +46,7 @@ def test_old_ids_keep_their_scores_where_ids_become_longer(head: str) -> None:
     assert known.sum() == small.num_nodes and bool(known[0])
 
 
-def test_a_smaller_trie_has_the_weights_of_what_is_left() -> None:
+def test_smaller_trie_keeps_the_weights_of_the_ids_that_are_left() -> None:
     codes = random_codes("fixed")
     trie = Trie(codes, BASE)
     old = small_model(trie).float()
@@ -61,7 +61,7 @@ def test_a_smaller_trie_has_the_weights_of_what_is_left() -> None:
             torch.testing.assert_close(one[t, code[t]], other[t, code[t]])
 
 
-def test_the_same_seed_gives_the_same_new_weights_and_disturbs_no_generator() -> None:
+def test_same_seed_gives_the_same_new_weights_and_leaves_the_generator_alone() -> None:
     trie = Trie(random_codes("fixed"), BASE)
     old = small_model(trie).float()
     pad = trie.vocabulary.pad

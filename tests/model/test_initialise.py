@@ -3,84 +3,72 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers_stored import stored
+from helpers_codes import changed, model_config
 
-from vitdsi.beam import beam_search
 from vitdsi.config import ModelConfig
-from vitdsi.ids import IdContext, assign
-from vitdsi.living import _summaries
-from vitdsi.model.head import TrieHead
-from vitdsi.model.initialise import _centres, imprint, initialise
+from vitdsi.ids import IdContext, scheme_named
+from vitdsi.ids.trie import Trie
+from vitdsi.model.initialise import initialise
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.trie import NONE, Trie
+from vitdsi.search.beam import beam_search
+
+CONFIG = model_config(embedding_dim=32, prototypes=4)
 
 
 def features_of(count: int, width: int) -> torch.Tensor:
-    """Like a backbone's: not negative, some axes far wider than others."""
+    """Like a backbone's: not negative, and some axes far wider than others."""
     generator = torch.Generator().manual_seed(count)
     return torch.randn(count, width, generator=generator).relu() * torch.linspace(2, 0.01, width)
 
 
-def made(features: torch.Tensor, base: int = 16) -> tuple[Seq2Seq, Trie]:
+def untrained(features: torch.Tensor, config: ModelConfig = CONFIG) -> tuple[Seq2Seq, Trie]:
     torch.manual_seed(0)
-    trie = Trie(assign("semantic", IdContext(len(features), base, features=features.numpy())), base)
-    model = Seq2Seq(ModelConfig(head_dim=32, prototypes=4), trie, (features.shape[1],)).eval()
-    initialise(model, trie, features, seed=0)
-    return model, trie
-
-
-@pytest.mark.parametrize(("count", "width"), [(6, 1280), (40, 64), (300, 64)])
-def test_projected_features_are_half_whitened_principal_axes(count: int, width: int) -> None:
-    """As many images as axes or fewer, and copies among them, which once gave NaN."""
-    features = features_of(count, width)
-    features[-1] = features[0]
-    model, _ = made(features)
-    projection = model.stem.principal.weight.double()
-    centred = (features.sqrt() - features.sqrt().mean(0)).double()
-    spread = torch.linalg.svdvals(centred).square()[:32] / count
-    spread = torch.where(spread > spread[0] * 1e-6, spread, 0.0)
-    projected = centred @ projection.T
-    found = projected.T @ projected / count
-    expected = torch.zeros(32, dtype=torch.float64)
-    expected[: len(spread)] = (spread * spread[0]).sqrt()
-    torch.testing.assert_close(found, expected.diag(), atol=1e-3, rtol=1e-3)
+    trie = Trie(
+        scheme_named("semantic").assign(IdContext(len(features), 16, features=features.flatten(1).numpy())),
+        16,
+    )
+    return Seq2Seq(config, trie, tuple(features.shape[1:])).eval(), trie
 
 
 @torch.inference_mode()
-def test_a_model_knows_its_images_before_it_is_trained() -> None:
+def test_model_knows_its_images_before_it_is_trained() -> None:
     features = features_of(60, 64)
-    model, trie = made(features)
+    model, trie = untrained(features)
+    initialise(model, trie, features, seed=0)
     ids, _ = beam_search(model, features, trie, 60)
     assert np.mean(ids[:, 0].numpy() == np.arange(60)) > 0.9
 
 
-def test_imprint_leaves_what_is_known() -> None:
-    index = stored()
-    assert index.inputs is not None and isinstance(index.model.head, TrieHead)
-    ids = torch.tensor([4, 9])
-    summaries = _summaries(index.model, index.inputs[ids].float())
-    before = {name: value.clone() for name, value in index.model.state_dict().items()}
-    try:
-        known = torch.ones(index.trie.num_nodes, dtype=torch.bool)
-        imprint(index.model, index.trie, ids, summaries, 0, known=known)
-        last = (index.trie.nodes[ids] != NONE).sum(1, keepdim=True) - 1
-        nodes, digits = index.trie.nodes[ids].gather(1, last), index.trie.codes[ids].gather(1, last)
-        torch.testing.assert_close(index.model.head.rows.detach()[nodes, digits].squeeze(1), summaries)
-        changed = (index.model.head.rows != before["head.rows"]).any(-1)
-        assert int(changed.sum()) == 2
-        biases = index.model.head.bias != before["head.bias"]
-        assert not (biases & ~changed).any()
-        assert torch.equal(index.model.head.prototypes, before["head.prototypes"])
-    finally:
-        index.model.load_state_dict(before)
+def test_half_precision_features_start_the_model_as_their_floats_do() -> None:
+    features = features_of(60, 64).half()
+    model, trie = untrained(features.float())
+    other, _ = untrained(features.float())
+    initialise(model, trie, features, seed=0)
+    initialise(other, trie, features.float(), seed=0)
+    state = other.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("count", [2, 3, 9])
-def test_centres(count: int) -> None:
-    vectors = torch.tensor([[0.0, 0], [0, 0.1], [5, 5], [5, 5], [5, 5]])
-    centres, sizes = _centres(vectors, count, seed=0)
-    assert len(centres) == min(count, 3)  # three are different
-    assert sizes.sum() == 5
-    nearest_centre = torch.cdist(torch.tensor([[5.0, 5.0]]), centres).argmin()
-    torch.testing.assert_close(centres[nearest_centre], torch.tensor([5.0, 5.0]))
-    assert sizes[nearest_centre] == 3
+def test_what_changes_is_what_starts_from_features() -> None:
+    features = features_of(60, 64)
+    model, trie = untrained(features)
+    before = {id(value): value.clone() for value in model.parameters()}
+    initialise(model, trie, features, seed=0)
+    changed = {id(value) for value in model.parameters() if not torch.equal(value, before[id(value)])}
+    from_features = {id(value) for value in model.parameters_from_features()}
+    names = {name for name, value in model.named_parameters() if id(value) in from_features}
+    assert names == {"stem.principal.weight", "head.rows", "head.prototypes"}
+    assert from_features < changed
+    assert {name for name, value in model.named_parameters() if id(value) in changed - from_features} == {
+        "head.bias",
+        "head.prototype_bias",
+    }
+
+
+@pytest.mark.parametrize("head", ["trie", "digits"])
+def test_model_whose_stem_makes_no_embeddings_stays_as_it_is(head: str) -> None:
+    features = features_of(30, 9 * 20).view(30, 9, 20)
+    model, trie = untrained(features, changed(CONFIG, stem="map", head=head))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    initialise(model, trie, features, seed=0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -1,4 +1,4 @@
-"""The ViT encoder: tokens of an image to the memory that the decoder reads."""
+"""The ViT encoder: every token of an image attends to all tokens of the image."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from vitdsi.model.layers import EncoderBlock
 
 
 class Encoder(nn.Module):
-    """Patch tokens (B, T, D) to memory (B, T, D)."""
+    """Image tokens (B, S, D) to hidden states (B, S, D) in `config.depth` blocks; a layer norm alone if that is 0."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            EncoderBlock(config.embed_dim, config.num_heads, config.mlp_dim, config.dropout)
+            EncoderBlock(config.embed_dim, config.num_heads, config.mlp_dim, config.paper.dropout)
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.embed_dim)

@@ -1,45 +1,43 @@
-"""A model for a changed trie that keeps what the old one learned."""
+"""Grafting: a model for a changed trie that keeps what the old model learned."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from vitdsi.model.head import TrieHead
+from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.trie import NONE, Trie
-
-_OF_NODES = ("head.rows", "head.bias", "head.prototypes", "head.prototype_bias")
 
 
 @torch.no_grad()
 def graft(model: Seq2Seq, old: Tensor, new: Trie, seed: int) -> tuple[Seq2Seq, Tensor]:
-    """A model over `new` with the weights of `model`, and which of its nodes (M,) the old trie had.
+    """A model over the trie `new` with the weights of `model`.
 
-    `old` (N', L') are the nodes, in the trie of `model`, of the first N' ids of `new`; their codes must be the same
-    in both. Weights of nodes move with their prefix; positions of digits that no id had before start as in a new
-    model.
+    Weights of a node move with the prefix that leads to the node. What the old model does not have starts as in a new
+    model: nodes that are new, and positions of tokens beyond its longest id.
+
+    Args:
+        old: (N', L') the nodes, in the trie of `model`, of ids 0 .. N' - 1 of `new`. The codes of these ids must be
+            the same in both tries.
+        seed: seeds the weights that are new. No other random draws are affected.
+
+    Returns:
+        The new model, on the device and in the mode of `model`, and a mask (M,) of the nodes that the old trie had.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         grafted = Seq2Seq(model.config, new, model.input_shape)
     origin = _origin(old, new)
-    known = origin != NONE
-    values = grafted.state_dict()
-    for name, value in model.state_dict().items():
-        if isinstance(model.head, TrieHead) and name in _OF_NODES:
-            if len(value):
-                values[name][known] = value[origin[known]]
-        elif name == "decoder.positions":
-            shared = min(len(value), len(values[name]))
-            values[name][:shared] = value[:shared]
-        elif name not in ("head.inner_range", "head.inner_token"):  # these describe the trie
-            values[name].copy_(value)
-    return grafted.to(next(model.parameters()).device).train(model.training), known
+    grafted.stem.load_state_dict(model.stem.state_dict())
+    grafted.summarise.load_state_dict(model.summarise.state_dict())
+    grafted.encoder.load_state_dict(model.encoder.state_dict())
+    grafted.decoder.graft(model.decoder)
+    grafted.head.graft(model.head, origin)
+    return grafted.to(next(model.parameters()).device).train(model.training), origin != NONE
 
 
 def _origin(old: Tensor, new: Trie) -> Tensor:
-    """The old number of each new node (M,), NONE for nodes that are new."""
+    """The number (M,) that each node had in the old trie, NONE for nodes that are new."""
     origin = torch.full((new.num_nodes,), NONE)
     length = min(old.shape[1], new.max_length)
     before, after = old[:, :length], new.nodes[: len(old), :length]

@@ -1,122 +1,134 @@
-"""The whole model: image in, scores of the next digit out. Images are `inputs`, in the form that the stem reads."""
+"""The whole model: from the features of an image to the scores of its id's next token."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitdsi.backbones.features import to_inputs
 from vitdsi.config import ModelConfig
-from vitdsi.errors import ConfigError
-from vitdsi.model.decoder import Decoder, DecoderState, KeysValues
+from vitdsi.ids.trie import Trie
+from vitdsi.model.architectures import DecoderState, Memory, architecture
 from vitdsi.model.encoder import Encoder
-from vitdsi.model.head import DigitHead, TrieHead
-from vitdsi.model.patches import MapTokens, PixelPatches, PooledTokens
-from vitdsi.model.single_stack import SingleStack
-from vitdsi.trie import Trie
+from vitdsi.model.heads import HEADS, Head
+from vitdsi.model.stems import STEMS, Stem
+from vitdsi.registry import choose
 
-# What the decoder reads of an image: (B, S, D), or the keys and values of a single stack's blocks.
-Memory = Tensor | list[KeysValues]
+__all__ = ["Memory", "Seq2Seq"]
 
 
 class Seq2Seq(nn.Module):
-    """From an image to the scores of its id's digits: encoder and decoder, or one stack for both.
+    """Stem, encoder, decoder and head.
+
+    The stem turns an image into tokens, the encoder lets them read one another, the decoder reads them and writes an id
+    token by token, and the head scores each token that could come next.
 
     Args:
-        config: the sizes.
-        trie: the ids; it gives the tokens, the longest code L and, for the trie head, the nodes.
-        input_shape: one image's input without the batch axis: (3, S, S), (G * G, C) or (F,).
+        config: the parts and their sizes.
+        trie: the ids. It gives the vocabulary, the length L of the longest id, and the nodes that a head may have
+            weights for.
+        input_shape: the shape of one image's features, without the batch axis: (F,), (G * G, C) or (3, S, S).
+
+    Raises:
+        ConfigError: the configuration names a part that does not exist, or sizes that do not fit.
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        trie: Trie,
-        input_shape: tuple[int, ...],
-    ) -> None:
+    def __init__(self, config: ModelConfig, trie: Trie, input_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.config = config
         self.input_shape = input_shape
         self.vocabulary = trie.vocabulary
-        outputs = trie.vocabulary.outputs
-        if config.stem == "pixels":
-            self.stem: nn.Module = PixelPatches(config)
-        elif config.stem == "map":
-            self.stem = MapTokens(config, input_shape[1], round(input_shape[0] ** 0.5))
-        elif config.stem == "pooled":
-            self.stem = PooledTokens(config, input_shape[0])
-        else:
-            raise ConfigError(f"model.stem is {config.stem!r}; choose pooled, map or pixels")
+        head = choose(HEADS, "model.paper.head", config.paper.head)
+        decoder = architecture(config.paper.architecture)
+        self.stem: Stem = choose(STEMS, "model.stem", config.stem)(config, input_shape)
+        # The projection to the embedding, for stems that do not make it. Saved indexes know it by this name.
         self.summarise: nn.Module = nn.Identity()
-        if config.head == "trie" and config.stem != "pooled":
-            self.summarise = nn.Linear(config.embed_dim, config.head_dim, bias=False)
-        self.encoder: nn.Module = nn.Identity()
-        if config.architecture == "single_stack":
-            self.decoder: Decoder | SingleStack = SingleStack(config, outputs + 1, trie.max_length)
-        elif config.architecture == "encoder_decoder":
-            self.encoder = Encoder(config)
-            self.decoder = Decoder(config, outputs + 1, trie.max_length)
-        else:
-            raise ConfigError(
-                f"model.architecture is {config.architecture!r}; choose encoder_decoder or single_stack"
-            )
-        if config.head == "trie":
-            self.head: TrieHead | DigitHead = TrieHead(config, outputs, trie)
-        elif config.head == "digits":
-            self.head = DigitHead(config, outputs)
-        else:
-            raise ConfigError(f"model.head is {config.head!r}; choose trie or digits")
+        if head.compares and not self.stem.embeds:
+            self.summarise = nn.Linear(config.embed_dim, config.embedding_dim, bias=False)
+        self.encoder: nn.Module = Encoder(config) if decoder.needs_encoder else nn.Identity()
+        self.decoder = decoder(config, trie.vocabulary.outputs + 1, trie.max_length)
+        self.head: Head = head(config, trie)
 
-    def encode(self, inputs: Tensor) -> tuple[Memory, Tensor]:
-        """Inputs (B, *input_shape) -> memory, (B, S, D) where there is an encoder, and summary (B, head_dim), unit
-        vectors for the head."""
-        tokens, summary = self._see(inputs)
-        if isinstance(self.decoder, SingleStack):
-            memory, hidden = self.decoder.read(tokens)
-        else:
-            memory = hidden = self.encoder(tokens)
-        return memory, self._summary(hidden) if summary is None else summary
+    def encode(self, features: Tensor) -> tuple[Memory, Tensor]:
+        """Read images.
 
-    def _see(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The stem's tokens (B, T, D), and the summary where the stem makes it."""
-        if not isinstance(self.stem, PooledTokens):
-            return self.stem(inputs), None
-        summary = self.stem.summary(inputs)
-        return self.stem(summary), summary
+        Args:
+            features: (B, *input_shape) as they are stored: float16 or floats of another precision, or uint8 pixels.
 
-    def _summary(self, hidden: Tensor) -> Tensor:
-        """The summary (B, head_dim) where it is made of the image's last hidden states (B, T, D)."""
-        return F.normalize(self.summarise(hidden.mean(1)), dim=-1)
+        Returns:
+            The memory that the decoder reads, and the embeddings (B, E), unit vectors.
+        """
+        tokens, embedding = self.stem(self._inputs(features))
+        memory, image = self.decoder.read(self.encoder(tokens))
+        return memory, self._embedding(image) if embedding is None else embedding
 
-    def forward(self, inputs: Tensor, codes: Tensor, nodes: Tensor) -> Tensor:
-        """Teacher forcing, one forward over all digits.
+    def forward(self, features: Tensor, codes: Tensor, nodes: Tensor) -> Tensor:
+        """Teacher forcing, with all tokens of the ids in one pass.
 
-        Inputs (B, *input_shape), codes (B, L) to be written and the nodes (B, L) they are written in -> scores
-        (B, L, V) of each token given those before it.
+        Args:
+            features: (B, *input_shape), as `encode` takes them.
+            codes: (B, L) tokens of the ids to be written.
+            nodes: (B, L) nodes of the trie in which they are written.
+
+        Returns:
+            Scores (B, L, V) of each token, given the image and the tokens before it.
         """
         begin = torch.full_like(codes[:, :1], self.vocabulary.bos)
         written = torch.cat([begin, codes[:, :-1]], dim=1)
-        if isinstance(self.decoder, SingleStack):
-            tokens, summary = self._see(inputs)
-            needs_none = summary is not None or isinstance(self.head, DigitHead)
-            hidden: Tensor = self.decoder(written, tokens, digits_alone=needs_none)
-            if not needs_none:
-                summary = self._summary(hidden[:, : tokens.shape[1]])
-            hidden = hidden[:, -codes.shape[1] :]
-        else:
-            memory, summary = self.encode(inputs)
-            hidden = self.decoder(written, memory)
-        scores: Tensor = self.head(hidden, summary, nodes)
+        tokens, embedding = self.stem(self._inputs(features))
+        embed = self._embedding if embedding is None and self.head.compares else None
+        hidden, made = self.decoder.teacher_forced(written, self.encoder(tokens), embed)
+        scores: Tensor = self.head(hidden, made if embedding is None else embedding, nodes)
         return scores
 
     def start(self, memory: Memory) -> DecoderState:
-        """Decoding state before the first digit."""
-        state: DecoderState = self.decoder.start(memory)  # type: ignore[arg-type]  # of its own kind
-        return state
+        """The decoding state before the first token."""
+        return self.decoder.start(memory)
 
     def step(
-        self, tokens: Tensor, nodes: Tensor, position: int, summary: Tensor, state: DecoderState
+        self, tokens: Tensor, nodes: Tensor, position: int, embedding: Tensor, state: DecoderState
     ) -> Tensor:
-        """Last tokens (B, K), the nodes (B, K) reached -> scores (B, K, V) of the next token."""
-        scores: Tensor = self.head(self.decoder.step(tokens, position, state), summary, nodes)
+        """Scores (B, K, V) of the next token of each beam.
+
+        Args:
+            tokens: (B, K) tokens that were written last; BOS at first.
+            nodes: (B, K) nodes of the trie that they led to.
+            position: how many tokens have been written before the next.
+            embedding: (B, E) from `encode`.
+            state: from `start`; it is updated.
+        """
+        scores: Tensor = self.head(self.decoder.step(tokens, position, state), embedding, nodes)
         return scores
+
+    def parameters_from_features(self) -> list[Tensor]:
+        """The parameters that `initialise` sets from features, which are trained at a lower rate than the others."""
+        return [*self.stem.parameters_from_features(), *self.head.parameters_from_features()]
+
+    @contextlib.contextmanager
+    def learning_only(self, trie: Trie, new_ids: Tensor) -> Iterator[None]:
+        """Freeze all weights inside this block, except for those of tokens that only `new_ids` (n,) use.
+
+        It needs a head that compares.
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+        try:
+            with self.head.learning_only(trie, new_ids):
+                yield
+        finally:
+            for parameter in self.parameters():
+                parameter.requires_grad_(True)
+
+    def _inputs(self, features: Tensor) -> Tensor:
+        """Features as the stem reads them: pixels in 0..1, and everything in the precision of the weights."""
+        if features.dtype == torch.uint8:
+            features = to_inputs(features)
+        return features.to(self.decoder.positions.dtype)
+
+    def _embedding(self, image: Tensor) -> Tensor:
+        """Embeddings (B, E) made of the last hidden states (B, S, D) of images."""
+        return F.normalize(self.summarise(image.mean(1)), dim=-1)

@@ -1,0 +1,96 @@
+"""The base class of heads: what a head must do to be trained, searched and carried through changes of a collection."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from vitdsi.config import ModelConfig
+from vitdsi.ids.trie import Trie
+
+
+class Head(nn.Module):
+    """Turns hidden states of the decoder into scores of the next token.
+
+    Every head implements `forward`. A head may also keep a vector for each id, in the space of the image embeddings.
+    Such a head can know its images before it is trained, learn a new image without touching the others, and say how
+    much an image looks like a query. It sets `compares` and implements `vectors`, `imprint`, `learning_only` and
+    `parameters_from_features`. A head whose parameters depend on the trie implements `graft`.
+
+    Args:
+        config: sizes of the model.
+        trie: the ids; `trie.vocabulary.outputs` is the number of scores V, `trie.num_nodes` the number of nodes M.
+
+    Attributes:
+        compares: whether the head keeps a vector for each id. Only such a head is given image embeddings.
+    """
+
+    compares: ClassVar[bool] = False
+
+    def __init__(self, config: ModelConfig, trie: Trie) -> None:
+        super().__init__()
+
+    def forward(self, hidden: Tensor, embedding: Tensor | None, nodes: Tensor) -> Tensor:
+        """Score all tokens at each position.
+
+        Args:
+            hidden: (B, T, D) hidden states of the decoder.
+            embedding: (B, E) embeddings of the images, unit vectors; may be None if the head does not compare.
+            nodes: (B, T) nodes of the trie in which the tokens are written; NONE after the end of an id.
+
+        Returns:
+            Scores (B, T, V). Those at positions whose node is NONE have no meaning.
+        """
+        raise NotImplementedError
+
+    def parameters_from_features(self) -> list[Tensor]:
+        """The parameters that `imprint` sets from features. They are trained at a lower rate than the others."""
+        return []
+
+    def imprint(
+        self, trie: Trie, ids: Tensor, embeddings: Tensor, seed: int, *, known: Tensor | None = None
+    ) -> None:
+        """Set the weights of `ids` from the embeddings of their images. Heads that do not compare leave this out.
+
+        Args:
+            ids: (n,) ids whose weights are set.
+            embeddings: (n, E) embeddings of their images.
+            seed: seeds whatever is random, such as k-means.
+            known: (M,) bool, the nodes whose weights have been learned already and must stay; None if there are none.
+        """
+        return
+
+    def graft(self, old: Head, origin: Tensor) -> None:
+        """Take over the weights of `old`, a head of the same kind over another trie.
+
+        Args:
+            origin: (M,) for each node of this head's trie, the number that it had in the old trie, NONE if it is new.
+        """
+        self.load_state_dict(old.state_dict())
+
+    def learning_only(self, trie: Trie, new_ids: Tensor) -> AbstractContextManager[None]:
+        """Make the tokens that only `new_ids` use trainable, in a head whose parameters are all frozen."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no weights of single ids")
+
+    def vectors(self, trie: Trie, ids: Tensor) -> Tensor:
+        """The vectors (*S, E) that the head keeps for `ids`, of any shape S."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no vectors of ids")
+
+    def likeness(self, trie: Trie, ids: Tensor, embeddings: Tensor) -> Tensor:
+        """How much the images of `ids` look like the queries.
+
+        Args:
+            ids: (B, K) ids; where they are NONE, the result has no meaning.
+            embeddings: (B, E) embeddings of the queries, unit vectors.
+
+        Returns:
+            Cosines (B, K) of the embeddings with the vectors of the ids.
+        """
+        vectors = self.vectors(trie, ids.clamp(min=0))
+        # The only image of a collection is the collection's mean, so its vector is zero.
+        cosines: Tensor = (vectors @ embeddings[..., None]).squeeze(-1) / vectors.norm(dim=-1).clamp(
+            min=1e-12
+        )
+        return cosines

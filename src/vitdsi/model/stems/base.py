@@ -1,0 +1,49 @@
+"""The base class of stems: image tokens for the encoder, and the image's embedding if the stem makes it itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from vitdsi.config import ModelConfig
+
+
+class Stem(nn.Module):
+    """Turns the features of images into image tokens.
+
+    Every stem implements `forward`. A stem that makes the embedding of an image itself sets `embeds` and implements
+    `embedding`, `fit` and `parameters_from_features` as well. With other stems, the embedding is made of the last
+    hidden states of the image.
+
+    Args:
+        config: sizes of the model.
+        input_shape: the shape of one image's features, without the batch axis.
+
+    Attributes:
+        embeds: whether the stem makes the embeddings of images.
+    """
+
+    embeds: ClassVar[bool] = False
+
+    def __init__(self, config: ModelConfig, input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Image tokens (B, T, D) and embeddings (B, E) of features (B, *input_shape).
+
+        Features are floating-point, and pixels are in 0..1. The embeddings are None if the stem does not make them.
+        """
+        raise NotImplementedError
+
+    def embedding(self, features: Tensor) -> Tensor:
+        """Embeddings (B, E), unit vectors, of features (B, *input_shape)."""
+        raise NotImplementedError(f"{type(self).__name__} makes no embeddings")
+
+    def fit(self, features: Tensor) -> None:
+        """Set the weights that start from the features (N, *input_shape) of the collection."""
+        raise NotImplementedError(f"{type(self).__name__} has no weights that start from features")
+
+    def parameters_from_features(self) -> list[Tensor]:
+        """The parameters that `fit` sets. They are trained at a lower rate than the others."""
+        return []
