@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 
-from vitdsi.build import Alterations, Collection, build_model, build_trie, training_data
+from vitdsi.collection.add import add_new
+from vitdsi.collection.build import assign_ids, learn, make_model
+from vitdsi.collection.read import Collection
+from vitdsi.collection.resolve import resolve_config
 from vitdsi.config import load_config
-from vitdsi.metadata import MetadataStore
-from vitdsi.storage import Stored
-from vitdsi.training.loop import train
+from vitdsi.facts.store import MetadataStore
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rankings
+from vitdsi.state import BuildReport, IndexState
+from vitdsi.training.alterations import Alterations
 
 DIM = 48
 CLASSES = 5
@@ -18,10 +24,10 @@ _SMALL = [
     "device=cpu",
     "model.embed_dim=32",
     "model.mlp_dim=32",
-    "model.head_dim=32",
+    "model.embedding_dim=32",
     "model.prototypes=4",
     "training.batch_size=64",
-    "training.warmup_steps=10",
+    "training.paper.warmup_steps=10",
     "training.evaluate_every=20",
     "training.max_epochs=60",
 ]
@@ -35,6 +41,7 @@ def features(count: int, seed: int) -> torch.Tensor:
 
 
 def collection(count: int, seed: int = 0, *, name: str = "old", labels: bool = False) -> Collection:
+    """Images that are never opened, with features, thumbnails and facts."""
     generator = torch.Generator().manual_seed(seed)
     return Collection(
         [f"{name}/{i:03}.jpg" for i in range(count)],
@@ -43,35 +50,48 @@ def collection(count: int, seed: int = 0, *, name: str = "old", labels: bool = F
         features(count, seed),
         torch.randint(0, 256, (count, 32, 32), generator=generator, dtype=torch.uint8),
         [f"hash {name} {i}" for i in range(count)],
-        [],
-        {i: {"width": 100 + i, "album": f"a{i % 3}"} for i in range(count)},
+        facts={i: {"width": 100 + i, "album": f"a{i % 3}"} for i in range(count)},
     )
 
 
 @functools.cache
-def stored(count: int = 60, scheme: str = "semantic", base: int = 8, *, labels: bool = False) -> Stored:
+def stored(count: int = 60, scheme: str = "semantic", base: int = 8, *, labels: bool = False) -> IndexState:
     """A trained index. The same object is given again, so do not change its tensors in place."""
     relevance = "folder" if labels else "none"
-    config = load_config(
+    requested = load_config(
         overrides=[*_SMALL, f"ids.scheme={scheme}", f"ids.base={base}", f"labels={relevance}"]
     )
     given = collection(count, labels=labels)
-    trie = build_trie(config, given)
-    model = build_model(config, trie, given.inputs)
+    config = resolve_config(requested, count)
+    trie = assign_ids(config, given)
     differences = 0.1 * torch.randn(20, DIM, generator=torch.Generator().manual_seed(5))
     rows = torch.arange(8)
-    alterations = Alterations(differences, rows, given.inputs[rows].float() + differences[:8])
-    train(model, training_data(config, trie, given, None, alterations), config.training, seed=0)
-    return Stored(
+    alterations = Alterations(differences, rows, given.features[rows].float() + differences[:8])
+    state = IndexState(
+        requested,
         config,
-        model.eval(),
+        make_model(config, trie, given.features),
         trie,
         given.image_ids,
         given.labels,
         given.hashes,
-        given.inputs,
+        given.features,
         given.thumbnails,
         differences.half(),
         MetadataStore.create(given.facts),
-        {"images": count},
+        BuildReport(count),
     )
+    return learn(state, None, alterations)
+
+
+def add(index: IndexState, count: int, seed: int = 1, name: str = "new") -> IndexState:
+    """The index with `count` more images."""
+    fresh = collection(count, seed, name=name, labels=index.labels is not None)
+    return add_new(index, fresh, reader=None)  # type: ignore[arg-type]  # differences are known
+
+
+def own_first(index: IndexState, ids: range) -> float:
+    """IA@1 of some ids."""
+    assert index.features is not None
+    found = rankings(index, index.features[list(ids)], SearchOptions(k=1))[:, 0]
+    return float((found == np.array(ids)).mean())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vitdsi.ids.trie import NONE, Trie, leaf
 from vitdsi.model.seq2seq import Memory, Seq2Seq
-from vitdsi.trie import NONE, Trie, leaf
 
 
 def beam_search(model: Seq2Seq, inputs: Tensor, trie: Trie, beam_size: int) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from vitdsi import ImageIndex
 from vitdsi.config import load_config
 from vitdsi.errors import UsageError
-from vitdsi.ranking import search_inputs
-from vitdsi.trie import NONE
+from vitdsi.ids.trie import NONE
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rank
 
 _SHORT = ["training.max_epochs=20", "training.batch_size=32", "ids.base=4"]
 
@@ -35,9 +36,9 @@ def likeness(index: ImageIndex, query: torch.Tensor, i: int) -> float:
 
 @torch.inference_mode()
 def test_reranked_scores_are_a_product_of_probability_and_likeness(index: ImageIndex) -> None:
-    queries = (index.inputs_[:3] + index.inputs_[3:6]).float() / 2
-    ids, scores = search_inputs(index.stored_, queries, 20)
-    plain, probable = search_inputs(index.stored_, queries, 20, rerank=False)
+    queries = (index.features_[:3] + index.features_[3:6]).float() / 2
+    ids, scores = rank(index.state_, queries, SearchOptions(k=20))
+    plain, probable = rank(index.state_, queries, SearchOptions(k=20, rerank=False))
     assert not np.array_equal(ids, plain)
     for row, query in enumerate(queries):
         known = dict(zip(plain[row].tolist(), probable[row].tolist(), strict=True))
@@ -54,15 +55,17 @@ def test_without_labels_results_are_reranked_unless_told_otherwise(
     labels = ["a", "b"] * 10
     classes = ImageIndex(load_config(overrides=[*_SHORT, "labels=folder"])).fit(images, labels)
     for built, default in ((index, True), (classes, False)):
-        query = (built.inputs_[:4] + built.inputs_[4:8]).float() / 2
-        scores = {how: search_inputs(built.stored_, query, 20, rerank=how)[1] for how in (None, True, False)}
+        query = (built.features_[:4] + built.features_[4:8]).float() / 2
+        scores = {
+            how: rank(built.state_, query, SearchOptions(k=20, rerank=how))[1] for how in (None, True, False)
+        }
         assert np.array_equal(scores[None], scores[default])
         assert not np.allclose(scores[None], scores[not default])
 
 
 def test_places_that_cannot_be_filled_stay_last(index: ImageIndex) -> None:
     within = index.trie_.restrict([2, 3, 5])
-    ids, scores = search_inputs(index.stored_, index.inputs_[:4].float(), 10, within=within, rerank=True)
+    ids, scores = rank(index.state_, index.features_[:4], SearchOptions(k=10, rerank=True), within)
     assert [sorted(row) for row in ids.tolist()] == [[2, 3, 5]] * 4
     assert (scores > 0).all()
 
@@ -76,7 +79,7 @@ def test_reranking_goes_with_everything_a_search_can_do(index: ImageIndex, image
 
 
 def test_without_a_trie_head_there_is_nothing_to_rerank_with(images: list[np.ndarray]) -> None:
-    digits = ImageIndex(load_config(overrides=[*_SHORT, "model.head=digits"])).fit(images[:4])
+    digits = ImageIndex(load_config(overrides=[*_SHORT, "model.paper.head=digits"])).fit(images[:4])
     assert len(digits.search(images[0], k=2)) == 2
     with pytest.raises(UsageError, match="no trie head"):
         digits.search(images[0], k=2, rerank=True)

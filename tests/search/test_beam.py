@@ -4,8 +4,8 @@ import pytest
 import torch
 from helpers_codes import KINDS, log_prob, random_codes, small_model
 
-from vitdsi.beam import beam_search
-from vitdsi.trie import Trie
+from vitdsi.ids.trie import Trie
+from vitdsi.search.beam import beam_search
 
 
 @pytest.fixture(params=[(kind, head) for kind in KINDS for head in ("trie", "digits")], ids="-".join)

@@ -1,0 +1,1 @@
+"""Search: decoding ids under a trie, ranking them, filters and duplicates."""

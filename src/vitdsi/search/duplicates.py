@@ -1,0 +1,113 @@
+"""Near-identical images: crops, mirror images and other versions of the same picture, found or left out of results.
+
+The model proposes pairs and `Similarity` decides. Two images are compared only if each is among the results of a search
+with the other, so the work does not grow with the square of the collection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vitdsi.ids.trie import Trie
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import Ids, Scores, rank, rankings
+from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
+from vitdsi.state import IndexState
+
+__all__ = ["connected_groups", "first_distinct", "near_identical", "search_distinct"]
+
+_PROPOSALS = 10  # results of each image that are compared with it
+_SEARCH_GROWTH = 3  # each search for distinct results asks for this many times as many as the one before
+
+
+def near_identical(state: IndexState, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[int]]:
+    """Group the live ids whose images are near-identical, directly or through a chain of others.
+
+    Returns:
+        Groups of at least two sorted ids, larger groups first.
+
+    Raises:
+        UsageError: if the index keeps no features.
+    """
+    similarity = Similarity(state)
+    live = state.trie.live_ids()
+    if len(live) < 2:
+        return []
+    assert state.features is not None
+    proposals = SearchOptions(k=min(_PROPOSALS + 1, len(live)))
+    found = rankings(state, state.features[live], proposals)
+    results = {i: set(row.tolist()) for i, row in zip(live.tolist(), found, strict=True)}
+    mutual = sorted({(i, j) for i, row in results.items() for j in row if i < j and i in results.get(j, ())})
+    pairs = np.array(mutual, dtype=np.int64).reshape(-1, 2)
+    return connected_groups(pairs[similarity.at_least(pairs, threshold)])
+
+
+def search_distinct(
+    state: IndexState,
+    features: Tensor,
+    options: SearchOptions,
+    similarity: Similarity,
+    within: Trie | None = None,
+) -> tuple[Ids, Scores]:
+    """Search as `rank` does, but leave out results that are near-identical to a better one.
+
+    The search is repeated with more results until `options.k` distinct ones are found or there are no more.
+
+    Returns:
+        Ids (B, k) and scores (B, k), best first, padded with -1 and 0 if there are too few distinct results.
+    """
+    k = options.k
+    ids = np.full((len(features), k), -1, dtype=np.int64)
+    scores = np.zeros((len(features), k), dtype=np.float32)
+    for row, query in enumerate(torch.split(features, 1)):
+        count, distinct = k, list[int]()
+        while len(distinct) < k:
+            count *= _SEARCH_GROWTH
+            beam_size = None if options.beam_size is None else max(options.beam_size, count)
+            found, found_scores = rank(state, query, replace(options, k=count, beam_size=beam_size), within)
+            distinct = first_distinct(found[0].tolist(), k, similarity)
+            if found.shape[1] < count:
+                break
+        ids[row, : len(distinct)] = distinct
+        scores[row, : len(distinct)] = found_scores[0, np.isin(found[0], distinct)]
+    return ids, scores
+
+
+def first_distinct(
+    ids: list[int], k: int, similarity: Similarity, threshold: float = NEAR_IDENTICAL_SIMILARITY
+) -> list[int]:
+    """Return the first k ids of a ranking that are not near-identical to one that was already taken."""
+    distinct: list[int] = []
+    for i in ids:
+        pairs = np.array([(j, i) for j in distinct], dtype=np.int64).reshape(-1, 2)
+        if not similarity.at_least(pairs, threshold).any():
+            distinct.append(i)
+        if len(distinct) == k:
+            break
+    return distinct
+
+
+def connected_groups(pairs: npt.NDArray[np.int64]) -> list[list[int]]:
+    """Group ids that pairs (P, 2) connect, directly or through a chain.
+
+    Returns:
+        Groups of sorted ids, larger groups first, and groups of equal size in the order of their ids.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(pairs):
+        return []
+    ids, nodes = np.unique(pairs, return_inverse=True)
+    first, second = nodes.reshape(-1, 2).T
+    graph = coo_array((np.ones(len(pairs)), (first, second)), shape=(len(ids), len(ids)))
+    _, group_of_node = connected_components(graph, directed=False)
+    by_group = ids[np.argsort(group_of_node, kind="stable")]  # still sorted within each group
+    ends = np.cumsum(np.bincount(group_of_node))
+    groups = [group.tolist() for group in np.split(by_group, ends[:-1])]
+    return sorted(groups, key=lambda group: (-len(group), group))

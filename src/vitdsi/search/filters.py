@@ -1,0 +1,74 @@
+"""Filters: the trie of the ids that a condition or a list allows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+
+from vitdsi.errors import UsageError
+from vitdsi.ids.trie import Trie
+from vitdsi.search.options import SearchOptions
+from vitdsi.state import IndexState
+
+_MAX_KEPT = 32
+
+
+class Filters:
+    """The restricted tries of one index state, each built when it is first asked for. Safe among threads."""
+
+    def __init__(self, state: IndexState) -> None:
+        self._state = state
+        self._lock = threading.Lock()
+        self._tries: dict[tuple[str | None, frozenset[str | int] | None], Trie] = {}
+
+    def trie_for(self, options: SearchOptions) -> Trie | None:
+        """The trie of the ids that `options.where` and `options.allow` both allow, or None without a filter.
+
+        Raises:
+            UsageError: a mistake in the condition, or an image that is not in the index.
+        """
+        key = (options.where, options.allow)
+        if key == (None, None):
+            return None
+        with self._lock:
+            trie = self._tries.get(key)
+        if trie is not None:
+            return trie
+        trie = self._restricted(options.where, options.allow)
+        with self._lock:
+            trie = self._tries.setdefault(key, trie)  # another thread may have built it in the meantime
+            while len(self._tries) > _MAX_KEPT:
+                del self._tries[next(iter(self._tries))]
+        return trie
+
+    def _restricted(self, where: str | None, allow: frozenset[str | int] | None) -> Trie:
+        state = self._state
+        ids = state.trie.live_ids().numpy()
+        if where is not None:
+            ids = np.intersect1d(ids, state.metadata.ids_where(where))
+        if allow is not None:
+            ids = np.intersect1d(ids, resolve_ids(state, allow))
+        return state.trie.restrict(ids)
+
+
+def resolve_ids(state: IndexState, images: Iterable[str | int]) -> list[int]:
+    """The live ids of images that are given as image_ids or as ids, which may also be written as text.
+
+    Each id is returned once, in the order given. Raises UsageError for an image that is not in the index.
+    """
+    live = state.trie.live_ids().tolist()
+    id_of = {state.image_ids[i]: i for i in live}
+    known = set(live)
+    found: dict[int, None] = {}
+    for image in images:
+        number = id_of.get(image) if isinstance(image, str) else image
+        if number is None and isinstance(image, str) and image.isdecimal():
+            number = int(image)
+        if number is None or number not in known:
+            raise UsageError(
+                f"{image!r} is not in the index, which holds {len(live)} images; give image_ids or ids that it has"
+            )
+        found[number] = None
+    return list(found)

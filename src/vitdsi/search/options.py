@@ -1,0 +1,79 @@
+"""What can be asked of a search, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vitdsi.errors import UsageError
+
+__all__ = ["SearchOptions", "SearchResult", "search_options"]
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Everything that can be asked of a search, as one value from the command line to the decoder.
+
+    Attributes:
+        k: results for each query.
+        where: a condition on metadata, such as `album = "2019" and width > 800`; only images for which it holds are
+            searched.
+        allow: image_ids or ids; only these images are searched.
+        collapse: leave out results that are near-identical to a better one.
+        min_score: leave out results with a lower score.
+        beam_size: prefixes that the beam search keeps for each query, at least k; None chooses max(10, k).
+        rerank: order the results by likeness as well as by probability; None does so for an index that was built from
+            a backbone's features without labels.
+
+    Raises:
+        UsageError: a value out of its range, when the options are made.
+    """
+
+    k: int = 10
+    where: str | None = None
+    allow: frozenset[str | int] | None = None
+    collapse: bool = False
+    min_score: float = 0.0
+    beam_size: int | None = None
+    rerank: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise UsageError(f"k is {self.k}; it must be at least 1")
+        if self.beam_size is not None and self.beam_size < self.k:
+            raise UsageError(f"beam_size is {self.beam_size}; it must be at least k = {self.k}")
+        if not 0 <= self.min_score <= 1:
+            raise UsageError(f"min_score is {self.min_score}; it must be between 0 and 1")
+
+
+def search_options(
+    k: int = 10,
+    *,
+    where: str | None = None,
+    allow: Iterable[str | int] | None = None,
+    collapse: bool = False,
+    min_score: float = 0.0,
+    beam_size: int | None = None,
+    rerank: bool | None = None,
+) -> SearchOptions:
+    """The options with `allow` given as any iterable. See `SearchOptions`."""
+    allowed = None if allow is None else frozenset(allow)
+    return SearchOptions(k, where, allowed, collapse, min_score, beam_size, rerank)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """One image that was found.
+
+    Attributes:
+        rank: 1 for the best result.
+        image_id: the name of the image in its collection.
+        score: how probable the image is among all images that can be found: the model's probability of its id, and in
+            an index without labels its likeness too (see `vitdsi.search.rank.rank`).
+        id: the internal number of the image.
+    """
+
+    rank: int
+    image_id: str
+    score: float
+    id: int

@@ -1,0 +1,47 @@
+"""One search from features to results: filter, decode, rank, collapse."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from torch import Tensor
+
+from vitdsi.search.duplicates import search_distinct
+from vitdsi.search.filters import Filters
+from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.search.rank import rank
+from vitdsi.search.similarity import Similarity
+from vitdsi.state import IndexState
+
+
+class Searcher:
+    """Answers queries on one index state; what several searches need is prepared once. Safe among threads."""
+
+    def __init__(self, state: IndexState) -> None:
+        self._state = state
+        self._filters = Filters(state)
+
+    @cached_property
+    def _similarity(self) -> Similarity:
+        return Similarity(self._state)
+
+    def search(self, features: Tensor, options: SearchOptions) -> list[list[SearchResult]]:
+        """The results of each query (B, *shape), best first: min(k, images that can be found) of them, fewer where
+        near-identical results or those below `options.min_score` are left out.
+
+        Raises:
+            UsageError: a mistake in the filter, or `options.collapse` in an index without thumbnails.
+        """
+        within = self._filters.trie_for(options)
+        if options.collapse:
+            ids, scores = search_distinct(self._state, features, options, self._similarity, within)
+        else:
+            ids, scores = rank(self._state, features, options, within)
+        return [
+            self._results(*row, options.min_score) for row in zip(ids.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def _results(self, ids: list[int], scores: list[float], min_score: float) -> list[SearchResult]:
+        kept = [(i, score) for i, score in zip(ids, scores, strict=True) if i >= 0 and score >= min_score]
+        names = self._state.image_ids
+        return [SearchResult(place, names[i], score, i) for place, (i, score) in enumerate(kept, start=1)]

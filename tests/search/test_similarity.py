@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers_duplicates import COPIES, index_with_copies, pairs
+from helpers_stored import stored
+
+from vitdsi.errors import UsageError
+from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
+from vitdsi.state import IndexState
+
+
+@pytest.fixture(scope="module")
+def index() -> IndexState:
+    return index_with_copies()
+
+
+def test_copies_are_near_identical_and_other_pictures_are_not(index: IndexState) -> None:
+    similarity = Similarity(index)
+    copied = pairs(*COPIES.items())
+    assert similarity.at_least(copied, NEAR_IDENTICAL_SIMILARITY).all()
+    assert similarity.at_least(copied[:, ::-1], NEAR_IDENTICAL_SIMILARITY).all()
+    others = pairs(*((i, j) for i in range(20) for j in range(i)))
+    assert not similarity.at_least(others, NEAR_IDENTICAL_SIMILARITY).any()
+    assert similarity.at_least(others, -1).all()
+
+
+def test_exact_copy_reaches_the_highest_similarity_and_nothing_exceeds_it(index: IndexState) -> None:
+    similarity = Similarity(index)
+    assert similarity.at_least(pairs((64, 9)), 1.19).all()
+    assert not similarity.at_least(pairs(*COPIES.items()), 1.21).any()
+
+
+def test_no_pairs_give_no_answers(index: IndexState) -> None:
+    assert Similarity(index).at_least(pairs(), 0).shape == (0,)
+
+
+def test_without_features_only_thumbnails_count(index: IndexState) -> None:
+    config = replace(index.config, model=replace(index.config.model, stem="pixels"))
+    assert index.features is not None
+    shuffled = index.features[torch.randperm(65, generator=torch.Generator().manual_seed(0))]
+    similarity = Similarity(replace(index, config=config, features=shuffled))
+    assert similarity.at_least(pairs((64, 9)), 1.199).all()
+    copied = pairs(*COPIES.items())
+    assert similarity.at_least(copied, NEAR_IDENTICAL_SIMILARITY).all()
+    features_differ = Similarity(replace(index, features=shuffled))
+    assert not features_differ.at_least(copied, NEAR_IDENTICAL_SIMILARITY).all()
+
+
+def test_what_all_features_have_in_common_does_not_count(index: IndexState) -> None:
+    assert index.features is not None
+    shifted = replace(index, features=index.features.float() + 100)
+    similarity, shifted_similarity = Similarity(index), Similarity(shifted)
+    given = pairs(*((i, j) for i in range(8) for j in range(i)), *COPIES.items())
+    for threshold in (0.6, 0.9, NEAR_IDENTICAL_SIMILARITY):
+        expected = similarity.at_least(given, threshold)
+        assert expected.any()
+        assert (shifted_similarity.at_least(given, threshold) == expected).all()
+
+
+@pytest.mark.parametrize("dropped", ["features", "thumbnails"])
+def test_index_without_features_or_thumbnails_is_refused(dropped: str) -> None:
+    with pytest.raises(UsageError, match="keeps no features"):
+        Similarity(replace(stored(), **{dropped: None}))  # type: ignore[arg-type]
