@@ -4,7 +4,8 @@ import pytest
 import torch
 from helpers_codes import KINDS, log_prob, path, random_codes, small_model
 
-from vitdsi.ids import IdContext, assign
+from vitdsi.ids import IdContext, scheme_named
+from vitdsi.ids.trie import NONE, Trie
 from vitdsi.training.targets import (
     GroupRelevance,
     OwnId,
@@ -12,7 +13,6 @@ from vitdsi.training.targets import (
     next_token_loss,
     one_hot_targets,
 )
-from vitdsi.trie import NONE, Trie
 
 
 def brute_force(codes, weights: dict[int, float], drawn: int, base: int, length: int) -> torch.Tensor:
@@ -98,7 +98,7 @@ def test_ids_are_drawn_by_the_number_of_classes_they_share() -> None:
 def test_what_is_held_of_classes_grows_with_neither_base_nor_classes() -> None:
     held = []
     for base, classes in ((16, 4), (256, 4), (256, 200)):
-        codes = assign("random", IdContext(200, base))
+        codes = scheme_named("random").assign(IdContext(200, base))
         relevance = GroupRelevance(Trie(codes, base), torch.arange(200) % classes, torch.arange(classes))
         held.append(len(relevance.branches))
     assert max(held) <= 2 * 200

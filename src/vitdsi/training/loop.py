@@ -1,62 +1,26 @@
-"""The training loop: draw a batch, compare with the targets, step, evaluate now and then. Reads top to bottom."""
+"""The training loop: draw a batch, compare the scores with the targets, step, and evaluate now and then."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vitdsi.config import TrainingConfig
+from vitdsi.ids.trie import NONE
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.progress import OnProgress, Progress
 from vitdsi.training.checkpoint import load_checkpoint, save_checkpoint
-from vitdsi.training.schedule import Schedule
-from vitdsi.training.targets import OwnId, Relevance, next_token_loss, one_hot_targets
-from vitdsi.training.views import Views
-from vitdsi.trie import NONE, Trie
+from vitdsi.training.data import TrainingData
+from vitdsi.training.schedule import Schedule, schedule_for
+from vitdsi.training.targets import OwnId, next_token_loss, retrieval_target
 
 _SAVE_EVERY_SECONDS = 60.0
 _EVALUATION_SAMPLE = 512
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a build is. phase: reading, views, ids, indexing, retrieval, joint or cooldown; done of total (steps
-    or images); losses are means since the last evaluation, per image in nats."""
-
-    phase: str
-    done: int
-    total: int | None = None
-    loss: float | None = None
-    indexing_accuracy: float | None = None
-    retrieval_loss: float | None = None
-    images_per_second: float | None = None
-    seconds_left: float | None = None
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What there is to learn.
-
-    Attributes:
-        trie: the ids; row i of `views` is the image of id i.
-        indexing_rows: the rows that indexing examples are drawn from; a row named twice is drawn twice as often.
-        views: model inputs by row, indexed images first, then extra queries.
-        relevance: relevant ids by row.
-        retrieval_rows: the rows that retrieval examples are drawn from.
-        held_out_inputs: (H, *input_shape), never trained on; held_out_rows (H,) are their rows in `relevance`.
-    """
-
-    trie: Trie
-    indexing_rows: Tensor
-    views: Views
-    relevance: Relevance
-    retrieval_rows: Tensor
-    held_out_inputs: Tensor
-    held_out_rows: Tensor
+_MAX_GRADIENT_NORM = 1.0
 
 
 def train(
@@ -65,18 +29,32 @@ def train(
     config: TrainingConfig,
     *,
     seed: int,
+    schedule: Schedule | None = None,
     state: Path | None = None,
     resume: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress = None,
     penalty: Callable[[], Tensor] | None = None,
 ) -> Schedule:
-    """Train `model` in place until the schedule ends; returns the schedule with its history.
+    """Train a model in place until its schedule ends, and return the schedule with its history.
 
-    Parameters that require no gradient stay as they are; `penalty()` is added to the loss.
-    All randomness of a step is seeded by (seed, step), so a run that was interrupted and resumed from `state`
-    equals one that was not, bit for bit on CPU. On KeyboardInterrupt the state is saved and the error goes on.
+    All randomness of a step is seeded by (seed, step), so a run that was interrupted and resumed equals one that was
+    not, bit for bit on CPU. On KeyboardInterrupt the state is saved before the error goes on.
+
+    Args:
+        model: its parameters that require no gradient stay as they are.
+        data: what there is to learn.
+        config: the settings of the loop.
+        seed: of batches, views and dropout.
+        schedule: a schedule to go on with; None begins the one that the settings name.
+        state: folder that the resumable state is saved in every minute; None saves none.
+        resume: go on from the state in that folder.
+        on_progress: called every ten steps.
+        penalty: called at each step; what it returns is added to the loss.
+
+    Raises:
+        UsageError: `resume` without a state that fits.
     """
-    schedule = Schedule(config, len(data.indexing_rows))
+    schedule = schedule or schedule_for(config, len(data.indexing_rows))
     optimizer = torch.optim.AdamW(
         _parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
     )
@@ -84,7 +62,7 @@ def train(
         load_checkpoint(state, model, optimizer, schedule)
     generator = torch.Generator()
     device = next(model.parameters()).device
-    allowed_at = (data.trie.child != NONE).to(device) if config.constrained else None
+    allowed_at = (data.trie.child != NONE).to(device) if config.paper.constrained else None
     started = time.monotonic() - schedule.seconds
     saved = time.monotonic()
     losses: list[Tensor] = []
@@ -108,7 +86,7 @@ def train(
                     loss = loss + penalty()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT_NORM)
                 optimizer.step()
                 losses.append(loss.detach())
                 schedule.seconds = time.monotonic() - started
@@ -136,19 +114,20 @@ def train(
 
 def _parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, object]]:
     """Weight decay on matrices only; what starts from the features moves at `row_rate`."""
+    from_features = {id(parameter) for parameter in model.parameters_from_features()}
     rows: list[Tensor] = []
     decayed: list[Tensor] = []
     plain: list[Tensor] = []
-    for name, parameter in model.named_parameters():
+    for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
-        if name in ("head.rows", "head.prototypes", "stem.principal.weight"):
+        if id(parameter) in from_features:
             rows.append(parameter)
         else:
             (decayed if parameter.dim() > 1 else plain).append(parameter)
     return [
         {"params": rows, "rate": config.row_rate, "weight_decay": 0.0},
-        {"params": decayed, "rate": 1.0, "weight_decay": config.weight_decay},
+        {"params": decayed, "rate": 1.0, "weight_decay": config.paper.weight_decay},
         {"params": plain, "rate": 1.0, "weight_decay": 0.0},
     ]
 
@@ -156,18 +135,22 @@ def _parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, 
 def _batch(
     data: TrainingData, config: TrainingConfig, retrieval_share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs (B, *input_shape), the ids (B,) whose codes are read, and the targets (B, L, V) along them."""
+    """The inputs (B, *shape), the ids (B,) whose codes are read, and the targets (B, L, V) along their codes."""
     retrieved = round(config.batch_size * retrieval_share)
     indexed = config.batch_size - retrieved
     own = data.indexing_rows[torch.randint(len(data.indexing_rows), (indexed,), generator=generator)]
     pick = torch.randint(len(data.retrieval_rows), (retrieved,), generator=generator)
     queries = data.retrieval_rows[pick]
     ids = torch.cat([own, data.relevance.sample(queries, generator)])
+    target_of = retrieval_target(config.paper.target)
     target = torch.cat(
-        [OwnId().marginals(data.trie, own, own), _retrieval_target(data, config, queries, ids[indexed:])]
+        [
+            OwnId().marginals(data.trie, own, own),
+            target_of(data.relevance, data.trie, queries, ids[indexed:]),
+        ]
     )
     rows = torch.cat([own, queries])
-    altered = torch.rand(len(rows), generator=generator) < config.views
+    altered = torch.rand(len(rows), generator=generator) < config.augment_prob
     order = torch.cat([torch.nonzero(~altered).squeeze(1), torch.nonzero(altered).squeeze(1)])
     clean_count = int((~altered).sum())
     inputs = torch.cat(
@@ -179,15 +162,9 @@ def _batch(
     return inputs, ids[order], target[order]
 
 
-def _retrieval_target(data: TrainingData, config: TrainingConfig, queries: Tensor, ids: Tensor) -> Tensor:
-    if config.target == "sampled":
-        return one_hot_targets(data.trie, ids)
-    return data.relevance.marginals(data.trie, queries, ids)
-
-
 @torch.no_grad()
 def _evaluate(model: Seq2Seq, data: TrainingData, config: TrainingConfig) -> dict[str, float]:
-    """Indexing accuracy on clean images (every digit right, greedily) and the loss of held-out retrieval views."""
+    """The indexing accuracy on clean images (every digit right, decoded greedily) and the held-out retrieval loss."""
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
@@ -204,8 +181,8 @@ def _evaluate(model: Seq2Seq, data: TrainingData, config: TrainingConfig) -> dic
     if len(rows):
         ids = data.relevance.sample(rows, generator)
         nodes = data.trie.nodes[ids].to(device)
-        scores = model(data.held_out_inputs.to(device).float(), data.trie.codes[ids].to(device), nodes)
-        mask = allowed[nodes.clamp(min=0)] if config.constrained else None
+        scores = model(data.held_out_inputs.to(device), data.trie.codes[ids].to(device), nodes)
+        mask = allowed[nodes.clamp(min=0)] if config.paper.constrained else None
         target = data.relevance.marginals(data.trie, rows, ids).to(device)
         result["retrieval_loss"] = float(next_token_loss(scores, target, mask).mean())
     model.train()

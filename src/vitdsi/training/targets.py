@@ -12,13 +12,15 @@ prefix that many relevant ids share is never punished for the digits of those th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from vitdsi.trie import NONE, Trie
+from vitdsi.ids.trie import NONE, Trie
 
 
 class Relevance(Protocol):
@@ -125,6 +127,27 @@ class GroupRelevance:
         place = at // keys.shape[2] * self.width + self.branches[branch] % self.width
         target.view(-1).index_add_(0, place, self.counts[branch].float())
         return target / target.sum(-1, keepdim=True).clamp(min=1e-12)
+
+
+# One line for each target of retrieval examples; that of the paper is imported only when it is asked for.
+TARGETS = {
+    "marginal": "vitdsi.training.targets:marginal_target",
+    "sampled": "vitdsi.paper.sampled_target:sampled_target",
+}
+
+# (relevance, trie, query rows (B,), drawn relevant ids (B,)) -> target distributions (B, L, V)
+RetrievalTarget = Callable[[Relevance, Trie, Tensor, Tensor], Tensor]
+
+
+def retrieval_target(name: str) -> RetrievalTarget:
+    """The target that `training.paper.target` names."""
+    target: RetrievalTarget = resolve_name(TARGETS[name])
+    return target
+
+
+def marginal_target(relevance: Relevance, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
+    """The exact distribution of each digit over all relevant ids that share the prefix; see the module."""
+    return relevance.marginals(trie, rows, ids)
 
 
 def one_hot_targets(trie: Trie, ids: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vitdsi.augment import augment
+from vitdsi.photos.augment import augment
 
 
 class Views(Protocol):

@@ -1,0 +1,85 @@
+"""What alterations do to features: measured on a few images, transferred to all others, and held out of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vitdsi.backbones.features import to_inputs
+from vitdsi.backbones.reader import FeatureReader
+from vitdsi.config import IndexConfig
+from vitdsi.photos.alter import altered_copy
+from vitdsi.photos.decode import Source
+from vitdsi.progress import OnProgress
+from vitdsi.training.views import FeatureViews, PixelViews, Views
+
+MAX_HELD_OUT = 256  # rows that the held-out retrieval loss is measured on
+_MIN_MEASURED, _MAX_MEASURED = 32, 512  # altered copies that pass the backbone
+
+
+@dataclass(frozen=True)
+class Alterations:
+    """What alterations do to model inputs.
+
+    Attributes:
+        differences: (D, *shape) features of an altered copy minus features of its image; empty for pixels.
+        rows: (H,) images of which an altered copy is held out of training.
+        inputs: (H, *shape) these altered copies.
+    """
+
+    differences: Tensor
+    rows: Tensor
+    inputs: Tensor
+
+
+def views_of(config: IndexConfig, features: Tensor, alterations: Alterations, first: int = 0) -> Views:
+    """Clean and altered views of stored features (Q, *shape), which are those of the rows from `first` on."""
+    if config.model.stem == "pixels":
+        return PixelViews(features, first)
+    return FeatureViews(features, alterations.differences, first)
+
+
+def measure_alterations(
+    config: IndexConfig,
+    sources: Sequence[Source],
+    features: Tensor,
+    reader: FeatureReader,
+    on_progress: OnProgress = None,
+) -> Alterations:
+    """Read altered copies of some images: a quarter of them is held out, the others teach what an alteration does.
+
+    Args:
+        sources: the N photos, whose stored features are `features` (N, *shape).
+    """
+    rng = np.random.default_rng(config.seed)
+    count = len(sources)
+    wanted = min(count, _MAX_MEASURED, max(_MIN_MEASURED, round(count * config.training.augment_sample)))
+    chosen = np.sort(rng.choice(count, wanted, replace=False))
+
+    def alter(image: Image.Image, index: int) -> Image.Image:
+        return altered_copy(image, np.random.default_rng([config.seed, index]))
+
+    read = reader.load([sources[i] for i in chosen], alter=alter, phase="views", on_progress=on_progress)
+    rows = torch.from_numpy(chosen[read.kept])
+    inputs = to_inputs(read.features)
+    if config.model.stem == "pixels":
+        return Alterations(torch.empty(0), rows[:MAX_HELD_OUT], inputs[:MAX_HELD_OUT])
+    held = min(len(rows) // 4, MAX_HELD_OUT)
+    differences = inputs[held:] - features[rows[held:]].float()
+    return Alterations(differences, rows[:held], inputs[:held])
+
+
+def imagine_alterations(
+    config: IndexConfig, features: Tensor, differences: Tensor, rows: Tensor, first: int = 0
+) -> Alterations:
+    """Alterations without the photos: differences that were measured before are applied to some of `rows` (R,), which
+    are held out. `features` are those of the rows from `first` on."""
+    generator = torch.Generator().manual_seed(config.seed)
+    rows = rows[torch.randperm(len(rows), generator=generator)[:MAX_HELD_OUT]]
+    known = Alterations(differences, rows, features[:0])
+    return replace(known, inputs=views_of(config, features, known, first).altered(rows, generator))

@@ -1,0 +1,69 @@
+"""What there is to learn: views, relevance, and the rows that examples are drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitdsi.config import IndexConfig
+from vitdsi.ids.trie import Trie
+from vitdsi.training.alterations import MAX_HELD_OUT, Alterations, views_of
+from vitdsi.training.targets import Relevance
+from vitdsi.training.views import Views
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What there is to learn.
+
+    Attributes:
+        trie: the ids; row i of `views` is the image of id i.
+        indexing_rows: the rows that indexing examples are drawn from; a row named twice is drawn twice as often.
+        views: the model's inputs by row: indexed images first, then further photos that train retrieval.
+        relevance: the relevant ids by row.
+        retrieval_rows: the rows that retrieval examples are drawn from.
+        held_out_inputs: (H, *shape) inputs that are never trained on, for the held-out retrieval loss.
+        held_out_rows: (H,) their rows in `relevance`.
+    """
+
+    trie: Trie
+    indexing_rows: Tensor
+    views: Views
+    relevance: Relevance
+    retrieval_rows: Tensor
+    held_out_inputs: Tensor
+    held_out_rows: Tensor
+
+
+def training_data(
+    config: IndexConfig, trie: Trie, features: Tensor, relevance: Relevance, alterations: Alterations
+) -> TrainingData:
+    """The data of a build.
+
+    Args:
+        features: (Q, *shape) stored features of the indexed images, and after them of further photos that train
+            retrieval.
+        relevance: the relevant ids of all Q rows.
+        alterations: what alterations do to features. Where there are further photos, a tenth of them, at most 256, is
+            held out of training; otherwise the altered copies of `alterations` are.
+    """
+    count = int(trie.nodes.shape[0])
+    more = len(features) - count
+    rng = np.random.default_rng(config.seed)
+    held_out = np.empty(0, dtype=np.int64)
+    if more:
+        held_out = rng.permutation(np.arange(count, len(features)))[: min(MAX_HELD_OUT, more // 10)]
+    views = views_of(config, features, alterations)
+    # The paper's retrieval phase sees its own photos only; a joint batch learns from all of them.
+    only_more = config.labels == "folder" and more and config.training.paper.schedule == "sequential"
+    rows = np.setdiff1d(np.arange(count if only_more else 0, len(features)), held_out)
+    held_out_rows, held_out_inputs = alterations.rows, alterations.inputs
+    if len(held_out):
+        held_out_rows = torch.from_numpy(held_out)
+        held_out_inputs = views.clean(held_out_rows)
+    return TrainingData(
+        trie, torch.arange(count), views, relevance, torch.from_numpy(rows), held_out_inputs, held_out_rows
+    )

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers_codes import random_codes
+
+from vitdsi.config import TrainingConfig
+from vitdsi.errors import UsageError
+from vitdsi.ids.trie import NONE, Trie
+from vitdsi.training.targets import WeightedRelevance
+from vitdsi.training.teacher import label_relevance, nearest, own_relevance, teacher_relevance
+
+
+def cosines(queries: torch.Tensor, features: torch.Tensor) -> np.ndarray:
+    a, b = queries.numpy().astype(np.float64), features.numpy().astype(np.float64)
+    return a @ b.T / (np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1024])
+@pytest.mark.parametrize("exclude_own", [False, True])
+def test_nearest_are_those_of_brute_force(chunk: int, exclude_own: bool) -> None:
+    features = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
+    exact = cosines(features, features)
+    if exclude_own:
+        np.fill_diagonal(exact, -np.inf)
+    ids, found = nearest(features, features, 5, exclude_own=exclude_own, chunk=chunk)
+    order = np.argsort(-exact, axis=1)[:, :5]
+    np.testing.assert_array_equal(ids.numpy(), order)
+    np.testing.assert_allclose(found.numpy(), np.take_along_axis(exact, order, axis=1), atol=1e-6)
+
+
+def test_own_row_is_left_out_even_when_another_image_is_identical() -> None:
+    features = torch.eye(3)[[0, 0, 1, 2]]
+    ids, _ = nearest(features, features, 3, exclude_own=True)
+    assert ids[:2, 0].tolist() == [1, 0]
+    assert all(i not in row for i, row in enumerate(ids.tolist()))
+
+
+def test_length_of_a_feature_does_not_matter() -> None:
+    features = torch.randn(12, 4, generator=torch.Generator().manual_seed(1))
+    scales = torch.linspace(0.1, 50, 12)[:, None]
+    plain, _ = nearest(features, features, 4, exclude_own=True)
+    scaled, _ = nearest(features, features * scales, 4, exclude_own=True)
+    assert plain.tolist() == scaled.tolist()
+
+
+@pytest.mark.parametrize(("exclude_own", "expected"), [(False, 4), (True, 3)])
+def test_k_is_cut_to_the_rows_there_are(exclude_own: bool, expected: int) -> None:
+    ids, found = nearest(torch.eye(4), torch.eye(4), 99, exclude_own=exclude_own)
+    assert ids.shape == found.shape == (4, expected)
+    assert all(len(set(row)) == expected for row in ids.tolist())
+    assert bool(found.isfinite().all())
+
+
+def lists(count: int = 30, rows: list[int] | None = None, **settings: float) -> WeightedRelevance:
+    features = torch.randn(count, 6, generator=torch.Generator().manual_seed(0))
+    ids = torch.arange(count)
+    return teacher_relevance(features, ids, ids if rows is None else torch.tensor(rows), config(**settings))
+
+
+def config(**settings: float) -> TrainingConfig:
+    return TrainingConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_teacher_lists_an_image_first_and_then_its_nearest_others() -> None:
+    features = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
+    relevance = lists(neighbours=3)
+    nearest_others, _ = nearest(features, features, 3, exclude_own=True)
+    assert torch.equal(relevance.ids[:, 0], torch.arange(30))
+    assert torch.equal(relevance.ids[:, 1:], nearest_others)
+    torch.testing.assert_close(relevance.weights.sum(1), torch.ones(30))
+
+
+def test_teacher_takes_at_most_a_tenth_of_the_images_as_neighbours() -> None:
+    assert lists(30, neighbours=200).ids.shape == (30, 1 + 3)
+    assert lists(5, neighbours=200).ids.shape == (5, 1 + 1)
+
+
+def test_teacher_weights_follow_the_temperature_and_leave_the_image_its_own_weight() -> None:
+    sharp, flat = (lists(600, neighbours=50, temperature=t, self_weight=0.7).weights for t in (0.05, 10.0))
+    for weights in (sharp, flat):
+        torch.testing.assert_close(weights[:, 0], torch.full((600,), 0.7))
+    assert (sharp[:, 1:].diff(dim=1) <= 0).all()
+    torch.testing.assert_close(flat[:, 1:], torch.full((600, 50), 0.3 / 50), rtol=0.2, atol=0)
+
+
+def test_a_few_neighbours_get_one_percent_each_at_most() -> None:
+    torch.testing.assert_close(
+        lists(30, neighbours=3, self_weight=0.5).weights[:, 0], torch.full((30,), 0.97)
+    )
+
+
+def test_teacher_fills_the_lists_of_the_given_rows_only() -> None:
+    relevance = lists(rows=[4, 9])
+    assert (relevance.ids[[4, 9]] != NONE).all()
+    assert (relevance.ids[[0, 5, 29]] == NONE).all()
+    assert torch.equal(relevance.ids[[4, 9]], lists().ids[[4, 9]])
+
+
+def test_teacher_ignores_ids_that_are_not_live() -> None:
+    features = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
+    live = torch.tensor([i for i in range(30) if i % 3])
+    relevance = teacher_relevance(features, live, live, config(neighbours=2))
+    assert (relevance.ids[live] % 3 != 0).all()
+
+
+def test_an_image_that_is_the_only_one_is_relevant_to_everything() -> None:
+    relevance = teacher_relevance(
+        torch.ones(1, 4), torch.tensor([0]), torch.tensor([0]), config(), torch.ones(2, 4)
+    )
+    assert relevance.ids.tolist() == [[0], [0], [0]]
+
+
+def test_further_photos_follow_the_images_and_have_neighbours_only() -> None:
+    features = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
+    everything = torch.arange(30)
+    relevance = teacher_relevance(features, everything, everything, config(neighbours=3), features[:2] * 2)
+    assert relevance.ids.shape == (32, 4)
+    assert relevance.ids[30:, 0].tolist() == [0, 1]  # the photos look exactly like these
+    torch.testing.assert_close(relevance.weights[30:].sum(1), torch.ones(2))
+
+
+def test_label_relevance_draws_images_of_the_class_of_the_query() -> None:
+    trie = Trie(random_codes("fixed", 6), 3)
+    relevance = label_relevance(trie, list("aabbca"), list("cb"))
+    drawn = relevance.sample(torch.tensor([0] * 20 + [1] * 20), torch.Generator().manual_seed(0))
+    assert set(drawn[:20].tolist()) == {4}
+    assert set(drawn[20:].tolist()) == {2, 3}
+
+
+def test_query_of_a_class_that_is_not_indexed_is_an_error_that_lists_the_classes() -> None:
+    trie = Trie(random_codes("fixed", 2), 3)
+    with pytest.raises(UsageError, match="the queries have classes dog; the indexed images have bird, cat"):
+        label_relevance(trie, ["cat", "bird"], ["cat", "dog"])
+
+
+def test_own_relevance_is_the_image_itself() -> None:
+    relevance = own_relevance(3)
+    assert relevance.sample(torch.tensor([2, 0]), torch.Generator()).tolist() == [2, 0]
