@@ -5,15 +5,16 @@ import pytest
 import torch
 from helpers_stored import features, stored
 
-from vitdsi.living import _summaries
-from vitdsi.placing import place
-from vitdsi.ranking import rankings
-from vitdsi.storage import Stored
-from vitdsi.trie import NONE, Trie
+from vitdsi.collection.add import embed
+from vitdsi.collection.placement import place
+from vitdsi.ids.trie import NONE, Trie
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rankings
+from vitdsi.state import IndexState
 
 
-def placed(index: Stored, inputs: torch.Tensor, length: int) -> np.ndarray:
-    return place(index.model, index.trie, inputs, _summaries(index.model, inputs), length)
+def placed(index: IndexState, inputs: torch.Tensor, length: int) -> np.ndarray:
+    return place(index.model, index.trie, inputs, embed(index.model, inputs), length)
 
 
 def node_of(trie: Trie, code: np.ndarray) -> int:
@@ -26,14 +27,14 @@ def node_of(trie: Trie, code: np.ndarray) -> int:
 
 def test_a_copy_goes_beside_its_original() -> None:
     index = stored()
-    assert index.inputs is not None
+    assert index.features is not None
     base, trie = index.trie.vocabulary.base, index.trie
     room = (trie.child[:, :base] == NONE).sum(1)
     last = (trie.nodes != NONE).sum(1, keepdim=True) - 1
     nodes = trie.nodes.gather(1, last).squeeze(1)
     beside = 0
     for i in range(60):
-        (code,) = placed(index, index.inputs[i : i + 1].float(), trie.max_length)
+        (code,) = placed(index, index.features[i : i + 1].float(), trie.max_length)
         node = int(nodes[i])
         if room[node]:
             beside += node_of(trie, code) == node
@@ -65,7 +66,7 @@ def test_the_model_looks_there() -> None:
     index = stored()
     new = features(10, 1)
     codes = placed(index, new.float(), index.trie.max_length)
-    first = rankings(index, new, 1)[:, 0]
+    first = rankings(index, new, SearchOptions(k=1))[:, 0]
     same = codes[:, 0] == index.trie.codes[first, 0].numpy()
     assert same.mean() >= 0.7
 
@@ -74,5 +75,5 @@ def test_nothing_to_go_beside() -> None:
     index = stored()
     empty = index.trie.without(range(60))
     inputs = features(3, 1).float()
-    codes = place(index.model, empty, inputs, _summaries(index.model, inputs), 3)
+    codes = place(index.model, empty, inputs, embed(index.model, inputs), 3)
     assert (codes == index.trie.vocabulary.pad).all()

@@ -5,16 +5,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from helpers_stored import stored
+from safetensors.torch import load_file, save_file
 
-from vitdsi import living, storage
+from vitdsi.collection import storage
+from vitdsi.collection.remove import remove
+from vitdsi.collection.storage import PARTS, read_index, sizes, write_index, write_lock
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
-from vitdsi.storage import PARTS, Stored, describe, read_index, sizes, write_index, writing
+from vitdsi.state import IndexState
 
 
 @pytest.fixture
@@ -24,8 +26,8 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def changed(path: Path) -> Stored:
-    return living.remove(read_index(path), [4, 9])
+def changed(path: Path) -> IndexState:
+    return remove(read_index(path), [4, 9])
 
 
 def names(path: Path) -> set[str]:
@@ -34,9 +36,9 @@ def names(path: Path) -> set[str]:
 
 def test_what_is_read_is_what_was_written(path: Path) -> None:
     before, after = stored(), read_index(path)
-    for name in ("image_ids", "labels", "hashes", "report", "changes", "config"):
+    for name in ("image_ids", "labels", "hashes", "report", "changes", "requested", "resolved"):
         assert getattr(after, name) == getattr(before, name)
-    for name in ("inputs", "thumbnails", "differences"):
+    for name in ("features", "thumbnails", "differences"):
         assert torch.equal(getattr(after, name), getattr(before, name))
     for name in ("codes", "nodes", "child"):
         assert torch.equal(getattr(after.trie, name), getattr(before.trie, name))
@@ -120,7 +122,7 @@ def test_a_reader_is_not_disturbed_by_a_writer(path: Path, monkeypatch: pytest.M
     real = storage._read
     seen = []
 
-    def late(folder: Path, description: dict[str, object]) -> Stored:
+    def late(folder: Path, description: dict[str, object]) -> IndexState:
         if not seen:
             seen.append(description["generation"])
             monkeypatch.setattr(storage, "_read", real)
@@ -134,7 +136,7 @@ def test_a_reader_is_not_disturbed_by_a_writer(path: Path, monkeypatch: pytest.M
 
 def test_what_was_changed_meanwhile_is_not_overwritten(path: Path) -> None:
     mine = changed(path)
-    write_index(path, living.remove(read_index(path), [30]), ("trie", "metadata"))
+    write_index(path, remove(read_index(path), [30]), ("trie", "metadata"))
     with pytest.raises(UsageError, match="changed by another process"):
         write_index(path, mine, ("trie", "metadata"))
     assert len(read_index(path).trie.live_ids()) == 59
@@ -143,8 +145,8 @@ def test_what_was_changed_meanwhile_is_not_overwritten(path: Path) -> None:
 _HOLD = """
 import sys, time
 from pathlib import Path
-from vitdsi.storage import writing
-with writing(Path(sys.argv[1])):
+from vitdsi.collection.storage import write_lock
+with write_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -160,7 +162,7 @@ def test_two_writers(path: Path) -> None:
             write_index(path, changed(path), ("trie", "metadata"))
         assert len(read_index(path).trie.live_ids()) == 60  # readers do not wait
         holder.kill()
-    with writing(path):  # the lock ended with its holder
+    with write_lock(path):  # the lock ended with its holder
         write_index(path, changed(path), ("trie", "metadata"))  # and is the same inside
     assert len(read_index(path).trie.live_ids()) == 58
 
@@ -189,15 +191,31 @@ def test_other_formats(path: Path, version: int, advice: str) -> None:
         read_index(path)
 
 
-def test_describe(path: Path) -> None:
-    index = changed(path)
-    facts = describe(replace(index, report={"images": 60, "history": [1]}), path)
-    assert (facts["images"], facts["removed"]) == (58, 2)
-    assert facts["capacity_left"] == 8**index.trie.max_length - sum(
-        8 ** int((code == index.trie.vocabulary.pad).sum())
-        for code in index.trie.codes[index.trie.live_ids()]
+def test_an_index_of_format_2_is_read_as_it_was(path: Path) -> None:
+    """Format 2 called the features tokens and inputs, and some settings by other names."""
+    manifest = json.loads((path / "index.json").read_text("utf-8"))
+    tensors = load_file(path / manifest["files"].pop("features"))
+    save_file(
+        {{"features": "inputs"}.get(name, name): value for name, value in tensors.items()},
+        path / "tokens-000001.safetensors",
     )
-    assert facts["report"] == {"images": 60}
-    assert facts["changes"][-1]["verb"] == "remove"
-    assert facts["bytes"]["model"] > 1000
-    assert "bytes" not in describe(index, None)
+    manifest["files"]["tokens"] = "tokens-000001.safetensors"
+    config = manifest.pop("resolved")
+    del manifest["requested"]
+    model, training = config["model"], config["training"]
+    model |= {
+        "head_dim": model.pop("embedding_dim"),
+        "memory_tokens": 4,
+        "head_scale": 20.0,
+        **model.pop("paper"),
+    }
+    training |= {"views": training.pop("augment_prob"), "gradient_clip": 1.0, **training.pop("paper")}
+    del model["backbone"]
+    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 2, "config": config}), "utf-8")
+    before, after = stored(), read_index(path)
+    assert after.resolved == before.resolved
+    assert after.features is not None and before.features is not None
+    assert torch.equal(after.features, before.features)
+    write_index(path, remove(after, [1]))
+    assert not list(path.glob("tokens-*"))
+    assert len(read_index(path).trie.live_ids()) == 59

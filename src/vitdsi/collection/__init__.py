@@ -1,0 +1,1 @@
+"""The collection: what an index holds, its files on disk, and how it is built and changed."""

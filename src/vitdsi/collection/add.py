@@ -1,0 +1,248 @@
+"""Adding images to an index: new ids, rows solved from the features, and a short training run with replay.
+
+Existing ids never change. New images get ids where the model would look for them, and the head starts from their
+embeddings (imprinting, Qi et al. 2018); often only the digits that only new images use have to be learned. IncDSI
+(Kishore et al. 2023) also solves for the new documents alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitdsi.backbones.features import pooled
+from vitdsi.backbones.reader import FeatureReader
+from vitdsi.collection.placement import codes_for, places_by_model
+from vitdsi.collection.read import Collection
+from vitdsi.collection.remove import remove
+from vitdsi.config import TrainingConfig
+from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.ids.trie import Trie
+from vitdsi.model.graft import graft
+from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.progress import OnProgress
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rank, rankings
+from vitdsi.state import IndexState
+from vitdsi.training.alterations import imagine_alterations, measure_alterations, views_of
+from vitdsi.training.data import TrainingData
+from vitdsi.training.loop import train
+from vitdsi.training.targets import Relevance, WeightedRelevance
+from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
+
+REPLAYED_PER_IMAGE = 4
+MIN_REPLAYED = 500  # where old weights may move
+SHORT_EPOCHS, SHORT_STEPS = 6.0, 20  # of the short run, whichever is longer
+SUFFICIENT_ACCURACY = 0.98  # IA@1 of the new images, below which more than their own digits is learned
+REMEMBERED_RESULTS = (
+    20  # results of the old model that the new one is to give, where the features were dropped
+)
+ANCHOR_STRENGTH = 1.0
+
+
+@dataclass(frozen=True)
+class AddResult:
+    """What an addition did.
+
+    Attributes:
+        image_ids: the images that were added.
+        replaced: those of them that took the place of an image with the same image_id and other content.
+        unchanged: how many images were left out because the index holds them with the same content.
+        skipped: the files that could not be read.
+        duplicates: groups of given image_ids whose files have the same bytes.
+        unmatched: names in the metadata that no given image has.
+    """
+
+    image_ids: list[str]
+    replaced: list[str]
+    unchanged: int
+    skipped: tuple[ImageReadError, ...] = ()
+    duplicates: tuple[tuple[str, ...], ...] = ()
+    unmatched: tuple[str, ...] = ()
+
+
+def add(
+    state: IndexState,
+    given: Collection,
+    reader: FeatureReader,
+    *,
+    replace_changed: bool = False,
+    on_progress: OnProgress = None,
+) -> tuple[IndexState, AddResult]:
+    """The index with what is new in a collection, and what was done.
+
+    Args:
+        given: images that the index holds with the same content are left out.
+        replace_changed: images whose content changed take the place of the old ones.
+
+    Raises:
+        UsageError: images whose content changed, without `replace_changed`; classes that do not fit the index; or no
+            id is free.
+    """
+    fresh, replaced = new_images(state, given)
+    if replaced and not replace_changed:
+        raise UsageError(
+            f"in the index with another content: {len(replaced)} image_ids, such as "
+            f"{state.image_ids[replaced[0]]!r}; replace them (--replace), or tell them apart (--prefix NAME/)"
+        )
+    result = AddResult(
+        fresh.image_ids,
+        [state.image_ids[i] for i in replaced],
+        len(given) - len(fresh),
+        given.skipped,
+        given.duplicates(),
+        given.unmatched,
+    )
+    if not len(fresh):
+        return state, result
+    if replaced:
+        state = remove(state, replaced)
+    return add_new(state, fresh, reader, on_progress), result
+
+
+def new_images(state: IndexState, given: Collection) -> tuple[Collection, list[int]]:
+    """The images that the index does not hold with this content, and the ids whose content they replace."""
+    id_of = {state.image_ids[i]: i for i in state.trie.live_ids().tolist()}
+    new: list[int] = []
+    replaced: list[int] = []
+    for position, (image_id, content) in enumerate(zip(given.image_ids, given.hashes, strict=True)):
+        number = id_of.get(image_id)
+        if number is not None and content and state.hashes[number] == content:
+            continue
+        new.append(position)
+        if number is not None:
+            replaced.append(number)
+    return given.take(new), replaced
+
+
+def add_new(
+    state: IndexState, fresh: Collection, reader: FeatureReader, on_progress: OnProgress = None
+) -> IndexState:
+    """The index with the images of `fresh`, none of which it holds, as ids N, N + 1, ...
+
+    Raises UsageError where no id is free, or where classes do not fit the index.
+    """
+    before = len(state.image_ids)
+    new_ids = torch.arange(before, before + len(fresh))
+    embeddings = embed(state.model, fresh.features)
+    trie = Trie(codes_for(state, fresh, embeddings), state.trie.vocabulary.base)
+    model, known = graft(state.model, state.trie.nodes, trie, state.resolved.seed)
+    model.head.imprint(trie, new_ids, embeddings, state.resolved.seed, known=known)
+    grown = replace(
+        state,
+        model=model,
+        trie=trie,
+        image_ids=[*state.image_ids, *fresh.image_ids],
+        labels=None if state.labels is None else [*state.labels, *(fresh.labels or [])],
+        hashes=[*state.hashes, *fresh.hashes],
+        features=None if state.features is None else torch.cat([state.features, fresh.features]),
+        thumbnails=None if state.thumbnails is None else torch.cat([state.thumbnails, fresh.thumbnails]),
+        metadata=state.metadata.adding({before + i: facts for i, facts in fresh.facts.items()}),
+        changes=state.changed("add", len(new_ids)),
+    )
+    remembered = None if state.features is not None else _remembered(state, fresh.features)
+    _learn(grown, fresh, new_ids, state.trie.live_ids(), remembered, reader, on_progress)
+    return grown
+
+
+@torch.inference_mode()
+def embed(model: Seq2Seq, features: Tensor) -> Tensor:
+    """The embeddings (n, embedding_dim) of stored features (n, *shape)."""
+    device = next(model.parameters()).device
+    return torch.cat([model.encode(part.to(device))[1].cpu() for part in torch.split(features, 256)])
+
+
+def _learn(
+    grown: IndexState,
+    fresh: Collection,
+    new_ids: Tensor,
+    old: Tensor,
+    remembered: Relevance | None,
+    reader: FeatureReader,
+    on_progress: OnProgress,
+) -> None:
+    """Train the model of `grown` in place, on the new images and with replay of old ones.
+
+    Where the features were dropped there is no replay; instead the model learns to answer as the old one did for the
+    new images (`remembered`; learning without forgetting, Li and Hoiem 2016), and weights that move are penalised.
+
+    Where ids follow the features, only the digits that only new images use are learned, unless that is not enough.
+    """
+    config, first = grown.resolved, int(new_ids[0])
+    has_replay = grown.features is not None
+    features, start = (fresh.features, first) if grown.features is None else (grown.features, 0)
+    if len(grown.differences):
+        alterations = imagine_alterations(config, features, grown.differences.float(), new_ids, start)
+    else:
+        alterations = measure_alterations(config, fresh.sources, fresh.features, reader, on_progress)
+        alterations = replace(alterations, rows=alterations.rows + first)
+    generator = torch.Generator().manual_seed(config.seed + first)
+    old = old[torch.randperm(len(old), generator=generator)]
+
+    def learn(replayed: int) -> None:
+        some = old[: replayed if has_replay else 0].sort().values
+        rows = torch.cat([some, new_ids.repeat(max(1, round(len(some) / len(new_ids))))])
+        data = TrainingData(
+            grown.trie,
+            rows,
+            views_of(config, features, alterations, start),
+            remembered or _relevance(grown, torch.unique(rows)),
+            rows,
+            alterations.inputs,
+            alterations.rows,
+        )
+        penalty = None if has_replay else _anchor(grown.model)
+        training = _short_run(config.training, len(rows))
+        train(grown.model, data, training, seed=config.seed + first, on_progress=on_progress, penalty=penalty)
+
+    if places_by_model(grown):
+        with grown.model.learning_only(grown.trie, new_ids):
+            learn(REPLAYED_PER_IMAGE * len(new_ids))
+        found = rankings(grown, fresh.features, SearchOptions(k=1))[:, 0] == new_ids.numpy()
+        if found.mean() >= SUFFICIENT_ACCURACY:
+            return
+    learn(max(REPLAYED_PER_IMAGE * len(new_ids), MIN_REPLAYED))
+
+
+def _short_run(training: TrainingConfig, rows: int) -> TrainingConfig:
+    """The settings of the short run over so many rows."""
+    epochs = max(SHORT_EPOCHS, training.batch_size * SHORT_STEPS / rows)
+    paper = replace(training.paper, schedule="joint", warmup_steps=1, weight_decay=0.0)
+    return replace(training, minutes=None, max_epochs=epochs, evaluate_every=10, patience=2, paper=paper)
+
+
+def _anchor(model: Seq2Seq) -> Callable[[], Tensor]:
+    """A penalty on the squared distance of the trainable weights from where they are now."""
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+
+    def penalty() -> Tensor:
+        moved = [
+            (value - before[name]).square().sum()
+            for name, value in model.named_parameters()
+            if value.requires_grad
+        ]
+        return ANCHOR_STRENGTH * torch.stack(moved).sum()
+
+    return penalty
+
+
+def _remembered(state: IndexState, features: Tensor) -> Relevance | None:
+    """The model's own results for new images (n, *shape), as the relevance of the rows N, N + 1, ...; None where
+    nothing can be found."""
+    options = SearchOptions(k=REMEMBERED_RESULTS, rerank=False)
+    found = [rank(state, part, options) for part in torch.split(features, 64)]
+    ids, scores = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
+    return WeightedRelevance(ids, scores, len(state.image_ids)) if ids.shape[1] else None
+
+
+def _relevance(grown: IndexState, rows: Tensor) -> Relevance:
+    """What is relevant to each image; without labels, only the lists of `rows` are filled."""
+    if grown.labels is not None and grown.resolved.labels == "folder":
+        return label_relevance(grown.trie, grown.labels, grown.labels)
+    if grown.resolved.model.stem == "pixels" or grown.features is None:
+        return own_relevance(len(grown.image_ids))
+    return teacher_relevance(pooled(grown.features), grown.trie.live_ids(), rows, grown.resolved.training)

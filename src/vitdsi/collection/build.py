@@ -1,0 +1,201 @@
+"""Building an index, from photos to its state: read, assign ids, make a model, train, measure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vitdsi.backbones import BACKBONES
+from vitdsi.backbones.features import pooled
+from vitdsi.backbones.reader import FeatureReader
+from vitdsi.collection.read import Collection, Images, Metadata, read_collection
+from vitdsi.collection.resolve import resolve_config
+from vitdsi.config import IndexConfig
+from vitdsi.errors import UsageError
+from vitdsi.facts.store import MetadataStore
+from vitdsi.ids import IdContext, scheme_named
+from vitdsi.ids.trie import Trie
+from vitdsi.model.architectures import ARCHITECTURES
+from vitdsi.model.heads import HEADS
+from vitdsi.model.initialise import initialise
+from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.model.stems import STEMS
+from vitdsi.progress import OnProgress
+from vitdsi.registry import choose
+from vitdsi.search.calibrate import calibrate
+from vitdsi.search.rank import indexing_accuracy
+from vitdsi.state import BuildReport, Change, IndexState
+from vitdsi.training.alterations import Alterations, imagine_alterations, measure_alterations
+from vitdsi.training.data import training_data
+from vitdsi.training.loop import train
+from vitdsi.training.targets import Relevance
+from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
+
+
+def build(
+    requested: IndexConfig,
+    images: Images,
+    labels: Sequence[str] | None,
+    reader: FeatureReader,
+    *,
+    queries: Images | None = None,
+    query_labels: Sequence[str] | None = None,
+    metadata: Metadata | None = None,
+    strict: bool = False,
+    on_progress: OnProgress = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> IndexState:
+    """The state of a new index; the arguments are those of `ImageIndex.fit`."""
+    started = time.monotonic()
+    check_names(requested)
+    by_folder = requested.labels == "folder"
+    collection = read_collection(images, labels, reader, on_progress, by_folder=by_folder, strict=strict)
+    if not len(collection):
+        reason = f"; the first: {collection.skipped[0]}" if collection.skipped else ""
+        raise UsageError(f"none of the {len(collection.skipped)} images could be read{reason}")
+    more = None
+    if queries is not None:
+        more = read_collection(queries, query_labels, reader, on_progress, by_folder=by_folder, strict=strict)
+    collection = collection.with_facts(metadata)
+    config = resolve_config(requested, len(collection), len(more) if more else 0)
+    trie = assign_ids(config, collection)
+    model = make_model(config, trie, collection.features).to(reader.device)
+    alterations = measure_alterations(config, collection.sources, collection.features, reader, on_progress)
+    seconds_reading = round(time.monotonic() - started, 2)
+    state = IndexState(
+        requested,
+        config,
+        model,
+        trie,
+        collection.image_ids,
+        collection.labels,
+        collection.hashes,
+        collection.features,
+        collection.thumbnails,
+        alterations.differences,
+        MetadataStore.create(collection.facts),
+        BuildReport(len(collection)),
+    )
+    state = learn(state, more, alterations, on_progress, checkpoint, resume)
+    report = replace(
+        state.report,
+        seconds=round(time.monotonic() - started, 2),
+        seconds_reading=seconds_reading,
+        skipped=collection.skipped + (more.skipped if more else ()),
+        duplicates=collection.duplicates(),
+        unmatched=collection.unmatched,
+    )
+    return replace(state, report=report)
+
+
+def check_names(config: IndexConfig) -> None:
+    """Raise UsageError for a name in the settings that is not registered, before hours are spent on reading."""
+    scheme_named(config.ids.scheme)
+    choose(BACKBONES, "model.backbone", config.model.backbone)
+    choose(STEMS, "model.stem", config.model.stem)
+    choose(HEADS, "model.paper.head", config.model.paper.head)
+    choose(ARCHITECTURES, "model.paper.architecture", config.model.paper.architecture)
+
+
+def rebuild(state: IndexState, on_progress: OnProgress = None) -> IndexState:
+    """An index of the same images, all of them live, learned again from their stored features with new ids.
+
+    The settings are resolved afresh from what was requested. Photos that trained retrieval but were not indexed are
+    gone, and alterations are those that were measured when the index was built.
+    """
+    assert state.features is not None
+    config = resolve_config(state.requested, len(state.image_ids))
+    collection = Collection(state.image_ids, state.labels, [], state.features, torch.empty(0), state.hashes)
+    trie = assign_ids(config, collection)
+    model = make_model(config, trie, state.features).to(next(state.model.parameters()).device)
+    alterations = imagine_alterations(
+        config, state.features, state.differences.float(), torch.arange(len(collection))
+    )
+    rebuilt = learn(replace(state, resolved=config, model=model, trie=trie), None, alterations, on_progress)
+    return replace(rebuilt, changes=(Change.now("build", len(collection)),))
+
+
+def assign_ids(config: IndexConfig, collection: Collection) -> Trie:
+    """Give every image of a collection its id."""
+    assert config.ids.base is not None, "resolve_config chooses the base"
+    context = IdContext(
+        len(collection),
+        config.ids.base,
+        seed=config.seed,
+        variable_length=config.ids.paper.variable_length,
+        labels=collection.labels,
+        features=pooled(collection.features).numpy() if config.model.stem != "pixels" else None,
+    )
+    return Trie(scheme_named(config.ids.scheme).assign(context), config.ids.base)
+
+
+def make_model(config: IndexConfig, trie: Trie, features: Tensor) -> Seq2Seq:
+    """A seeded model for stored features (N, *shape), initialised from them where it can be."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = Seq2Seq(config.model, trie, tuple(features.shape[1:]))
+    initialise(model, trie, features, config.seed)
+    return model
+
+
+def learn(
+    state: IndexState,
+    queries: Collection | None,
+    alterations: Alterations,
+    on_progress: OnProgress = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> IndexState:
+    """Train the model of a new state, with further photos for retrieval, and measure what it has learned."""
+    assert state.features is not None
+    config = state.resolved
+    features = state.features if queries is None else torch.cat([state.features, queries.features])
+    data = training_data(config, state.trie, features, relevance_of(state, queries), alterations)
+    schedule = train(
+        state.model,
+        data,
+        config.training,
+        seed=config.seed,
+        state=checkpoint,
+        resume=resume,
+        on_progress=on_progress,
+    )
+    state = replace(state, model=state.model.eval())
+    report = replace(
+        state.report,
+        images=len(state.image_ids),
+        steps=schedule.step,
+        indexing_accuracy=round(indexing_accuracy(state) or 0.0, 4),
+        calibration=calibrate(state, alterations.inputs),
+        history=tuple(schedule.history),
+    )
+    return replace(state, report=report)
+
+
+def relevance_of(state: IndexState, queries: Collection | None) -> Relevance:
+    """What is relevant to each image of a new state, and to each further photo that trains retrieval."""
+    config, count = state.resolved, len(state.image_ids)
+    if config.labels == "folder":
+        if state.labels is None:
+            raise UsageError("labels=folder needs class folders, or labels given to fit()")
+        if queries is not None and queries.labels is None:
+            known = ", ".join(sorted(set(state.labels)))
+            raise UsageError(f"the queries have no classes; the indexed images have {known}")
+        more = queries.labels if queries is not None and queries.labels is not None else []
+        return label_relevance(state.trie, state.labels, [*state.labels, *more])
+    if config.model.stem == "pixels":
+        if queries is not None:
+            raise UsageError(
+                "queries train retrieval by class or by features; use labels=folder or a backbone's stem"
+            )
+        return own_relevance(count)
+    assert state.features is not None
+    everything = torch.arange(count)
+    vectors = None if queries is None else pooled(queries.features)
+    return teacher_relevance(pooled(state.features), everything, everything, config.training, vectors)

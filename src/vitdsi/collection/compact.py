@@ -1,0 +1,78 @@
+"""Compacting an index: removed images leave it for good, and what deserves it is learned again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from vitdsi.collection.build import rebuild
+from vitdsi.errors import UsageError
+from vitdsi.ids.codes import Codes
+from vitdsi.ids.trie import Trie
+from vitdsi.model.graft import graft
+from vitdsi.progress import OnProgress
+from vitdsi.search.rank import indexing_accuracy
+from vitdsi.state import IndexState
+
+RETRAIN_CHANGED_SHARE = (
+    0.5  # of the collection that may be added or removed before everything is learned again
+)
+
+
+def compact(
+    state: IndexState,
+    *,
+    retrain: bool | None = None,
+    keep_features: bool = True,
+    on_progress: OnProgress = None,
+) -> IndexState:
+    """The index with live ids only, numbered 0, 1, ..., in the order that they had.
+
+    Args:
+        retrain: learn everything again from the stored features, with new ids; or nothing; or None to do so if the
+            index lost accuracy, or if more than half of it was added or removed since everything was learned.
+        keep_features: keep the stored features. Later additions learn best with them.
+
+    Raises:
+        UsageError: everything has to be learned again and the features were dropped, or nothing is left.
+    """
+    live = state.trie.live_ids()
+    if not len(live):
+        raise UsageError("every image was removed; make a new index with: vitdsi index IMAGES -o INDEX.dsi")
+    if retrain is None:
+        retrain = state.features is not None and _deserves_training(state)
+    if retrain and state.features is None:
+        raise UsageError("the features were dropped, so nothing can be learned again; index the images anew")
+    kept = live.tolist()
+    trie = Trie(_without_empty_columns(state.trie.codes[live], state.trie), state.trie.vocabulary.base)
+    small = replace(
+        state,
+        trie=trie,
+        image_ids=[state.image_ids[i] for i in kept],
+        labels=None if state.labels is None else [state.labels[i] for i in kept],
+        hashes=[state.hashes[i] for i in kept],
+        features=None if state.features is None else state.features[live],
+        thumbnails=None if state.thumbnails is None else state.thumbnails[live],
+        metadata=state.metadata.renumbered({old: new for new, old in enumerate(kept)}),
+        changes=state.changed("compact", len(kept)),
+    )
+    if retrain:
+        small = rebuild(small, on_progress)
+    else:
+        model, _ = graft(state.model, state.trie.nodes[live], trie, state.resolved.seed)
+        small = replace(small, model=model)
+    return small if keep_features else replace(small, features=None, thumbnails=None)
+
+
+def _deserves_training(state: IndexState) -> bool:
+    changed = sum(change.images for change in state.changes if change.verb in ("add", "remove"))
+    if changed > RETRAIN_CHANGED_SHARE * len(state.trie.live_ids()):
+        return True
+    accuracy = indexing_accuracy(state)
+    return accuracy is not None and accuracy < state.resolved.training.paper.target_accuracy
+
+
+def _without_empty_columns(codes: Tensor, trie: Trie) -> Codes:
+    """Codes (n, L') without the columns that only longer, removed ids used."""
+    return codes[:, (codes != trie.vocabulary.pad).any(0)].numpy()

@@ -1,0 +1,42 @@
+"""What an index holds and how it was made, for people and programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitdsi.collection.storage import sizes
+from vitdsi.ids.capacity import capacity_left
+from vitdsi.state import IndexState
+
+_MAX_CHANGES = 10
+
+
+def info(state: IndexState, path: Path | None) -> dict[str, Any]:
+    """Size, ids, free ids, settings, the last changes and what the build measured; bytes by part for a stored index."""
+    trie = state.trie
+    live = trie.live_ids()
+    is_live = np.isin(np.arange(len(trie.codes)), live.numpy())
+    facts: dict[str, Any] = {
+        "images": len(live),
+        "removed": len(trie.codes) - len(live),
+        "scheme": state.resolved.ids.scheme,
+        "base": trie.vocabulary.base,
+        "digits": trie.max_length,
+        "capacity_left": capacity_left(trie.codes.numpy(), is_live, trie.vocabulary.base),
+        "inner_nodes": trie.num_nodes,
+        "parameters": sum(p.numel() for p in state.model.parameters()),
+        "labels": state.resolved.labels,
+        "stem": state.resolved.model.stem,
+        "metadata": state.metadata.columns(),
+        "report": {
+            name: value for name, value in state.report.as_dict().items() if not isinstance(value, list)
+        },
+        "changes": [asdict(change) for change in state.changes[-_MAX_CHANGES:]],
+    }
+    if path is not None:
+        facts["bytes"] = sizes(path)
+    return facts

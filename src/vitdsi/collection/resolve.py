@@ -1,0 +1,53 @@
+"""What the size of a collection makes of the settings that were asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from vitdsi.config import IndexConfig
+from vitdsi.ids import scheme_named
+
+MIN_EMBEDDING_DIM = 32
+MAX_ROW_NUMBERS = 2**26  # in all rows of the trie head together
+MIN_EPOCHS = 25.0
+_EPOCHS_OF_SMALL = 1800.0  # over the square root of the number of images
+
+
+def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> IndexConfig:
+    """The settings for a collection of `count` images, with `queries` more photos that train retrieval.
+
+    - `ids.base`, if it was left open, is what suits the id scheme.
+    - `model.embedding_dim` is halved while the rows of the trie head, about two an image, would hold more than 2^26
+      numbers: 384 stays up to 87,381 images, and 48 is reached at 349,526.
+    - `training.retrieval_ratio` is raised so that each photo is drawn as often as an indexed image.
+    - `training.max_epochs`, if neither it nor `training.minutes` was given, is `epochs_for(count)`.
+
+    Resolve again from what was requested when a collection changes, never from an earlier result.
+    """
+    photos, ratio = count + queries, requested.training.retrieval_ratio
+    drawn = ratio * photos + (1 - ratio) * count
+    training = replace(requested.training, retrieval_ratio=ratio * photos / drawn)
+    if training.max_epochs is None and training.minutes is None:
+        training = replace(training, max_epochs=epochs_for(count) * photos / drawn)
+    base = requested.ids.base or scheme_named(requested.ids.scheme).default_base(count)
+    width = embedding_dim_for(count, requested.model.embedding_dim)
+    return replace(
+        requested,
+        ids=replace(requested.ids, base=base),
+        model=replace(requested.model, embedding_dim=width),
+        training=training,
+    )
+
+
+def embedding_dim_for(count: int, most: int) -> int:
+    """The width of the embedding for `count` images: `most`, or less in very large collections."""
+    width = most
+    while width >= 2 * MIN_EMBEDDING_DIM and 2 * count * width > MAX_ROW_NUMBERS:
+        width //= 2
+    return width
+
+
+def epochs_for(count: int) -> float:
+    """How often each of `count` images is seen at most: 25 times, and more often in small collections."""
+    return max(MIN_EPOCHS, _EPOCHS_OF_SMALL / math.sqrt(count))

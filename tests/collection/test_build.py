@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers_stored import stored
+
+from vitdsi import ImageIndex
+from vitdsi.collection import resolve
+from vitdsi.collection.build import relevance_of
+from vitdsi.config import load_config
+from vitdsi.errors import ConfigError, UnreadableImagesError, UsageError
+
+SHORT = ["training.max_epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8))
+
+
+def test_a_loaded_index_keeps_the_size_that_its_images_got(
+    images: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "MAX_ROW_NUMBERS", 2 * 6 * 48)
+    index = ImageIndex(load_config(overrides=SHORT)).fit(images)
+    index.save(tmp_path / "six.dsi")
+    loaded = ImageIndex.load(tmp_path / "six.dsi")
+    assert loaded.config.model.embedding_dim == index.config.model.embedding_dim == 48
+    assert loaded.search(images[0], k=6) == index.search(images[0], k=6)
+
+
+def test_a_second_fit_resolves_the_settings_afresh(images: list[np.ndarray]) -> None:
+    index = ImageIndex(load_config(overrides=SHORT))
+    ratios = [index.fit(images[:2], queries=images[2:]).config.training.retrieval_ratio for _ in range(2)]
+    assert ratios == pytest.approx([0.75, 0.75])
+
+
+def test_a_second_fit_after_load_resolves_the_settings_afresh(
+    images: list[np.ndarray], tmp_path: Path
+) -> None:
+    ImageIndex(load_config(overrides=SHORT)).fit(images[:2], queries=images[2:]).save(tmp_path / "two.dsi")
+    loaded = ImageIndex.load(tmp_path / "two.dsi")
+    assert loaded.config.training.retrieval_ratio == pytest.approx(0.75)
+    assert loaded.fit(images[:2]).config.training.retrieval_ratio == pytest.approx(0.5)
+
+
+def test_the_report_names_what_was_skipped_doubled_and_unmatched(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, shade in (("a.png", 10), ("b.png", 10), ("c.png", 90)):
+        from PIL import Image
+
+        Image.new("RGB", (32, 32), (shade, 5, 7)).save(photos / name)
+    (photos / "broken.png").write_bytes(b"no image")
+    facts = {"a.png": {"album": "x"}, "nobody.png": {"album": "y"}}
+    report = ImageIndex(load_config(overrides=SHORT)).fit(photos, metadata=facts).report_
+    assert report.images == 3
+    assert [Path(error.path).name for error in report.skipped] == ["broken.png"]
+    assert report.duplicates == (("a.png", "b.png"),)
+    assert report.unmatched == ("nobody.png",)
+    assert report.seconds is not None and report.seconds_reading is not None
+    assert 0 <= report.seconds_reading <= report.seconds
+
+
+def test_strict_raises_before_anything_is_learned(tmp_path: Path, images: list[np.ndarray]) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    index = ImageIndex(load_config(overrides=SHORT))
+    with pytest.raises(UnreadableImagesError, match="unreadable files: 1") as error:
+        index.fit([images[0], broken], strict=True)
+    assert [Path(skipped.path).name for skipped in error.value.errors] == ["broken.png"]
+    with pytest.raises(UsageError, match="is empty"):
+        _ = index.state_
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["ids.scheme=alphabetical", "model.stem=patches", "model.paper.head=flat", "model.backbone=resnet"],
+)
+def test_a_name_that_is_not_registered_is_an_error_before_photos_are_read(
+    setting: str, tmp_path: Path
+) -> None:
+    key, _, name = setting.partition("=")
+    index = ImageIndex(load_config(overrides=[setting]))
+    with pytest.raises((ConfigError, UsageError), match=rf"{key} is '{name}'; choose"):
+        index.fit(tmp_path / "there is no such folder")
+
+
+def test_queries_teach_pixels_nothing_without_classes(images: list[np.ndarray]) -> None:
+    config = load_config(
+        overrides=[*SHORT, "model.stem=pixels", "model.paper.image_size=32", "ids.scheme=random"]
+    )
+    with pytest.raises(UsageError, match="queries train retrieval by class or by features"):
+        ImageIndex(config).fit(images[:3], queries=images[3:])
+
+
+def test_folder_labels_without_classes_are_an_error() -> None:
+    index = stored(labels=True)
+    from dataclasses import replace
+
+    with pytest.raises(UsageError, match="labels=folder needs class folders"):
+        relevance_of(replace(index, labels=None), None)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers_stored import own_first, stored
+
+from vitdsi.collection.compact import compact
+from vitdsi.collection.remove import remove
+from vitdsi.errors import UsageError
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rank
+
+
+def test_compact_drops_removed_ids_and_keeps_results() -> None:
+    index = remove(stored(), range(0, 60, 4))
+    small = compact(index, retrain=False)
+    kept = [i for i in range(60) if i % 4]
+    assert small.image_ids == [index.image_ids[i] for i in kept]
+    assert small.hashes == [index.hashes[i] for i in kept]
+    assert len(small.trie.codes) == 45
+    assert index.features is not None and small.features is not None
+    assert torch.equal(small.features, index.features[kept])
+    before, scores = rank(index, index.features, SearchOptions(k=45))
+    after, same = rank(small, index.features, SearchOptions(k=45))
+    assert np.array_equal(before, np.array(kept)[after])
+    np.testing.assert_allclose(scores, same, atol=1e-5)
+    assert small.metadata.ids_where("width = 101").tolist() == [0]
+
+
+def test_compact_learns_again_when_much_changed() -> None:
+    index = remove(stored(), range(40))
+    small = compact(index)
+    assert [change.verb for change in small.changes] == ["build"]
+    assert own_first(small, range(20)) >= 0.95
+    assert small.report.images == 20
+    assert small.report.calibration.min_score is not None and 0 < small.report.calibration.min_score <= 1
+    little = compact(remove(stored(), [1]))
+    assert [change.verb for change in little.changes] == ["remove", "compact"]
+
+
+def test_compact_of_an_index_without_images_is_an_error() -> None:
+    with pytest.raises(UsageError, match="every image was removed"):
+        compact(remove(stored(), range(60)))
+
+
+def test_compact_does_not_learn_again_right_after_it_did() -> None:
+    rebuilt = compact(remove(stored(), range(40)))
+    assert [change.verb for change in compact(rebuilt).changes] == ["build", "compact"]
+
+
+def test_learning_again_resolves_the_settings_afresh_from_what_was_requested() -> None:
+    index = stored()
+    training = replace(
+        index.resolved.training, retrieval_ratio=0.9
+    )  # as queries that are gone would raise it
+    model = replace(index.resolved.model, embedding_dim=16)  # as more images would narrow it
+    index = replace(index, resolved=replace(index.resolved, training=training, model=model))
+    again = compact(index, retrain=True)
+    assert again.resolved.training.retrieval_ratio == index.requested.training.retrieval_ratio == 0.5
+    assert again.resolved.model.embedding_dim == index.requested.model.embedding_dim == 32
+    assert again.requested == index.requested
+
+
+def test_learning_again_without_features_is_an_error() -> None:
+    with pytest.raises(UsageError, match="the features were dropped"):
+        compact(replace(stored(), features=None, thumbnails=None), retrain=True)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+from helpers_stored import add, collection, own_first, stored
+
+from vitdsi.collection.remove import remove
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rank, rankings
+
+
+def test_a_removed_image_is_never_found_again() -> None:
+    index = stored()
+    gone = [3, 17, 41]
+    smaller = remove(index, gone)
+    assert index.features is not None
+    ids, scores = rank(smaller, index.features, SearchOptions(k=57))
+    assert ids.shape == (60, 57)
+    assert not np.isin(ids, gone).any()
+    np.testing.assert_allclose(scores.sum(1), 1, atol=1e-4)
+    assert smaller.metadata.ids_where("width > 0").tolist() == sorted(set(range(60)) - set(gone))
+    # the code is free, and who gets it is found under its own id
+    grown = add(smaller, 3)
+    again, _ = rank(grown, index.features[gone], SearchOptions(k=60))
+    assert not np.isin(again, gone).any()
+    assert own_first(grown, range(60, 63)) == 1.0
+
+
+def test_after_all_images_were_removed_new_ones_can_be_added() -> None:
+    empty = remove(stored(), range(60))
+    assert stored().features is not None
+    ids, _ = rank(empty, stored().features[:3], SearchOptions(k=5))
+    assert ids.shape == (3, 0)
+    grown = add(empty, 2)
+    assert sorted(rankings(grown, collection(2, 1).features, SearchOptions(k=2))[0].tolist()) == [60, 61]

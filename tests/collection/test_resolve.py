@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from vitdsi.collection.resolve import embedding_dim_for, epochs_for, resolve_config
+from vitdsi.config import IndexConfig, load_config
+
+
+@pytest.mark.parametrize("count", [1, 2, 255, 257, 4096, 4097, 60_000])
+def test_base_left_open_is_the_smallest_power_of_two_that_writes_numbers_in_two_digits(count: int) -> None:
+    base = resolve_config(load_config(overrides=["ids.scheme=random"]), count).ids.base
+    assert base is not None and base**2 >= count and 16 <= base <= 256
+    assert base == 16 or (base // 2) ** 2 < count
+    semantic = resolve_config(IndexConfig(), count).ids.base
+    assert semantic is not None and semantic >= base
+
+
+def test_base_that_was_asked_for_stays() -> None:
+    assert resolve_config(load_config(overrides=["ids.base=10"]), 10**6).ids.base == 10
+
+
+@pytest.mark.parametrize(
+    ("count", "width"), [(10, 384), (87_381, 384), (87_382, 192), (349_526, 48), (10**8, 48)]
+)
+def test_embedding_is_narrowed_for_very_many_images_and_the_request_stays(count: int, width: int) -> None:
+    requested = IndexConfig()
+    assert resolve_config(requested, count).model.embedding_dim == width == embedding_dim_for(count, 384)
+    assert requested.model.embedding_dim == 384
+
+
+def test_embedding_narrower_than_the_bound_is_never_changed() -> None:
+    config = load_config(overrides=["model.embedding_dim=24"])
+    assert {resolve_config(config, count).model.embedding_dim for count in (10, 10**8)} == {24}
+
+
+@pytest.mark.parametrize(
+    ("count", "queries", "epochs"), [(100, 0, 180), (2500, 0, 36), (10**6, 0, 25), (100, 50, 216)]
+)
+def test_epochs_left_open_are_fewer_for_many_images(count: int, queries: int, epochs: float) -> None:
+    assert resolve_config(IndexConfig(), count, queries).training.max_epochs == pytest.approx(epochs)
+    if not queries:
+        assert epochs_for(count) == pytest.approx(epochs)
+
+
+@pytest.mark.parametrize(("ratio", "raised"), [(0, 0), (0.5, 0.75), (0.1, 0.25), (1, 1)])
+def test_queries_raise_the_share_of_retrieval_so_that_each_photo_is_drawn_as_often(
+    ratio: float, raised: float
+) -> None:
+    config = load_config(overrides=[f"training.retrieval_ratio={ratio}"])
+    assert resolve_config(config, 100, 200).training.retrieval_ratio == pytest.approx(raised)
+    assert resolve_config(config, 100).training.retrieval_ratio == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("limit", ["max_epochs=7", "minutes=2"])
+def test_limit_that_was_given_stays(limit: str) -> None:
+    requested = load_config(overrides=[f"training.{limit}"])
+    assert resolve_config(requested, 100).training == requested.training
