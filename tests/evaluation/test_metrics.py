@@ -14,7 +14,6 @@ from vitdsi.evaluation.metrics import (
     chance_precision,
     hit_at,
     indexing_accuracy,
-    paper_map_at_10,
     precision_at,
     recall_at,
     summarise,
@@ -35,7 +34,7 @@ def random_case(seed: int, queries: int = 40, items: int = 150, depth: int = 150
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_agrees_with_trec_eval(seed: int) -> None:
+def test_metrics_agree_with_trec_eval(seed: int) -> None:
     pytrec_eval = pytest.importorskip("pytrec_eval")
     rankings, relevant = random_case(seed)
     counted = [q for q in range(len(relevant)) if len(relevant[q])]
@@ -52,7 +51,7 @@ def test_agrees_with_trec_eval(seed: int) -> None:
         np.testing.assert_allclose([values[q] for q in counted], [oracle[str(q)][name] for q in counted])
 
 
-def test_average_precision_divides_by_the_smaller_of_relevant_and_k() -> None:
+def test_average_precision_is_divided_by_the_smaller_of_r_and_k() -> None:
     ranking = np.array([[7, 1, 8, 2, 9]])
     assert average_precision_at(ranking, [np.array([7, 8])], 5)[0] == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision_at(ranking, [np.array([7, 8, 30, 31])], 3)[0] == pytest.approx((1 + 2 / 3) / 3)
@@ -72,12 +71,39 @@ def test_queries_without_relevant_ids_are_excluded_and_counted() -> None:
     assert metric.ci95[0] <= metric.value <= metric.ci95[1]
 
 
-def test_nothing_to_count_is_nan_not_an_error() -> None:
+def test_summarise_reports_each_named_metric_with_its_chance() -> None:
+    rankings, relevant = random_case(1)
+    kept = [q for q in range(len(relevant)) if len(relevant[q])]
+    sizes = np.array([len(relevant[q]) for q in kept], dtype=np.float64)
+    metrics = summarise(rankings, relevant, 150, ("P@5", "Recall@20", "MAP", "MAP@7", "trec-MAP@7"))
+    expected = {
+        "P@5": (precision_at(rankings, relevant, 5), chance_precision(sizes, 150, 5)),
+        "Recall@20": (recall_at(rankings, relevant, 20), np.full(len(kept), 20 / 150)),
+        "MAP": (average_precision_at(rankings, relevant, None), chance_average_precision(sizes, 150, None)),
+        "MAP@7": (average_precision_at(rankings, relevant, 7), chance_average_precision(sizes, 150, 7)),
+        "trec-MAP@7": (
+            trec_average_precision_at(rankings, relevant, 7),
+            chance_average_precision(sizes, 150, 7, trec=True),
+        ),
+    }
+    assert list(metrics) == list(expected)
+    for name, (values, chance) in expected.items():
+        assert metrics[name].value == pytest.approx(values[kept].mean()), name
+        assert metrics[name].chance == pytest.approx(chance.mean()), name
+
+
+@pytest.mark.parametrize("name", ["NDCG@10", "P", "Recall", "trec-MAP", "P@0", "MAP@x"])
+def test_unknown_metric_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"unknown metric '.*'; choose among P@K"):
+        summarise(np.array([[1]]), [np.array([1])], 2, (name,))
+
+
+def test_metric_without_any_counted_query_is_nan() -> None:
     metric = summarise(np.array([[0, 1, 2]]), [np.array([])], 3)["MAP"]
     assert metric.queries == 0 and np.isnan(metric.value)
 
 
-def test_json_has_null_where_there_is_no_value() -> None:
+def test_as_dict_has_none_instead_of_nan() -> None:
     nothing = summarise(np.array([[0, 1, 2]]), [np.array([])], 3)["MAP"].as_dict()
     expected = {"value": None, "chance": None, "ci95": [None, None], "queries": 0, "excluded": 1}
     assert json.loads(json.dumps(nothing, allow_nan=False)) == expected
@@ -85,23 +111,8 @@ def test_json_has_null_where_there_is_no_value() -> None:
     assert something["value"] == pytest.approx(0.1) and something["ci95"] == pytest.approx([0.1, 0.1])
 
 
-def test_the_papers_figure_is_precision_of_ten_sampled_queries() -> None:
-    rankings, relevant = random_case(5)
-    counted = [q for q in range(len(relevant)) if len(relevant[q])]
-    precision = precision_at(rankings, relevant, 10)
-    figures = [paper_map_at_10(rankings, relevant, seed=seed) for seed in range(200)]
-    # ten values of tenths: a hundredth is the smallest step, and no sample is all there is
-    np.testing.assert_allclose(np.array(figures) * 100, np.round(np.array(figures) * 100))
-    assert len(set(figures)) > 3
-    assert np.mean(figures) == pytest.approx(precision[counted].mean(), abs=0.01)
-    assert paper_map_at_10(rankings, relevant, seed=3) == figures[3]
-    whole = paper_map_at_10(rankings, relevant, queries=1000)
-    assert whole == pytest.approx(precision[counted].mean())
-    assert np.isnan(paper_map_at_10(rankings[:1], [np.array([])]))
-
-
 @pytest.mark.parametrize(("items", "size", "k"), [(5, 2, 3), (5, 4, 2), (6, 1, 6), (4, 4, 10)])
-def test_chance_equals_the_mean_over_all_rankings(items: int, size: int, k: int) -> None:
+def test_chance_equals_the_mean_over_all_permutations(items: int, size: int, k: int) -> None:
     rankings = np.array(list(itertools.permutations(range(items))))
     relevant = [np.arange(size)] * len(rankings)
     sizes = np.array([float(size)])
@@ -113,7 +124,7 @@ def test_chance_equals_the_mean_over_all_rankings(items: int, size: int, k: int)
     assert chance_precision(sizes, items, k)[0] == pytest.approx(precision_at(rankings, relevant, k).mean())
 
 
-def test_indexing_accuracy() -> None:
+def test_indexing_accuracy_is_the_share_of_own_ids_within_k() -> None:
     rankings = np.array([[0, 1, 2], [2, 1, 0], [0, 1, -1]])
     metrics = indexing_accuracy(rankings, np.arange(3), 3, ks=(1, 2))
     assert metrics["IA@1"].value == pytest.approx(1 / 3)
@@ -122,16 +133,22 @@ def test_indexing_accuracy() -> None:
     np.testing.assert_array_equal(hit_at(rankings, np.arange(3), 1), [1, 0, 0])
 
 
-def test_bad_input_is_refused() -> None:
+def test_repeated_id_or_missing_ranking_is_refused() -> None:
     with pytest.raises(UsageError, match="twice"):
         precision_at(np.array([[1, 1]]), [np.array([1])], 2)
-    with pytest.raises(UsageError, match="known are"):
-        summarise(np.array([[1]]), [np.array([1])], 2, ("NDCG@10",))
-    with pytest.raises(UsageError, match="one each"):
+    with pytest.raises(UsageError, match="one ranking for each query"):
         precision_at(np.array([[1]]), [], 1)
 
 
-def test_interval_narrows_with_more_queries() -> None:
+def test_bootstrap_interval_contains_the_mean_and_is_repeatable() -> None:
+    values = np.random.default_rng(1).random(50)
+    low, high = bootstrap_ci(values)
+    assert low < values.mean() < high
+    assert bootstrap_ci(values) == (low, high) != bootstrap_ci(values, seed=1)
+    assert np.isnan(bootstrap_ci(np.array([]))).all()
+
+
+def test_bootstrap_interval_narrows_with_more_queries() -> None:
     rng = np.random.default_rng(0)
     few, many = rng.random(20), rng.random(2000)
     widths = [high - low for low, high in (bootstrap_ci(few), bootstrap_ci(many))]

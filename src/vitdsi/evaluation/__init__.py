@@ -1,1 +1,1 @@
-"""Evaluation: metrics, and the chance level of each."""
+"""Evaluation: metrics with their chance levels, and simple methods to compare an index with."""

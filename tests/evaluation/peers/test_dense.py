@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vitdsi.baselines.dense import DenseIndex
 from vitdsi.errors import UsageError
+from vitdsi.evaluation.peers.dense import DenseIndex
 
 pytest.importorskip("faiss")
 
@@ -19,7 +19,7 @@ def cosines(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
     ).T
 
 
-def test_flat_is_exact_cosine() -> None:
+def test_flat_search_is_exact_cosine() -> None:
     lengths = np.random.default_rng(2).uniform(0.1, 50, size=(200, 1)).astype(np.float32)
     items, queries = vectors(200) * lengths, vectors(30, seed=1) * 7
     ids, scores = DenseIndex("flat").fit(items).search(queries, 10)
@@ -30,7 +30,7 @@ def test_flat_is_exact_cosine() -> None:
     assert np.allclose(scores, -np.sort(-expected, axis=1)[:, :10], atol=1e-5)
 
 
-def test_hnsw_finds_nearly_all_and_is_the_same_each_time() -> None:
+def test_hnsw_finds_nearly_all_neighbours_and_is_deterministic() -> None:
     items, queries = vectors(500), vectors(40, seed=1)
     exact, _ = DenseIndex("flat").fit(items).search(queries, 10)
     graph = DenseIndex("hnsw", neighbours=16, ef_construction=100, ef_search=64)
@@ -45,13 +45,13 @@ def test_hnsw_finds_nearly_all_and_is_the_same_each_time() -> None:
     assert np.array_equal(ids, again)
 
 
-def test_hnsw_uses_at_least_k_candidates() -> None:
+def test_hnsw_with_small_ef_search_still_finds_k() -> None:
     ids, _ = DenseIndex("hnsw", ef_search=1).fit(vectors(100)).search(vectors(5, seed=1), 60)
     assert all(len(set(row) - {-1}) == 60 for row in ids.tolist())
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw"])
-def test_padding_when_k_exceeds_the_index(kind: str) -> None:
+def test_results_are_padded_if_k_exceeds_the_index(kind: str) -> None:
     ids, scores = DenseIndex(kind).fit(vectors(3)).search(vectors(2, seed=1), 5)  # type: ignore[arg-type]
     assert [sorted(row) for row in ids[:, :3].tolist()] == [[0, 1, 2]] * 2
     assert np.array_equal(ids[:, 3:], np.full((2, 2), -1))
@@ -59,7 +59,7 @@ def test_padding_when_k_exceeds_the_index(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw"])
-def test_zeros_extreme_lengths_and_no_queries(kind: str) -> None:
+def test_zero_and_extreme_vectors_are_normalised_and_no_queries_give_no_rows(kind: str) -> None:
     items = np.array([[0, 0], [3e38, 0], [0, 1e-42]], dtype=np.float32)
     index = DenseIndex(kind).fit(items)  # type: ignore[arg-type]
     ids, scores = index.search(np.array([[2.0, 1.0]]), 3)
@@ -68,14 +68,14 @@ def test_zeros_extreme_lengths_and_no_queries(kind: str) -> None:
     assert index.search(np.empty((0, 2)), 3)[0].shape == (0, 3)
 
 
-def test_the_given_vectors_are_not_changed() -> None:
+def test_fit_and_search_leave_the_given_vectors_alone() -> None:
     items = vectors(20)
     before = items.copy()
     DenseIndex().fit(items).search(items, 1)
     assert np.array_equal(items, before)
 
 
-def test_bad_arguments() -> None:
+def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(UsageError, match="flat or hnsw"):
         DenseIndex("ivf")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="neighbours=1"):
@@ -90,5 +90,5 @@ def test_bad_arguments() -> None:
     index = DenseIndex().fit(vectors(5))
     with pytest.raises(UsageError, match="k=0"):
         index.search(vectors(1), 0)
-    with pytest.raises(UsageError, match="16 numbers"):
+    with pytest.raises(UsageError, match=r"\(1, 8\): must be \(Q, 16\)"):
         index.search(vectors(1, dim=8), 1)

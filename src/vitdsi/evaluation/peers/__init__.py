@@ -1,0 +1,1 @@
+"""Peers: the simple methods that an index is compared with."""
