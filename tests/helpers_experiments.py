@@ -17,7 +17,7 @@ SHORT = (
     "model.decoder_depth=1",
     "model.num_heads=2",
     "training.max_epochs=20",
-    "training.retrieval_epochs=1",
+    "training.paper.retrieval_epochs=1",
     "training.evaluate_every=10",
     "ours.training.evaluate_every=10",
 )

@@ -1,1 +1,0 @@
-"""Classical retrieval to compare with: bag of visual words, and exact or approximate nearest neighbours."""

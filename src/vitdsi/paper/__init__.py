@@ -1,0 +1,1 @@
+"""The paper: everything that only its experiments need."""

@@ -1,0 +1,45 @@
+"""The paper's schedule: indexing until the own ids are known, then retrieval (section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from vitdsi.training.schedule import Schedule
+
+
+@dataclass
+class SequentialSchedule(Schedule):
+    """Two phases, `indexing` and `retrieval`, each with a cooldown of its own.
+
+    The indexing phase may end when the own ids are known, the retrieval phase when the held-out loss no longer falls.
+    `training.paper.retrieval_epochs=0` leaves out the second phase.
+    """
+
+    phase: str = "indexing"
+
+    @property
+    def retrieval_share(self) -> float:
+        """Share of retrieval examples in a batch: none, then all."""
+        return 1.0 if self.phase == "retrieval" else 0.0
+
+    @property
+    def max_epochs(self) -> float | None:
+        """Limit of this phase in epochs."""
+        return self.config.paper.retrieval_epochs if self.phase == "retrieval" else self.config.max_epochs
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in which as many examples pass as there are indexed images, in both phases."""
+        return self._steps_per_epoch(1.0)
+
+    def _may_end(self, knows_own_ids: bool, stale: bool) -> bool:
+        return stale if self.phase == "retrieval" else knows_own_ids
+
+    def _begin_next_phase(self) -> bool:
+        epochs = self.config.paper.retrieval_epochs
+        if self.phase == "retrieval" or (epochs is not None and epochs <= 0):
+            return False
+        self.phase, self.phase_start, self.cooldown_start = "retrieval", self.step, None
+        self.best_loss, self.evaluations_since_best = math.inf, 0
+        return True
