@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitdsi.beam import beam_search
-from vitdsi.build import Collection, build_model, build_trie
+from vitdsi.backbones.cache import default_cache
+from vitdsi.backbones.reader import FeatureReader
+from vitdsi.collection.build import Collection, build_model, build_trie
 from vitdsi.config import IndexConfig, load_config
-from vitdsi.datasets.folder import scan_folder
-from vitdsi.features import InputLoader, default_cache
 from vitdsi.files import write_atomically
+from vitdsi.photos.find import scan_folder
+from vitdsi.search.beam import beam_search
 from vitdsi.training.loop import TrainingData, train
 from vitdsi.training.targets import OwnId
 from vitdsi.training.views import FeatureViews
@@ -33,13 +34,16 @@ from vitdsi.training.views import FeatureViews
 _ENOUGH = 0.98
 _FIRST = 1000
 _MODELS = {
-    **{f"trie, head_dim {dim}": ["model.head=trie", f"model.head_dim={dim}"] for dim in (4, 8, 16, 32, 256)},
+    **{
+        f"trie, head_dim {dim}": ["model.paper.head=trie", f"model.embedding_dim={dim}"]
+        for dim in (4, 8, 16, 32, 256)
+    },
     **{
         f"digits, embed_dim {dim}": [
-            "model.head=digits",
+            "model.paper.head=digits",
             f"model.embed_dim={dim}",
             f"model.mlp_dim={2 * dim}",
-            f"model.head_dim={dim}",
+            f"model.embedding_dim={dim}",
             "ids.base=32",
         ]
         for dim in (16, 32, 64)
@@ -82,7 +86,7 @@ def main() -> None:
     folders = [Path(text) for text in args.given if Path(text).is_dir()]
     overrides = [text for text in args.given if not Path(text).is_dir()]
     paths = [record.path for folder in folders for record in scan_folder(folder, "none")]
-    features = InputLoader("pooled", cache=default_cache()).load(paths).inputs
+    features = FeatureReader("pooled", cache=default_cache()).load(paths).features
     features = torch.unique(features, dim=0)  # photos that are there twice cannot be told apart
     features = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(0))]
     features = features[: args.most]
@@ -97,7 +101,11 @@ def main() -> None:
                 what = {"model": model, "scheme": scheme, "N": count}
                 found = next((run for run in runs if what.items() <= run.items()), None)
                 if found is None:
-                    fixed = ["training.retrieval_ratio=0", "training.views=0", "training.max_epochs=100"]
+                    fixed = [
+                        "training.retrieval_ratio=0",
+                        "training.augment_prob=0",
+                        "training.max_epochs=100",
+                    ]
                     config = load_config(overrides=[*settings, f"ids.scheme={scheme}", *fixed, *overrides])
                     found = {**what, **remembered(config, features[:count])}
                     print(json.dumps(found), file=sys.stderr, flush=True)

@@ -24,12 +24,15 @@ import torch
 from main_job import first_of_each_class, fit, mean, timed
 
 from vitdsi import ImageIndex
+from vitdsi.backbones.cache import default_cache
+from vitdsi.backbones.reader import FeatureReader
 from vitdsi.config import load_config
-from vitdsi.datasets.folder import ImageRecord
-from vitdsi.features import InputLoader, default_cache
-from vitdsi.images import altered_copy, decode
-from vitdsi.ranking import rankings
-from vitdsi.relevance import nearest
+from vitdsi.photos.alter import altered_copy
+from vitdsi.photos.decode import decode
+from vitdsi.photos.find import ImageRecord
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rank, rankings
+from vitdsi.training.teacher import nearest
 
 _SEEDS = (0, 1, 2)
 _EACH = 500  # indexed images of each of the 10 classes
@@ -45,12 +48,12 @@ def changes(root: Path, overrides: list[str]) -> dict[str, Any]:
         for seed in map(int, _chosen("seed", _SEEDS, overrides)):
             config = load_config(overrides=[f"labels={labels}", f"seed={seed}", *overrides])
             index = fit(config, first_of_each_class(root / "train", _EACH))
-            built = index.stored_
+            built = index.state_
             runs = {}
             for name in _ADDED:
                 runs[f"add {name}"] = add(index, root, seed, name)
                 index._put(built, ())
-                runs[f"add {name}, tokens dropped"] = add(index, root, seed, name, keep_tokens=False)
+                runs[f"add {name}, tokens dropped"] = add(index, root, seed, name, keep_features=False)
                 index._put(built, ())
             if labels == "none":
                 runs["filter"] = filter(index, root, seed)
@@ -67,19 +70,19 @@ def _chosen(key: str, values: Iterable[Any], overrides: list[str]) -> Iterable[A
     return given or values
 
 
-def add(index: ImageIndex, root: Path, seed: int, name: str, *, keep_tokens: bool = True) -> dict[str, Any]:
+def add(index: ImageIndex, root: Path, seed: int, name: str, *, keep_features: bool = True) -> dict[str, Any]:
     """IA@1 of old and new images after val photos were added, and milliseconds an image beside the backbone's."""
     chunks, each = _ADDED[name]
     photos = first_of_each_class(root / "val", 100)
     photos = [photos[i] for i in np.random.default_rng(seed).permutation(len(photos))[: chunks * each]]
-    loaded = InputLoader("pooled", cache=default_cache()).load(
+    loaded = FeatureReader("pooled", cache=default_cache()).load(
         [r.path for r in photos]
     )  # the backbone's part
-    old, inputs = np.arange(len(index.image_ids_)), index.inputs_
+    old, inputs = np.arange(len(index.image_ids_)), index.features_
     assert inputs is not None
-    inputs = torch.cat([inputs, loaded.inputs])
-    if not keep_tokens:
-        index.compact(retrain=False, keep_tokens=False)
+    inputs = torch.cat([inputs, loaded.features])
+    if not keep_features:
+        index.compact(retrain=False, keep_features=False)
     seconds, began = 0.0, time.process_time()
     for c in range(chunks):
         part = photos[c * each : (c + 1) * each]
@@ -87,7 +90,7 @@ def add(index: ImageIndex, root: Path, seed: int, name: str, *, keep_tokens: boo
         seconds += timed(lambda p=part, q=labels: index.add([r.path for r in p], q))
     computing = time.process_time() - began
     return {
-        "old IA@1 before": index.report_["IA@1"],
+        "old IA@1 before": index.report_.indexing_accuracy,
         "old IA@1": own_first(index, inputs, old),
         "new IA@1": own_first(index, inputs, np.arange(len(old), len(inputs))),
         "ms an image": 1000 * seconds / (chunks * each),
@@ -97,14 +100,14 @@ def add(index: ImageIndex, root: Path, seed: int, name: str, *, keep_tokens: boo
 
 def own_first(index: ImageIndex, inputs: torch.Tensor, ids: np.ndarray) -> float:
     """IA@1 of some ids."""
-    stored = dataclasses.replace(index.stored_, inputs=inputs)
-    return float((rankings(stored, inputs[ids], 1)[:, 0] == ids).mean())
+    state = dataclasses.replace(index.state_, inputs=inputs)
+    return float((rankings(state, inputs[ids], SearchOptions(k=1))[:, 0] == ids).mean())
 
 
 def photos_with_classes(root: Path) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """Inputs (1000, 1280) and classes (1000, 1) of val photos, and the classes (5000,) of the indexed images."""
     photos = first_of_each_class(root / "val", 100)
-    inputs = InputLoader("pooled", cache=default_cache()).load([r.path for r in photos]).inputs
+    inputs = FeatureReader("pooled", cache=default_cache()).load([r.path for r in photos]).features
     classes = np.array([r.label for r in first_of_each_class(root / "train", _EACH)])
     return inputs, np.array([r.label for r in photos])[:, None], classes
 
@@ -113,22 +116,22 @@ def filter(index: ImageIndex, root: Path, seed: int) -> dict[str, Any]:
     """Share of the top 10 that is of the query's class, ours and exact kNN's with the same filter, and milliseconds of
     a filtered search over those of one without."""
     val, wanted, classes = photos_with_classes(root)
-    assert index.inputs_ is not None
-    pixels = torch.zeros(1, 3, index.loader.image_size, index.loader.image_size, dtype=torch.uint8)
+    assert index.features_ is not None
+    pixels = torch.zeros(1, 3, index.reader.image_size, index.reader.image_size, dtype=torch.uint8)
     run: dict[str, Any] = {}
     for share in _ALLOWED:
         rng = np.random.default_rng([seed, int(100 * share)])
         allowed = np.sort(rng.choice(len(classes), round(share * len(classes)), replace=False))
-        within = index._filters.get(index.stored_, None, allowed.tolist())
+        within = index._filters.get(index.state_, None, allowed.tolist())
         found = np.concatenate(
-            [index.search_inputs(part.float(), 10, within=within)[0] for part in torch.split(val, 64)]
+            [rank(index.state_, part, SearchOptions(k=10), within)[0] for part in torch.split(val, 64)]
         )
-        exact, _ = nearest(val, index.inputs_[allowed], 10, exclude_own=False)
+        exact, _ = nearest(val, index.features_[allowed], 10, exclude_own=False)
         run[f"{share:.0%} P@10"] = float((classes[found] == wanted).mean())
         run[f"{share:.0%} P@10 exact kNN"] = float((classes[allowed[exact.numpy()]] == wanted).mean())
         run[f"{share:.0%} time over unfiltered"] = in_turn(
-            lambda w=within: index.search_inputs(index.loader.inputs(pixels), 10, within=w),
-            lambda: index.search_inputs(index.loader.inputs(pixels), 10),
+            lambda w=within: rank(index.state_, index.reader.features(pixels), SearchOptions(k=10), w),
+            lambda: rank(index.state_, index.reader.features(pixels), SearchOptions(k=10)),
         )
     return run
 
@@ -145,7 +148,7 @@ def remove(index: ImageIndex, root: Path, seed: int) -> dict[str, Any]:
     """Milliseconds to remove 1,000 of 5,000 images and to write that, removed ids in 10,000 searches, and the others'
     figures before (the 1,000 left out of the results) and after."""
     val, wanted, classes = photos_with_classes(root)
-    inputs = index.inputs_
+    inputs = index.features_
     assert inputs is not None
     gone = np.random.default_rng(seed).choice(len(classes), 1000, replace=False)
     kept = np.setdiff1d(np.arange(len(classes)), gone)
@@ -153,7 +156,7 @@ def remove(index: ImageIndex, root: Path, seed: int) -> dict[str, Any]:
     queries = queries[torch.arange(10_000) % len(queries)]
 
     def figures(when: str) -> dict[str, float]:
-        found = [row[~np.isin(row, gone)][:10] for row in rankings(index.stored_, val, 60)]
+        found = [row[~np.isin(row, gone)][:10] for row in rankings(index.state_, val, SearchOptions(k=60))]
         hits = classes[np.stack(found)] == wanted
         return {
             f"P@10 of the others {when}": float(hits.mean()),
@@ -165,7 +168,9 @@ def remove(index: ImageIndex, root: Path, seed: int) -> dict[str, Any]:
         index.save(Path(folder) / "i.dsi")
         run["remove ms"] = 1000 * timed(lambda: index.remove([int(i) for i in gone]))
         run["write ms"] = 1000 * timed(lambda: index.save(Path(folder) / "i.dsi"))
-    run["removed ids found"] = float(np.isin(rankings(index.stored_, queries, 10), gone).sum())
+    run["removed ids found"] = float(
+        np.isin(rankings(index.state_, queries, SearchOptions(k=10)), gone).sum()
+    )
     return {**run, "searches": len(queries), **figures("after")}
 
 

@@ -22,14 +22,18 @@ import numpy as np
 import torch
 
 from vitdsi import ImageIndex, IndexConfig
+from vitdsi.backbones.cache import default_cache
+from vitdsi.backbones.reader import FeatureReader
 from vitdsi.config import load_config
-from vitdsi.datasets.folder import ImageRecord, scan_folder
-from vitdsi.datasets.split import split_per_class
 from vitdsi.evaluation.metrics import average_precision_at, precision_at
-from vitdsi.features import InputLoader, default_cache
-from vitdsi.images import altered_copy, load_square
-from vitdsi.relevance import nearest
+from vitdsi.paper.split import split_per_class
+from vitdsi.photos.alter import altered_copy
+from vitdsi.photos.decode import load_square
+from vitdsi.photos.find import ImageRecord, scan_folder
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rank
 from vitdsi.training.loop import Progress
+from vitdsi.training.teacher import nearest
 
 _SEEDS = (0, 1, 2)
 
@@ -68,29 +72,29 @@ def unlabelled(root: Path, overrides: list[str]) -> dict[str, Any]:
     for seed in _SEEDS:
         config = load_config(overrides=["labels=none", f"seed={seed}", *overrides])
         index = fit(config, records)
-        loader = InputLoader("pooled", cache=default_cache())
+        loader = FeatureReader("pooled", cache=default_cache())
         rng_of = [np.random.default_rng([seed + 1000, i]) for i in range(len(records))]
         altered = loader.load(
             [r.path for r in records], alter=lambda image, i, r=rng_of: altered_copy(image, r[i])
         )
-        val = loader.load([r.path for r in photos]).inputs
+        val = loader.load([r.path for r in photos]).features
         own = np.arange(len(records))
-        stored = index.inputs_
+        stored = index.features_
         assert stored is not None
-        found, _ = index.search_inputs(altered.inputs.float(), 1)
-        top, _ = index.search_inputs(val.float(), 10)
-        exact = nearest(altered.inputs, stored, 1, exclude_own=False)[0].numpy()
+        found, _ = rank(index.state_, altered.features, SearchOptions(k=1))
+        top, _ = rank(index.state_, val, SearchOptions(k=10))
+        exact = nearest(altered.features, stored, 1, exclude_own=False)[0].numpy()
         exact_top = nearest(val, stored, 10, exclude_own=False)[0].numpy()
         runs.append(
             {
                 "seed": seed,
-                "IA@1": index.report_["IA@1"],
+                "IA@1": index.report_.indexing_accuracy,
                 "altered@1": float((found[:, 0] == own).mean()),
                 "altered@1 exact kNN": float((exact[:, 0] == own).mean()),
                 "purity@10": hits_of_classes(top, records, photos),
                 "purity@10 exact kNN": hits_of_classes(exact_top, records, photos),
-                "steps": index.report_["steps"],
-                "seconds": index.report_["seconds"],
+                "steps": index.report_.steps,
+                "seconds": index.report_.seconds,
             }
         )
         print(runs[-1], file=sys.stderr, flush=True)
@@ -112,9 +116,9 @@ def labelled(root: Path, overrides: list[str]) -> dict[str, Any]:
         )
         paths, labels = [r.path for r in split.test], [r.label or "" for r in split.test]
         metrics = index.evaluate(paths, labels)
-        test = InputLoader("pooled", cache=default_cache()).load(paths).inputs
-        assert index.inputs_ is not None
-        exact = nearest(test, index.inputs_, len(split.indexing), exclude_own=False)[0].numpy()
+        test = FeatureReader("pooled", cache=default_cache()).load(paths).features
+        assert index.features_ is not None
+        exact = nearest(test, index.features_, len(split.indexing), exclude_own=False)[0].numpy()
         relevant = [np.array([i for i, r in enumerate(split.indexing) if r.label == q]) for q in labels]
         runs.append(
             {
@@ -125,8 +129,8 @@ def labelled(root: Path, overrides: list[str]) -> dict[str, Any]:
                 "MAP exact kNN": float(average_precision_at(exact, relevant, None).mean()),
                 "P@10 exact kNN": float(precision_at(exact, relevant, 10).mean()),
                 "queries": len(paths),
-                "steps": index.report_["steps"],
-                "seconds": index.report_["seconds"],
+                "steps": index.report_.steps,
+                "seconds": index.report_.seconds,
             }
         )
         print(runs[-1], file=sys.stderr, flush=True)
@@ -138,7 +142,7 @@ def build(root: Path, overrides: list[str]) -> dict[str, Any]:
     records = first_of_each_class(root / "train", 500)
     paths = [r.path for r in records]
     config = load_config(overrides=overrides)
-    once = timed(lambda: InputLoader("pooled").load(paths))
+    once = timed(lambda: FeatureReader("pooled").load(paths))
     with tempfile.TemporaryDirectory() as folder:
         index = ImageIndex(config)
         seconds = timed(lambda: index.fit(paths, on_progress=show).save(Path(folder) / "out.dsi"))
@@ -147,8 +151,8 @@ def build(root: Path, overrides: list[str]) -> dict[str, Any]:
         "backbone pass s": once,
         "build s": seconds,
         "ratio": seconds / once,
-        "IA@1": index.report_["IA@1"],
-        "steps": index.report_["steps"],
+        "IA@1": index.report_.indexing_accuracy,
+        "steps": index.report_.steps,
     }
 
 
@@ -156,15 +160,17 @@ def search(root: Path, overrides: list[str]) -> dict[str, Any]:
     """Milliseconds from decoded pixels to ids at N = 5,000, over the backbone's forward alone; medians in turn."""
     records = first_of_each_class(root / "train", 500)
     index = fit(load_config(overrides=["training.max_epochs=2", *overrides]), records)
-    backbone = index.loader.backbone
+    backbone = index.reader.backbone
     assert backbone is not None
-    photo = load_square(records[0].path, index.loader.image_size)
+    photo = load_square(records[0].path, index.reader.image_size)
     pixels = torch.tensor(photo).permute(2, 0, 1)[None]
     alone, whole = [], []
     with torch.inference_mode():
         for _ in range(300):
-            alone.append(timed(lambda: index.loader.inputs(pixels)))
-            whole.append(timed(lambda: index.search_inputs(index.loader.inputs(pixels), 10)))
+            alone.append(timed(lambda: index.reader.features(pixels)))
+            whole.append(
+                timed(lambda: rank(index.state_, index.reader.features(pixels), SearchOptions(k=10)))
+            )
     ours, base = float(np.median(whole[50:])), float(np.median(alone[50:]))
     return {"N": len(records), "search ms": ours * 1e3, "backbone ms": base * 1e3, "ratio": ours / base}
 

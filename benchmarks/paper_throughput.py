@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitdsi.config import load_config
-from vitdsi.experiments.machine import machine_class
-from vitdsi.ids import IdContext, assign
+from vitdsi.ids import IdContext, scheme_named
+from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.paper.machine import machine_class
 from vitdsi.training.targets import next_token_loss, one_hot_targets
-from vitdsi.trie import NONE, Trie
 
 BATCH = 32
 CLOCK = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
@@ -114,7 +114,11 @@ def steps(side: int, trie: Trie) -> dict[str, tuple[nn.Module, Step]]:
         made[name] = model.train(), step
 
     for architecture in ("single_stack", "encoder_decoder"):
-        given = [f"model.image_size={side}", "model.decoder_depth=6", f"model.architecture={architecture}"]
+        given = [
+            f"model.paper.image_size={side}",
+            "model.decoder_depth=6",
+            f"model.paper.architecture={architecture}",
+        ]
         config = load_config("paper", given).model
         together = Seq2Seq(config, trie, (3, side, side))
         apart = Seq2Seq(config, trie, (3, side, side))
@@ -228,7 +232,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15, help="timed steps of each kind")
     given = parser.parse_args()
     torch.manual_seed(0)
-    trie = Trie(assign("random", IdContext(given.images, 10, variable_length=True)), 10)
+    trie = Trie(scheme_named("random").assign(IdContext(given.images, 10, variable_length=True)), 10)
     report = {
         "machine": machine_class(),
         "clock": CLOCK.__name__,

@@ -24,16 +24,18 @@ import numpy as np
 from main_job import fit
 
 from vitdsi import ImageIndex
+from vitdsi.backbones.cache import default_cache
+from vitdsi.backbones.reader import FeatureReader
 from vitdsi.config import load_config
-from vitdsi.datasets.folder import scan_folder
-from vitdsi.datasets.split import Split, split_per_class
-from vitdsi.evaluation.calibration import auroc
+from vitdsi.evaluation.detection import auroc
 from vitdsi.evaluation.metrics import hit_at, summarise
-from vitdsi.features import InputLoader, default_cache
 from vitdsi.files import write_atomically
-from vitdsi.images import altered_copy
-from vitdsi.ranking import rankings, top_scores
-from vitdsi.relevance import nearest
+from vitdsi.paper.split import Split, split_per_class
+from vitdsi.photos.alter import altered_copy
+from vitdsi.photos.find import scan_folder
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rankings, top_scores
+from vitdsi.training.teacher import nearest
 
 _ROWS = {
     "random": ["labels=folder", "ids.scheme=random"],
@@ -47,7 +49,7 @@ def cell(name: str, folder: Path, row: str, seed: int, overrides: list[str]) -> 
     """Everything measured of one index."""
     split = split_per_class(scan_folder(folder, "folder"), seed=seed)
     config = load_config(overrides=[*_ROWS[row], f"seed={seed}", *overrides])
-    loader = InputLoader("pooled", cache=default_cache())
+    loader = FeatureReader("pooled", cache=default_cache())
     used = list(split.indexing)
     queries: dict[str, Any] = {}
     if config.labels == "folder":
@@ -59,7 +61,7 @@ def cell(name: str, folder: Path, row: str, seed: int, overrides: list[str]) -> 
     trained = time.process_time() - start
     some = [r.path for r in used[:: max(1, len(used) // _TIMED)]]
     start = time.process_time()
-    InputLoader("pooled").load(some)
+    FeatureReader("pooled").load(some)
     once = (time.process_time() - start) * len(used) / len(some)
     return {
         "set": name,
@@ -70,46 +72,51 @@ def cell(name: str, folder: Path, row: str, seed: int, overrides: list[str]) -> 
         "indexed": len(split.indexing),
         "train queries": len(used) - len(split.indexing),
         "test queries": len(split.test),
-        "IA@1": index.report_["IA@1"],
+        "IA@1": index.report_.indexing_accuracy,
         **ranked(index, split, loader),
         **(remembered(index, split, loader) if row == "unlabelled" else {}),
-        "steps": index.report_["steps"],
+        "steps": index.report_.steps,
         "training s": round(trained, 2),
         "backbone pass s": round(once, 2),
         "training / pass": round(trained / once, 3),
     }
 
 
-def ranked(index: ImageIndex, split: Split, loader: InputLoader) -> dict[str, Any]:
+def ranked(index: ImageIndex, split: Split, loader: FeatureReader) -> dict[str, Any]:
     """MAP (full lists) and P@10 over the test photos, ours and exact cosine kNN's, and by chance."""
     count = len(split.indexing)
-    test = loader.load([r.path for r in split.test]).inputs
-    exact, _ = nearest(test, index.stored_.inputs, count, exclude_own=False)
+    test = loader.load([r.path for r in split.test]).features
+    exact, _ = nearest(test, index.state_.features, count, exclude_own=False)
     classes = np.array([r.label for r in split.indexing])
     relevant = [np.flatnonzero(classes == r.label) for r in split.test]
     values: dict[str, Any] = {}
-    for suffix, ids in (("", rankings(index.stored_, test, count)), (" exact kNN", exact.numpy())):
+    for suffix, ids in (
+        ("", rankings(index.state_, test, SearchOptions(k=count))),
+        (" exact kNN", exact.numpy()),
+    ):
         for metric, found in summarise(ids, relevant, count, ("MAP", "P@10")).items():
             values[metric + suffix] = round(found.value, 4)
             values[f"{metric} chance"] = round(found.chance, 4)
     return values
 
 
-def remembered(index: ImageIndex, split: Split, loader: InputLoader) -> dict[str, Any]:
+def remembered(index: ImageIndex, split: Split, loader: FeatureReader) -> dict[str, Any]:
     """Altered copies of all indexed images: found first, ours and exact kNN's, and told from the test photos."""
     seed = index.config.seed + 1000
     altered = loader.load(
         [r.path for r in split.indexing],
         alter=lambda image, i: altered_copy(image, np.random.default_rng([seed, i])),
-    ).inputs
+    ).features
     own = np.arange(len(altered))
-    exact, cosines = nearest(altered, index.stored_.inputs, 1, exclude_own=False)
-    outside = loader.load([r.path for r in split.test]).inputs
-    others = nearest(outside, index.stored_.inputs, 1, exclude_own=False)[1]
-    by_probability = rankings(index.stored_, altered, 1, rerank=False)
-    told = auroc(top_scores(index.stored_, altered), top_scores(index.stored_, outside))
+    exact, cosines = nearest(altered, index.state_.features, 1, exclude_own=False)
+    outside = loader.load([r.path for r in split.test]).features
+    others = nearest(outside, index.state_.features, 1, exclude_own=False)[1]
+    by_probability = rankings(index.state_, altered, SearchOptions(k=1, rerank=False))
+    told = auroc(top_scores(index.state_, altered), top_scores(index.state_, outside))
     return {
-        "altered@1": round(float(hit_at(rankings(index.stored_, altered, 1), own, 1).mean()), 4),
+        "altered@1": round(
+            float(hit_at(rankings(index.state_, altered, SearchOptions(k=1)), own, 1).mean()), 4
+        ),
         "altered@1 not reranked": round(float(hit_at(by_probability, own, 1).mean()), 4),
         "altered@1 exact kNN": round(float(hit_at(exact.numpy(), own, 1).mean()), 4),
         "AUROC": round(told.value, 4),

@@ -25,13 +25,15 @@ from main_job import fit
 from torch import Tensor
 
 from vitdsi import ImageIndex
+from vitdsi.backbones.cache import default_cache
+from vitdsi.backbones.reader import FeatureReader
 from vitdsi.config import load_config
-from vitdsi.datasets.folder import scan_folder
-from vitdsi.datasets.split import split_per_class
 from vitdsi.evaluation.metrics import hit_at, summarise
-from vitdsi.features import InputLoader, default_cache
-from vitdsi.images import altered_copy
-from vitdsi.ranking import search_inputs
+from vitdsi.paper.split import split_per_class
+from vitdsi.photos.alter import altered_copy
+from vitdsi.photos.find import scan_folder
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rank
 
 _BEAMS = (10, 12, 24, 48, 100, 300)
 _RERANKED = 24
@@ -45,7 +47,7 @@ def search(
     """Ids and logarithms of scores (Q, beam), and milliseconds of this process a query."""
     start = time.process_time()
     found = [
-        search_inputs(index.stored_, part.float(), beam, beam_size=beam, rerank=rerank)
+        rank(index.state_, part, SearchOptions(k=beam, beam_size=beam, rerank=rerank))
         for part in torch.split(inputs, 64)
     ]
     spent = (time.process_time() - start) / len(inputs) * 1e3
@@ -67,7 +69,7 @@ def codes(summaries: np.ndarray) -> dict[str, np.ndarray]:
 def leaf_rows(index: ImageIndex) -> np.ndarray:
     """What the model itself keeps of each image: the row of its last digit, as unit vectors (N, D)."""
     trie, head = index.trie_, index.model_.head
-    rows = head.rows.detach()[trie.last_edges(trie.live_ids())]
+    rows = head.vectors(trie, trie.live_ids()).detach()
     return torch.nn.functional.normalize(rows, dim=-1).numpy()
 
 
@@ -75,13 +77,13 @@ def study(name: str, folder: Path, seed: int, overrides: list[str]) -> None:
     """Print a line a setting."""
     split = split_per_class(scan_folder(folder, "folder"), seed=seed)
     index = fit(load_config(overrides=[f"seed={seed}", *overrides]), split.indexing)
-    loader = InputLoader("pooled", cache=default_cache())
-    test = loader.load([r.path for r in split.test]).inputs
+    loader = FeatureReader("pooled", cache=default_cache())
+    test = loader.load([r.path for r in split.test]).features
     own = np.arange(len(split.indexing))[:: max(1, len(split.indexing) // _ALTERED)]
     altered = loader.load(
         [split.indexing[i].path for i in own],
         alter=lambda image, i: altered_copy(image, np.random.default_rng([seed + 1000, i])),
-    ).inputs
+    ).features
     classes = np.array([r.label for r in split.indexing])
     relevant = [np.flatnonzero(classes == r.label) for r in split.test]
 
@@ -97,9 +99,9 @@ def study(name: str, folder: Path, seed: int, overrides: list[str]) -> None:
             what = {"beam": beam, "likeness": rerank, "ms": round(spent, 3)}
             show(what, ids, search(index, altered, beam, rerank)[0])
     stem: Any = index.model_.stem
-    assert index.inputs_ is not None
+    assert index.features_ is not None
     with torch.inference_mode():
-        kept, *queries = (stem.summary(x.float()).numpy() for x in (index.inputs_, test, altered))
+        kept, *queries = (stem.embedding(x.float()).numpy() for x in (index.features_, test, altered))
     lists = [search(index, x, _RERANKED)[:2] for x in (test, altered)]
     for code, vectors in {"rows": leaf_rows(index), **codes(kept)}.items():
         for weight in _WEIGHTS:

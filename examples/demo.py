@@ -15,9 +15,9 @@ from pathlib import Path
 from demo_collection import build_collection
 
 from vitdsi import ImageIndex
-from vitdsi.contact_sheet import Result, Row, write_contact_sheet
-from vitdsi.relevance import nearest
-from vitdsi.training.loop import Progress
+from vitdsi.cli.contact_sheet import Result, Row, write_contact_sheet
+from vitdsi.progress import Progress
+from vitdsi.training.teacher import nearest
 
 
 def show(progress: Progress) -> None:
@@ -53,9 +53,9 @@ def main(out: Path) -> None:
         print(query.relative_to(collection.altered).as_posix())
         for r in results[:3]:
             print(f"  {r.rank}  {r.score:.3f}  {r.image_id}")
-    inputs = index.loader.load(queries).inputs
-    assert index.inputs_ is not None
-    nearest_ids = nearest(inputs, index.inputs_, 1, exclude_own=False)[0][:, 0].tolist()
+    inputs = index.reader.load(queries).features
+    assert index.features_ is not None
+    nearest_ids = nearest(inputs, index.features_, 1, exclude_own=False)[0][:, 0].tolist()
     exact = sum(
         index.image_ids_[i] == query.relative_to(collection.altered).as_posix()
         for i, query in zip(nearest_ids, queries, strict=True)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from vitdsi.errors import UsageError
 from vitdsi.files import replace_folder
-from vitdsi.images import altered_copy
+from vitdsi.photos.alter import altered_copy
 
 # Left out of the wheel's pictures: test patterns and text; the right one of the stereo pair; and textures (brick,
 # grass, gravel) and the star field, whose crops look alike to people too: among them, exact nearest neighbours over

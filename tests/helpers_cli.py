@@ -10,13 +10,14 @@ import numpy as np
 from click.testing import CliRunner, Result
 from PIL import Image, ImageDraw
 
-from vitdsi.cli import cli
+from vitdsi.cli.main import cli
+from vitdsi.index import ImageIndex
 
 COUNT = 12
 TINY = [
     "model.stem=pixels",
-    "model.image_size=32",
-    "model.patch_size=8",
+    "model.paper.image_size=32",
+    "model.paper.patch_size=8",
     "model.depth=1",
     "model.embed_dim=32",
     "ids.scheme=random",
@@ -64,3 +65,14 @@ def paint(folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
     return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file of an index but the lock."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
+
+
+def live(dsi: Path) -> list[str]:
+    """The image_ids that can be found."""
+    opened = ImageIndex.load(dsi)
+    return [opened.image_ids_[i] for i in opened.trie_.live_ids().tolist()]

@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw
 from vitdsi import ImageIndex, IndexConfig
 from vitdsi.config import load_config
 from vitdsi.errors import ImageReadError, IndexFormatError, UsageError
-from vitdsi.training.loop import Progress
+from vitdsi.progress import Progress
 
 SHORT = [
     "training.max_epochs=150",
-    "training.warmup_steps=5",
+    "training.paper.warmup_steps=5",
     "training.batch_size=32",
     "training.evaluate_every=10",
 ]
@@ -47,7 +47,7 @@ def index(photos: Path) -> ImageIndex:
 
 
 def test_every_image_finds_itself(index: ImageIndex, photos: Path) -> None:
-    assert index.report_["IA@1"] == 1.0
+    assert index.report_.indexing_accuracy == 1.0
     results = index.search_many([photos / name for name in index.image_ids_], k=3)
     assert [row[0].image_id for row in results] == index.image_ids_
     for row in results:
@@ -93,8 +93,8 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(
 
     state = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
-        ImageIndex(index.config).fit(photos, state=state, on_progress=interrupt)
-    resumed = ImageIndex(index.config).fit(photos, state=state, resume=True)
+        ImageIndex(index.config).fit(photos, checkpoint=state, on_progress=interrupt)
+    resumed = ImageIndex(index.config).fit(photos, checkpoint=state, resume=True)
     weights = index.model_.state_dict()
     for name, value in resumed.model_.state_dict().items():
         assert torch.equal(value, weights[name]), name
@@ -107,10 +107,10 @@ def test_other_images_do_not_resume(photos: Path, index: ImageIndex, tmp_path: P
 
     state = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
-        ImageIndex(index.config).fit(photos, state=state, on_progress=interrupt)
+        ImageIndex(index.config).fit(photos, checkpoint=state, on_progress=interrupt)
     other = load_config(overrides=[*SHORT, "model.embed_dim=64"])
     with pytest.raises(UsageError, match="start without resume"):
-        ImageIndex(other).fit(photos, state=state, resume=True)
+        ImageIndex(other).fit(photos, checkpoint=state, resume=True)
 
 
 @pytest.mark.parametrize("scheme", ["random", "clustered", "semantic"])
@@ -129,9 +129,10 @@ def test_labelled_images_and_extra_queries(photos: Path, tmp_path: Path, scheme:
 
 def test_the_paper_sequence_of_phases(photos: Path) -> None:
     overrides = [
-        *SHORT, "labels=folder", "model.stem=pixels", "model.image_size=32", "model.patch_size=8", "model.dropout=0.1",
-        "model.head=digits", "ids.scheme=random", "ids.variable_length=true", "training.target=sampled",
-        "training.schedule=sequential", "training.constrained=false", "training.retrieval_epochs=40",
+        *SHORT, "labels=folder", "model.stem=pixels", "model.paper.image_size=32", "model.paper.patch_size=8",
+        "model.paper.dropout=0.1", "model.paper.head=digits", "ids.scheme=random", "ids.paper.variable_length=true",
+        "training.paper.target=sampled", "training.paper.schedule=sequential", "training.paper.constrained=false",
+        "training.paper.retrieval_epochs=40",
     ]  # fmt: skip
     phases: list[str] = []
     fitted = ImageIndex(load_config(overrides=overrides)).fit(
@@ -144,7 +145,12 @@ def test_the_paper_sequence_of_phases(photos: Path) -> None:
 
 @pytest.mark.parametrize("stem", ["map", "pixels"])
 def test_other_stems_without_labels(photos: Path, stem: str, tmp_path: Path) -> None:
-    overrides = [f"model.stem={stem}", "model.depth=1", "model.image_size=32", "model.patch_size=8"]
+    overrides = [
+        f"model.stem={stem}",
+        "model.depth=1",
+        "model.paper.image_size=32",
+        "model.paper.patch_size=8",
+    ]
     scheme = "semantic" if stem == "map" else "random"
     fitted = ImageIndex(load_config(overrides=[*SHORT, *overrides, f"ids.scheme={scheme}"])).fit(photos)
     fitted.save(tmp_path / "out.dsi")
@@ -218,11 +224,11 @@ def test_broken_and_newer_indexes_are_refused(index: ImageIndex, tmp_path: Path)
 def test_features_are_read_from_the_cache(
     photos: Path, index: ImageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vitdsi.features import InputLoader
+    from vitdsi.backbones.efficientnet import EfficientNetLite0
+    from vitdsi.backbones.reader import FeatureReader
 
-    first = InputLoader("pooled", cache=tmp_path).load(sorted(photos.rglob("*.png")))
-    loader = InputLoader("pooled", cache=tmp_path)
-    monkeypatch.setattr(InputLoader, "inputs", lambda *_: pytest.fail("the backbone ran again"))
-    second = loader.load(sorted(photos.rglob("*.png")))
-    assert torch.equal(first.inputs, second.inputs)
+    first = FeatureReader("pooled", cache=tmp_path).load(sorted(photos.rglob("*.png")))
+    monkeypatch.setattr(EfficientNetLite0, "features", lambda *_: pytest.fail("the backbone ran again"))
+    second = FeatureReader("pooled", cache=tmp_path).load(sorted(photos.rglob("*.png")))
+    assert torch.equal(first.features, second.features)
     assert first.hashes == second.hashes

@@ -2,125 +2,118 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vitdsi import living, quality, ranking
-from vitdsi.build import (
-    Collection,
-    Images,
-    Metadata,
-    OnProgress,
-    build_model,
-    build_trie,
-    measure_alterations,
-    read_images,
-    sized,
-    training_data,
-    with_facts,
-)
-from vitdsi.config import IndexConfig, check
-from vitdsi.duplicates import NEAR_IDENTICAL, Similarity, near_identical, search_distinct
-from vitdsi.errors import ImageReadError, UsageError
-from vitdsi.features import InputLoader, device_for
-from vitdsi.filters import Filters, find
-from vitdsi.images import Source, load_square
-from vitdsi.metadata import MetadataStore
+from vitdsi.backbones.reader import FeatureReader, device_for
+from vitdsi.collection.add import AddResult, add
+from vitdsi.collection.build import build
+from vitdsi.collection.compact import compact
+from vitdsi.collection.info import info
+from vitdsi.collection.read import Images, Metadata, read_collection
+from vitdsi.collection.remove import remove
+from vitdsi.collection.storage import PARTS, read_index, write_index
+from vitdsi.config import IndexConfig
+from vitdsi.errors import UsageError
+from vitdsi.evaluation.evaluate import evaluate
+from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.ranking import SearchResult
-from vitdsi.storage import PARTS, Stored, describe, read_index, write_index
-from vitdsi.training.loop import train
-from vitdsi.trie import Trie
+from vitdsi.photos.decode import Source, load_square
+from vitdsi.progress import OnProgress
+from vitdsi.search.duplicates import near_identical
+from vitdsi.search.filters import resolve_ids
+from vitdsi.search.options import SearchOptions, SearchResult, search_options
+from vitdsi.search.searcher import Searcher
+from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY
+from vitdsi.state import BuildReport, IndexState
 
 if TYPE_CHECKING:
     from vitdsi.evaluation.metrics import Metric
 
-__all__ = ["ImageIndex", "SearchResult"]
+__all__ = ["ImageIndex"]
+
+_BATCH = 64
 
 
 class ImageIndex:
-    """An image collection held in a model's weights.
+    """An image collection held in the weights of a model.
 
     Args:
-        config: everything that can be chosen; the defaults suit a folder of photos.
-        cache: folder in which features of files are kept between runs; None keeps none.
-
-    After `fit` or `load`:
-        image_ids_: image_id of each id, also of removed ones.
-        labels_: class of each id, or None.
-        model_, trie_: the model and the live ids.
-        skipped_: files that could not be read. duplicates_: groups of image_ids with the same bytes.
-        unmatched_: names in the metadata that no image has.
-        report_: what the build measured.
+        config: the settings; the defaults suit a folder of photos.
+        cache: the folder in which features of photos are kept between runs; None keeps none.
     """
 
     def __init__(self, config: IndexConfig | None = None, *, cache: Path | None = None) -> None:
-        self.config = self._asked = config or IndexConfig()
-        check(self.config)
+        self._requested = config or IndexConfig()
         self.cache = cache
-        self.device = device_for(self.config.device)
-        self.skipped_: list[ImageReadError] = []
-        self.duplicates_: list[list[str]] = []
-        self.unmatched_: list[str] = []
-        self._loader: InputLoader | None = None
-        self._stored: Stored | None = None
-        self._filters = Filters()
-        self._similarity: Similarity | None = None
-        self._origin: Path | None = None  # where it was loaded from or saved to, and what changed since
-        self._changed: set[str] = set(PARTS)
+        self.device = device_for(self._requested.device)
+        self._reader: FeatureReader | None = None
+        self._state: IndexState | None = None
+        self._searcher: Searcher | None = None
+        self._origin: Path | None = None  # where the index was loaded from or saved to
+        self._changed: set[str] = set(PARTS)  # the parts that changed since then
 
     @property
-    def stored_(self) -> Stored:
-        """Everything that `save` writes; UsageError before `fit` or `load`."""
-        if self._stored is None:
+    def config(self) -> IndexConfig:
+        """The settings that the index was built with, or before `fit` those that were asked for."""
+        return self._requested if self._state is None else self._state.resolved
+
+    @property
+    def state_(self) -> IndexState:
+        """Everything that `save` writes. Raises UsageError before `fit` or `load`."""
+        if self._state is None:
             raise UsageError("this ImageIndex is empty: call fit(images) or ImageIndex.load(path) first")
-        return self._stored
+        return self._state
 
     @property
     def model_(self) -> Seq2Seq:
-        """The fitted model."""
-        return self.stored_.model
+        """The trained model."""
+        return self.state_.model
 
     @property
     def trie_(self) -> Trie:
         """The live ids."""
-        return self.stored_.trie
+        return self.state_.trie
 
     @property
     def image_ids_(self) -> list[str]:
-        """The image_id of each id."""
-        return self.stored_.image_ids
+        """The image_id of each id, including ids that were removed."""
+        return self.state_.image_ids
 
     @property
     def labels_(self) -> list[str] | None:
-        """The class of each id."""
-        return self.stored_.labels
+        """The class of each id, or None for an index without classes."""
+        return self.state_.labels
 
     @property
-    def inputs_(self) -> Tensor | None:
-        """(N, *input_shape) model inputs, where they are kept."""
-        return self.stored_.inputs
+    def features_(self) -> Tensor | None:
+        """(N, *shape) stored features, or None where they were dropped."""
+        return self.state_.features
 
     @property
-    def report_(self) -> dict[str, Any]:
-        """What the build measured."""
-        return self.stored_.report
+    def report_(self) -> BuildReport:
+        """What the build did and measured, and which files it skipped."""
+        return self.state_.report
 
     @property
-    def loader(self) -> InputLoader:
-        """Turns images into model inputs; made when first needed."""
-        if self._loader is None:
+    def reader(self) -> FeatureReader:
+        """Turns photos into features; it is made when it is first needed."""
+        if self._reader is None:
             model = self.config.model
-            self._loader = InputLoader(model.stem, model.image_size, cache=self.cache, device=self.device)
-        return self._loader
+            self._reader = FeatureReader(
+                model.stem,
+                model.paper.image_size,
+                backbone=model.backbone,
+                cache=self.cache,
+                device=self.device,
+            )
+        return self._reader
 
     def fit(
         self,
@@ -130,79 +123,44 @@ class ImageIndex:
         queries: Images | None = None,
         query_labels: Sequence[str] | None = None,
         metadata: Metadata | None = None,
-        keep_tokens: bool = True,
+        keep_features: bool = True,
+        strict: bool = False,
         on_progress: OnProgress = None,
-        state: Path | None = None,
+        checkpoint: Path | None = None,
         resume: bool = False,
     ) -> ImageIndex:
-        """Learn a collection.
+        """Learn a collection. What was done is in `report_` afterwards.
 
         Args:
-            images: a folder or file, or a sequence of paths, PIL images or uint8 arrays.
-            labels: one class an image; with a folder and config.labels "folder", its first sub-folder.
-            queries, query_labels: more photos that are not indexed but train retrieval.
+            images: a folder or a file, or a sequence of paths, Pillow images or uint8 arrays.
+            labels: the class of each image; for a folder with `config.labels="folder"` it is the first sub-folder.
+            queries: further photos that train retrieval and are not indexed, with their classes in query_labels.
+            query_labels: the class of each of the queries.
             metadata: what filters may ask about: a CSV, TSV, JSON, JSONL or Parquet file, or facts by image_id.
-            keep_tokens: keep the model's inputs, which later additions learn best with.
+            keep_features: keep the features of the images in the index. Later additions learn best with them.
+            strict: raise an error if any file cannot be read, instead of skipping it.
             on_progress: called with a Progress now and then.
-            state: folder for the state from which `resume=True` goes on after an interruption.
+            checkpoint: the folder for the state from which `resume=True` goes on after an interruption.
+            resume: go on from that state.
 
         Raises:
-            UsageError: nothing readable, or labels that do not fit.
+            UsageError: no image can be read, or labels that do not fit.
+            UnreadableImagesError: `strict`, and some files cannot be read.
         """
-        started = time.monotonic()
-        collection = self._read(images, labels, on_progress)
-        if not collection.image_ids:
-            reason = f"; the first: {collection.skipped[0]}" if collection.skipped else ""
-            raise UsageError(f"none of the {len(collection.skipped)} images could be read{reason}")
-        extra = None if queries is None else self._read(queries, query_labels, on_progress)
-        self.skipped_ = collection.skipped + ([] if extra is None else extra.skipped)
-        self.duplicates_ = collection.duplicates()
-        collection, self.unmatched_ = with_facts(collection, metadata)
-        self.config = sized(self._asked, len(collection.image_ids), len(extra.image_ids) if extra else 0)
-        trie = build_trie(self.config, collection)
-        model = build_model(self.config, trie, collection.inputs)
-        alterations = measure_alterations(self.config, collection, self.loader, on_progress)
-        data = training_data(self.config, trie, collection, extra, alterations)
-        model.to(self.device)
-        read = time.monotonic()
-        schedule = train(
-            model,
-            data,
-            self.config.training,
-            seed=self.config.seed,
-            state=state,
-            resume=resume,
+        state = build(
+            self._requested,
+            images,
+            labels,
+            self.reader,
+            queries=queries,
+            query_labels=query_labels,
+            metadata=metadata,
+            strict=strict,
             on_progress=on_progress,
+            checkpoint=checkpoint,
+            resume=resume,
         )
-        self._put(
-            Stored(
-                self.config,
-                model.eval(),
-                trie,
-                collection.image_ids,
-                collection.labels,
-                collection.hashes,
-                collection.inputs,
-                collection.thumbnails,
-                alterations.differences,
-                MetadataStore.create(collection.facts),
-                {},
-            ),
-            PARTS,
-        )
-        self.report_.update(
-            {
-                "images": len(self.image_ids_),
-                "steps": schedule.step,
-                "seconds": round(time.monotonic() - started, 2),
-                "seconds_reading": round(read - started, 2),
-                "IA@1": round(ranking.own_rank_one(self.stored_) or 0.0, 4),
-                **quality.calibrate(self.stored_, alterations.inputs),
-                "history": schedule.history,
-            }
-        )
-        if not keep_tokens:
-            self._put(dataclasses.replace(self.stored_, inputs=None, thumbnails=None), PARTS)
+        self._put(state if keep_features else replace(state, features=None, thumbnails=None), PARTS)
         return self
 
     def add(
@@ -213,44 +171,48 @@ class ImageIndex:
         prefix: str = "",
         replace: bool = False,
         metadata: Metadata | None = None,
+        strict: bool = False,
         on_progress: OnProgress = None,
-    ) -> list[str]:
-        """Add images without renumbering anything; returns their image_ids.
+    ) -> AddResult:
+        """Add images; existing ids never change. Images that the index holds with the same content are left out.
 
-        Images that are there already with the same content are left out. `prefix` goes before each image_id. With
-        `replace`, those whose content changed take the place of the old. Raises UsageError for such without it, where
-        labels do not fit, or no id is free.
+        Args:
+            images, labels, metadata, strict, on_progress: as for `fit`.
+            prefix: a text to put before each image_id.
+            replace: images whose content changed take the place of the old ones.
+
+        Raises:
+            UsageError: images whose content changed, without `replace`; labels that do not fit; or no id is free.
+            UnreadableImagesError: `strict`, and some files cannot be read.
         """
-        stored = self.stored_
-        given = self._read(images, labels, on_progress).named(prefix)
-        self.skipped_, self.duplicates_ = given.skipped, given.duplicates()
-        given, self.unmatched_ = with_facts(given, metadata)
-        fresh, replaced = living.what_is_new(stored, given)
-        if replaced and not replace:
-            raise UsageError(
-                f"in the index with another content: {len(replaced)} image_ids, such as "
-                f"{self.image_ids_[replaced[0]]!r}; replace them (--replace), or tell them apart (--prefix NAME/)"
-            )
-        if fresh.image_ids:
-            if replaced:
-                stored = living.remove(stored, replaced)
-            self._put(living.add(stored, fresh, self.loader, on_progress), PARTS)
-        return fresh.image_ids
+        by_folder = self.config.labels == "folder"
+        given = read_collection(images, labels, self.reader, on_progress, by_folder=by_folder, strict=strict)
+        given = given.with_prefix(prefix).with_facts(metadata)
+        before = self.state_
+        state, result = add(before, given, self.reader, replace_changed=replace, on_progress=on_progress)
+        if state is not before:
+            self._put(state, PARTS)
+        return result
 
     def remove(self, images: Iterable[str | int]) -> None:
-        """Remove images, by image_id or id: an edit of the trie, so exact and at once."""
-        ids = find(self.stored_, images)
-        self._put(living.remove(self.stored_, ids), ("trie", "metadata"))
+        """Remove images, given as image_ids or ids. This is an edit of the trie, so it is exact and takes no training.
+
+        Raises UsageError for an image that is not in the index.
+        """
+        self._put(remove(self.state_, resolve_ids(self.state_, images)), ("trie", "metadata"))
 
     def compact(
-        self, *, retrain: bool | None = None, keep_tokens: bool = True, on_progress: OnProgress = None
+        self, *, retrain: bool | None = None, keep_features: bool = True, on_progress: OnProgress = None
     ) -> None:
-        """Drop removed images for good, and learn again what deserves it (retrain: everything, nothing, or None to
-        decide by what is measured). Without tokens the index is smaller, and later additions cost quality."""
-        self._put(
-            living.compact(self.stored_, retrain=retrain, keep_tokens=keep_tokens, on_progress=on_progress),
-            PARTS,
-        )
+        """Drop what removed images left behind, and learn again what deserves it.
+
+        Args:
+            retrain: learn everything again, or nothing; None decides by what is measured.
+            keep_features: keep the stored features. Without them the index is smaller, and later additions lose
+                quality.
+        """
+        state = compact(self.state_, retrain=retrain, keep_features=keep_features, on_progress=on_progress)
+        self._put(state, PARTS)
 
     def search(
         self,
@@ -264,17 +226,12 @@ class ImageIndex:
         beam_size: int | None = None,
         rerank: bool | None = None,
     ) -> list[SearchResult]:
-        """The k most probable images, best first: exactly min(k, N) of them. ImageReadError for a bad image.
+        """The k most probable images for a photo, best first: min(k, N) of them, or min(k, allowed) with a filter.
 
-        Args:
-            where: a condition on metadata, such as `album = "2019" and width > 800`.
-            allow: image_ids or ids; only these are found. With a filter there are min(k, allowed) results, and the
-                scores are probabilities among the allowed.
-            collapse: leave out what is near-identical to a better result.
-            rerank: order the results by likeness too; None does so in an index without labels (ranking.search_inputs).
+        The other arguments are the attributes of `SearchOptions`. With a filter, scores are probabilities among the
+        images that it allows. Raises ImageReadError for a photo that cannot be read, UsageError for bad options.
         """
-        return self.search_many(
-            [image],
+        options = search_options(
             k,
             where=where,
             allow=allow,
@@ -282,7 +239,8 @@ class ImageIndex:
             min_score=min_score,
             beam_size=beam_size,
             rerank=rerank,
-        )[0]
+        )
+        return self.search_with([image], options)[0]
 
     def search_many(
         self,
@@ -295,40 +253,41 @@ class ImageIndex:
         min_score: float = 0.0,
         beam_size: int | None = None,
         rerank: bool | None = None,
-        batch_size: int = 64,
+        batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
-        """`search` for many images, in batches."""
-        within = self._filters.get(self.stored_, where, allow)
-        if collapse and self._similarity is None:
-            self._similarity = Similarity(self.stored_)
-        options: dict[str, Any] = {"within": within, "beam_size": beam_size, "rerank": rerank}
-        if collapse:
-            options["similarity"] = self._similarity
-        search: Callable[..., Any] = search_distinct if collapse else ranking.search_inputs
+        """`search` for many photos, in batches."""
+        options = search_options(
+            k,
+            where=where,
+            allow=allow,
+            collapse=collapse,
+            min_score=min_score,
+            beam_size=beam_size,
+            rerank=rerank,
+        )
+        return self.search_with(images, options, batch_size=batch_size)
+
+    def search_with(
+        self, images: Sequence[Source], options: SearchOptions, *, batch_size: int = _BATCH
+    ) -> list[list[SearchResult]]:
+        """`search_many` with the options as one value."""
+        if self._searcher is None:
+            self._searcher = Searcher(self.state_)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
-            chunk = images[start : start + batch_size]
-            batch = np.stack([load_square(image, self.loader.image_size) for image in chunk])
-            inputs = self.loader.inputs(torch.from_numpy(batch).permute(0, 3, 1, 2))
-            ids, scores = search(self.stored_, inputs, k, **options)
-            found += [self._results(*row, min_score) for row in zip(ids, scores, strict=True)]
+            squares = [
+                load_square(image, self.reader.image_size) for image in images[start : start + batch_size]
+            ]
+            pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+            found += self._searcher.search(self.reader.features(pixels), options)
         return found
 
-    def search_inputs(
-        self, inputs: Tensor, k: int = 10, *, within: Trie | None = None, beam_size: int | None = None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Ids (B, min(k, N)) and scores for model inputs (B, *input_shape), best first.
+    def near_identical(self, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[str]]:
+        """Groups of image_ids that show the same picture: crops, mirror images, other colours or qualities.
 
-        `within` is a restriction of `trie_`, to search in it only.
+        Raises UsageError where the features were dropped.
         """
-        return ranking.search_inputs(self.stored_, inputs, k, within=within, beam_size=beam_size)
-
-    def near_identical(self, threshold: float = NEAR_IDENTICAL) -> list[list[str]]:
-        """Groups of image_ids that show the same picture: cropped, mirrored, brighter or compressed copies.
-
-        Raises UsageError where the index keeps no tokens.
-        """
-        groups = near_identical(self.stored_, threshold)
+        groups = near_identical(self.state_, threshold)
         return [[self.image_ids_[i] for i in members] for members in groups]
 
     def evaluate(
@@ -340,52 +299,54 @@ class ImageIndex:
         beam_size: int | None = None,
         on_progress: OnProgress = None,
     ) -> dict[str, Metric]:
-        """IA@1 and IA@5 over the indexed images; P@10, MAP@10, MAP and Recall@100 over queries with classes.
+        """Measure the index: IA@1 and IA@5 over its own images, and P@10, MAP@10, MAP and Recall@100 over queries.
 
         Args:
-            queries: a folder of class folders, or a sequence with `labels`.
-            outside: photos that were never indexed. AUROC is then the chance that the best result of an altered copy
-                of an indexed image, held out when the index was built, scores higher than that of one of these.
+            queries: photos with classes: a folder of class folders, or a sequence with `labels`. An indexed image's
+                class is its label, or else the first part of its image_id.
+            labels: the class of each query.
+            outside: photos that were never indexed. AUROC is then the probability that an altered copy of an indexed
+                image, held out when the index was built, gets a higher best score than one of these.
             beam_size: for IA, P@10 and MAP@10; MAP and Recall@100 score every id.
-
-        An indexed image's class is its label, or else the first part of its image_id.
         """
-        return quality.evaluate(self.stored_, self.loader, queries, labels, outside, beam_size, on_progress)
+        return evaluate(
+            self.state_,
+            self.reader,
+            queries,
+            labels,
+            outside=outside,
+            beam_size=beam_size,
+            on_progress=on_progress,
+        )
 
     def save(self, path: str | Path) -> None:
-        """Write the index as a folder, or what changed of it into the folder it came from, as one transaction."""
+        """Write the index as a folder, or what changed of it into the folder that it came from, as one transaction.
+
+        Raises UsageError if `path` is something else than an index, IndexLockedError if another process changes it.
+        """
         target = Path(path).absolute()
-        generation = write_index(target, self.stored_, self._changed if target == self._origin else None)
-        self._stored = dataclasses.replace(self.stored_, generation=generation)
+        generation = write_index(target, self.state_, self._changed if target == self._origin else None)
+        self._state = replace(self.state_, generation=generation)
         self._origin, self._changed = target, set()
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto", cache: Path | None = None) -> ImageIndex:
-        """Open an index. Raises IndexFormatError for a folder that is none, is broken, or is of a newer version."""
-        stored = read_index(Path(path))
-        index = cls(stored.config, cache=cache)
+        """Open an index.
+
+        Raises IndexFormatError for a folder that is not an index, is broken, or is of a newer version.
+        """
+        state = read_index(Path(path))
+        index = cls(state.requested, cache=cache)
         index.device = device_for(device)
-        stored.model.to(index.device)
-        index._put(stored, ())
+        state.model.to(index.device)
+        index._put(state, ())
         index._origin, index._changed = Path(path).absolute(), set()
         return index
 
     def info(self) -> dict[str, Any]:
-        """Size, ids, room for more, what was changed and what the build measured."""
-        return describe(self.stored_, self._origin)
+        """Size, ids, free ids, the last changes and what the build measured."""
+        return info(self.state_, self._origin)
 
-    def _put(self, stored: Stored, changed: Iterable[str]) -> None:
-        """What this index is from now on."""
-        self._stored = stored
-        self._filters, self._similarity = Filters(), None
+    def _put(self, state: IndexState, changed: Iterable[str]) -> None:
+        self._state, self._searcher = state, None
         self._changed |= set(changed)
-
-    def _results(
-        self, ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], min_score: float
-    ) -> list[SearchResult]:
-        best = [(int(i), float(s)) for i, s in zip(ids, scores, strict=True) if i >= 0 and s >= min_score]
-        return [SearchResult(rank, self.image_ids_[i], s, i) for rank, (i, s) in enumerate(best, start=1)]
-
-    def _read(self, images: Images, labels: Sequence[str] | None, on_progress: OnProgress) -> Collection:
-        by_folder = self.config.labels == "folder"
-        return read_images(images, labels, self.loader, on_progress, by_folder=by_folder)

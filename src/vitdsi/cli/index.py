@@ -7,24 +7,18 @@ import json
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from vitdsi.command import INTERRUPTED, again, check_output, debug_option, refuse, say
+from vitdsi.cli.common import FILE, INTERRUPTED, again, check_output, debug_option, listing_unreadable, say
 from vitdsi.errors import UsageError
-
-if TYPE_CHECKING:
-    from vitdsi.training.loop import Progress
-
-_PATH = click.Path(path_type=Path)
 
 
 @click.command("index", short_help="Learn a folder of images.")
-@click.argument("images", type=_PATH)
+@click.argument("images", type=FILE)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
-    "-o", "--output", "out", type=_PATH, required=True, metavar="OUT.dsi", help="Folder of the new index."
+    "-o", "--output", "out", type=FILE, required=True, metavar="OUT.dsi", help="Folder of the new index."
 )
 @click.option(
     "--labels",
@@ -32,15 +26,17 @@ _PATH = click.Path(path_type=Path)
     help="folder: the first sub-folder is the class [none].",
 )
 @click.option(
-    "--queries", type=_PATH, metavar="DIR", help="Photos to train retrieval with; they are not indexed."
+    "--queries", type=FILE, metavar="DIR", help="Photos to train retrieval with; they are not indexed."
 )
 @click.option(
     "--metadata",
-    type=_PATH,
+    type=FILE,
     metavar="FILE",
     help="CSV, TSV, JSON, JSONL or Parquet: what `search --where` asks about.",
 )
-@click.option("--ids", metavar="random|clustered|semantic|residual", help="How images get their ids.")
+@click.option(
+    "--ids", metavar="SCHEME", help="How images get their ids: semantic, random or clustered [semantic]."
+)
 @click.option("--base", type=click.IntRange(min=2), help="Digits are 0 to base - 1.")
 @click.option("--seed", type=click.IntRange(min=0), help="One seed gives one result on one machine [0].")
 @click.option("--device", metavar="auto|cpu|cuda", help="Where to compute [auto].")
@@ -48,14 +44,14 @@ _PATH = click.Path(path_type=Path)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train at most so many minutes.")
 @click.option("--config", metavar="FILE|NAME", help="YAML file, or the name of a configuration of vitdsi.")
 @click.option(
-    "--keep-tokens/--drop-tokens",
+    "--keep-features/--drop-features",
     default=True,
-    help="Keep what the model reads of each image, for `add`, `compact` and `duplicates` [keep].",
+    help="Keep the features of the images, for `add`, `compact` and `duplicates` [keep].",
 )
 @click.option("--resume", is_flag=True, help="Continue the run that was stopped, given the same arguments.")
 @click.option("--strict", is_flag=True, help="Fail on any file that cannot be read, instead of skipping it.")
 @click.option("--force", is_flag=True, help="Replace OUT.dsi if it exists.")
-@click.option("--cache", type=_PATH, metavar="DIR", help="Folder of the feature cache [per user].")
+@click.option("--cache", type=FILE, metavar="DIR", help="Folder of the feature cache [per user].")
 @click.option("--no-cache", is_flag=True, help="Keep no features on disk.")
 @debug_option
 @click.pass_context
@@ -74,7 +70,7 @@ def index_verb(
     epochs: float | None,
     minutes: float | None,
     config: str | None,
-    keep_tokens: bool,
+    keep_features: bool,
     resume: bool,
     strict: bool,
     force: bool,
@@ -108,11 +104,11 @@ def index_verb(
     state = out.with_name(f"{out.name}.training")
     check_output(out, replace=resume or force)
 
+    from vitdsi.backbones.cache import default_cache
+    from vitdsi.cli.terminal import BuildDisplay, problems
     from vitdsi.config import load_config
-    from vitdsi.facts import read_sidecar
-    from vitdsi.features import default_cache
+    from vitdsi.facts.sidecar import read_sidecar
     from vitdsi.index import ImageIndex
-    from vitdsi.terminal import BuildDisplay, problems
     from vitdsi.training.checkpoint import has_checkpoint
 
     stopped = has_checkpoint(state)
@@ -129,7 +125,7 @@ def index_verb(
         "ids.scheme": ids,
         "ids.base": base,
         "training.max_epochs": epochs,
-        "training.retrieval_epochs": epochs,
+        "training.paper.retrieval_epochs": epochs,
         "training.minutes": minutes,
     }
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
@@ -137,26 +133,18 @@ def index_verb(
     facts = None if metadata is None else read_sidecar(metadata)  # a mistake in it is said at once
     index = ImageIndex(settings, cache=None if no_cache else cache or default_cache())
 
-    def refuse_skipped() -> None:
-        if strict and index.skipped_:
-            refuse(index.skipped_)
-
-    def on_progress(progress: Progress) -> None:
-        display(progress)
-        refuse_skipped()
-
     try:
-        with contextlib.closing(BuildDisplay()) as display:
+        with listing_unreadable(), contextlib.closing(BuildDisplay()) as display:
             index.fit(
                 images,
                 queries=queries,
                 metadata=facts,
-                keep_tokens=keep_tokens,
-                on_progress=on_progress,
-                state=state,
+                keep_features=keep_features,
+                strict=strict,
+                on_progress=display,
+                checkpoint=state,
                 resume=resume,
             )
-            refuse_skipped()
             index.save(out)
     except KeyboardInterrupt:
         if has_checkpoint(state):
@@ -165,16 +153,18 @@ def index_verb(
             say("stopped before there was anything to resume; run the same command again")
         ctx.exit(INTERRUPTED)
     shutil.rmtree(state, ignore_errors=True)
-    for line in problems(index.skipped_, index.duplicates_, index.unmatched_):
+    report = index.report_
+    for line in problems(report.skipped, report.duplicates, report.unmatched):
         say(line)
-    images_count, accuracy, seconds = len(index.image_ids_), index.report_["IA@1"], index.report_["seconds"]
     summary = {
         "index": str(out),
-        "images": images_count,
-        "skipped": len(index.skipped_),
-        "duplicates": sum(len(group) - 1 for group in index.duplicates_),
-        "IA@1": accuracy,
-        "seconds": seconds,
+        "images": report.images,
+        "skipped": len(report.skipped),
+        "duplicates": sum(len(group) - 1 for group in report.duplicates),
+        "IA@1": report.indexing_accuracy,
+        "seconds": report.seconds,
     }
-    say(f"indexed {images_count} images in {seconds:.1f} s, IA@1 {accuracy:.4f}: {out}")
+    say(
+        f"indexed {report.images} images in {report.seconds:.1f} s, IA@1 {report.indexing_accuracy:.4f}: {out}"
+    )
     click.echo(json.dumps(summary))

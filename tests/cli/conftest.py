@@ -21,7 +21,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def built(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     out = tmp_path_factory.mktemp("index") / "photos.dsi"
-    return out, index(photos, out, "training.max_epochs=150", "training.warmup_steps=10")
+    return out, index(photos, out, "training.max_epochs=150", "training.paper.warmup_steps=10")
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / "2.png", folder / "2 again.png")
     shutil.copy(folder / "2.png", folder / "2 and again.png")
     out = folder.parent / "copies.dsi"
-    assert index(folder, out, "--epochs", 150, "training.warmup_steps=10").exit_code == 0
+    assert index(folder, out, "--epochs", 150, "training.paper.warmup_steps=10").exit_code == 0
     return out
 
 
@@ -70,10 +70,24 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def new(tmp_path: Path) -> Callable[..., Path]:
+    """Write photos that the index does not hold: `new("a.png", "b/c.png")`."""
+
+    def write(*names: str, folder: str = "new", seed: int = 100) -> Path:
+        for i, name in enumerate(names):
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            photo(seed=seed + i).save(path, "PNG")
+        return tmp_path / folder
+
+    return write
+
+
+@pytest.fixture
 def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[str, int], bool]], None]]:
     """Press Ctrl-C when the progress display is told of a (phase, done) that the condition accepts."""
-    from vitdsi.terminal import BuildDisplay
-    from vitdsi.training.loop import Progress
+    from vitdsi.cli.terminal import BuildDisplay
+    from vitdsi.progress import Progress
 
     def arm(condition: Callable[[str, int], bool]) -> None:
         def press(_: BuildDisplay, progress: Progress) -> None:

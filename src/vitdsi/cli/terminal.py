@@ -14,8 +14,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from vitdsi.errors import ImageReadError
-    from vitdsi.index import SearchResult
-    from vitdsi.training.loop import Progress
+    from vitdsi.progress import Progress
+    from vitdsi.search.options import SearchResult
 
 _LISTED = 10
 

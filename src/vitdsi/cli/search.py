@@ -5,22 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from vitdsi.command import check_writable, debug_option, named_lines, say
+from vitdsi.cli.common import FILE, INDEX_ARGUMENT, check_writable, debug_option, named_lines, say
 from vitdsi.errors import ImageReadError, UsageError
 
 if TYPE_CHECKING:
-    from vitdsi.index import ImageIndex, SearchResult
+    from vitdsi.index import ImageIndex
+    from vitdsi.search.options import SearchOptions, SearchResult
 
 _BATCH = 64
-_PATH = click.Path(path_type=Path)
 
 
 @click.command("search", short_help="Find the images relevant to a photo.")
-@click.argument("index", type=_PATH, metavar="INDEX.dsi")
+@INDEX_ARGUMENT
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Results for each image.")
 @click.option(
@@ -46,10 +46,10 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
 @click.option(
-    "--sheet", type=_PATH, metavar="FILE.html", help="Also write an HTML contact sheet; needs --images."
+    "--sheet", type=FILE, metavar="FILE.html", help="Also write an HTML contact sheet; needs --images."
 )
 @click.option(
-    "--images", "folder", type=_PATH, metavar="DIR", help="The folder that was indexed, for --sheet."
+    "--images", "folder", type=FILE, metavar="DIR", help="The folder that was indexed, for --sheet."
 )
 @debug_option
 @click.pass_context
@@ -69,7 +69,7 @@ def search_verb(
     sheet: Path | None,
     folder: Path | None,
 ) -> None:
-    """Find the indexed images relevant to each IMAGE: a file, a folder, or - for one image on stdin.
+    """Find the indexed images that are relevant to each IMAGE: a file, a folder, or - for one image on stdin.
 
     Prints one JSON line for each result; the score is how probable the image is among all. Images that cannot be
     read are reported on stderr and skipped, and the exit code is then 1.
@@ -96,21 +96,23 @@ def search_verb(
     if sheet is not None and any(path is None for _, path in queries):
         raise UsageError("--sheet shows files and cannot show stdin; save the image and give its path")
 
+    from vitdsi.cli.terminal import json_results, plain_results
     from vitdsi.index import ImageIndex
-    from vitdsi.terminal import json_results, plain_results
+    from vitdsi.search.options import search_options
 
     opened = ImageIndex.load(index)
-    options = {
-        "where": where,
-        "allow": allow,
-        "collapse": collapse,
-        "min_score": _least(opened, min_score),
-        "beam_size": beam_size,
-        "rerank": rerank,
-    }
+    options = search_options(
+        k,
+        where=where,
+        allow=allow,
+        collapse=collapse,
+        min_score=_min_score(opened, min_score),
+        beam_size=beam_size,
+        rerank=rerank,
+    )
     answered: list[tuple[Path, list[SearchResult]]] = []
     count = found = 0
-    for name, path, results in _search(opened, queries, k, strict, options):
+    for name, path, results in _search(opened, queries, strict, options):
         if results is None:
             continue
         text = plain_results(name, results) if plain else json_results(name, results)
@@ -124,11 +126,11 @@ def search_verb(
         nothing = "its images were all removed"
         if where is not None or allow is not None:
             nothing = "no image passes the filter"
-        if options["min_score"]:
-            nothing = f"no result has a score of {options['min_score']:.4f} (--min-score)"
+        if options.min_score:
+            nothing = f"no result has a score of {options.min_score:.4f} (--min-score)"
         say(f"note: nothing can be found in {index}: {nothing}")
     if sheet is not None and folder is not None:
-        from vitdsi.contact_sheet import Result, Row, write_contact_sheet
+        from vitdsi.cli.contact_sheet import Result, Row, write_contact_sheet
 
         rows = [
             Row(path, [Result(r.image_id, folder / r.image_id, r.score, None) for r in results])
@@ -140,12 +142,12 @@ def search_verb(
         ctx.exit(1)
 
 
-def _least(index: ImageIndex, min_score: str | None) -> float:
+def _min_score(index: ImageIndex, min_score: str | None) -> float:
     """The number that --min-score means."""
     if min_score is None:
         return 0.0
     try:
-        number = float(index.report_.get("min_score", 0.0) if min_score == "auto" else min_score)
+        number = float((index.report_.calibration.min_score or 0.0) if min_score == "auto" else min_score)
     except ValueError:
         number = -1.0
     if not 0 <= number <= 1:
@@ -156,23 +158,22 @@ def _least(index: ImageIndex, min_score: str | None) -> float:
 def _search(
     index: ImageIndex,
     queries: list[tuple[str, Path | None]],
-    k: int,
     strict: bool,
-    options: dict[str, Any],
+    options: SearchOptions,
 ) -> Iterator[tuple[str, Path | None, list[SearchResult] | None]]:
     """(name, path, results) for each query in order; results are None where the image cannot be read."""
     for start in range(0, len(queries), _BATCH):
         chunk = queries[start : start + _BATCH]
         sources = [sys.stdin.buffer.read() if path is None else path for _, path in chunk]
         try:
-            found = index.search_many(sources, k, batch_size=_BATCH, **options)
+            found = index.search_with(sources, options, batch_size=_BATCH)
             for (name, path), results in zip(chunk, found, strict=True):
                 yield name, path, results
         except ImageReadError:
             # Rare, so the good ones of this batch may go one by one.
             for (name, path), source in zip(chunk, sources, strict=True):
                 try:
-                    yield name, path, index.search(source, k, **options)
+                    yield name, path, index.search_with([source], options)[0]
                 except ImageReadError as error:
                     if strict:
                         raise ImageReadError(name, error.reason) from error
@@ -182,7 +183,7 @@ def _search(
 
 def _expand(images: tuple[str, ...]) -> list[tuple[str, Path | None]]:
     """(name to print, path) of every query; the path is None for stdin."""
-    from vitdsi.images import find_images
+    from vitdsi.photos.find import find_images
 
     queries: list[tuple[str, Path | None]] = []
     for given in images:

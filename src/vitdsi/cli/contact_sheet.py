@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.files import write_atomically
-from vitdsi.images import decode
+from vitdsi.photos.decode import decode
 
 __all__ = ["Result", "Row", "write_contact_sheet"]
 

@@ -13,8 +13,9 @@ import pytest
 from helpers_cli import COUNT, lines, run
 from helpers_images import photo
 
+from vitdsi.collection.storage import read_index
 from vitdsi.index import ImageIndex
-from vitdsi.storage import Stored, read_index
+from vitdsi.state import IndexState
 
 _RUNS = 32
 _EACH = 3  # images of one addition
@@ -22,8 +23,8 @@ _EACH = 3  # images of one addition
 _CHANGE = """
 import sys
 from itertools import count
-from vitdsi.cli import cli
-import vitdsi.index, vitdsi.training.loop, vitdsi.facts  # slow to load
+from vitdsi.cli.main import cli
+import vitdsi.index, vitdsi.training.loop, vitdsi.facts.sidecar  # slow to load
 index, folder, start = sys.argv[1:]
 for step in count(int(start)):
     verb = ("add", "remove", "compact")[step % 3]
@@ -42,8 +43,8 @@ State = tuple[
 ]  # the image_ids that can be found, and how many ids there are with dead ones
 
 
-def state(stored: Stored) -> State:
-    return frozenset(stored.image_ids[i] for i in stored.trie.live_ids().tolist()), len(stored.image_ids)
+def state(state: IndexState) -> State:
+    return frozenset(state.image_ids[i] for i in state.trie.live_ids().tolist()), len(state.image_ids)
 
 
 def after(before: State, step: int) -> State:

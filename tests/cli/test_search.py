@@ -200,11 +200,11 @@ class TestCollapse:
             and found[1]["image_id"] in ("5.png", "6.png")
         )
 
-    def test_needs_tokens(self, copies: Path, tmp_path: Path) -> None:
+    def test_needs_features(self, copies: Path, tmp_path: Path) -> None:
         dsi = shutil.copytree(copies, tmp_path / "copied.dsi")
         query = copies.parent / "photos" / "2.png"
-        assert run("compact", dsi, "--drop-tokens", "--no-retrain").exit_code == 0
-        one_error_line(run("search", dsi, query, "--collapse"), 2, "keeps no tokens")
+        assert run("compact", dsi, "--drop-features", "--no-retrain").exit_code == 0
+        one_error_line(run("search", dsi, query, "--collapse"), 2, "keeps no features")
         assert len(lines(run("search", dsi, query))) == 10
 
     def test_with_a_beam_as_wide_as_k(self, copies: Path) -> None:

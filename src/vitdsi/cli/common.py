@@ -1,32 +1,39 @@
-"""What all verbs of the command line share: exit codes, `--debug`, `--version`, checks of the places to write to."""
+"""What all verbs share: exit codes, `--debug`, `--version`, and checks of the places to write to."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from vitdsi.errors import ImageReadError, UsageError, VitdsiError
+from vitdsi.errors import UnreadableImagesError, UsageError, VitdsiError
 
 __all__ = [
+    "FILE",
+    "INDEX_ARGUMENT",
     "INTERRUPTED",
     "Verbs",
     "again",
     "check_output",
     "check_writable",
     "debug_option",
+    "listing_unreadable",
     "named_lines",
     "print_version",
-    "refuse",
     "say",
 ]
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # the exit code after Ctrl-C
+FILE = click.Path(path_type=Path)
+INDEX_ARGUMENT = click.argument("index", type=FILE, metavar="INDEX.dsi")
+_FORMER_OPTIONS = {"--keep-tokens": "--keep-features", "--drop-tokens": "--drop-features"}
 _DEBUG = "vitdsi.debug"
 _ARGUMENTS = "vitdsi.arguments"
 _Verb = TypeVar("_Verb", bound=Callable[..., Any])
@@ -36,18 +43,27 @@ class Verbs(click.Group):
     """Turns exceptions into one line on stderr and an exit code; `--debug` adds the traceback."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Remember the arguments for `again`."""
+        """Translate former names of options, and remember the arguments for `again`."""
+        for former in [text for text in args if text in _FORMER_OPTIONS]:
+            say(f"note: {former} is now called {_FORMER_OPTIONS[former]}")
+        args = [_FORMER_OPTIONS.get(text, text) for text in args]
         ctx.meta[_ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which they are used, not of the alphabet."""
+        """The verbs in the order in which they are used, not in that of the alphabet."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb. Exit codes: the error's own, 130 after Ctrl-C, 1 for anything unexpected."""
+        """Run the verb. Exit codes: the error's own, 130 after Ctrl-C, 1 for anything unexpected.
+
+        A FutureWarning, as for a setting that is now called otherwise, becomes a note on stderr.
+        """
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", FutureWarning)
+                warnings.showwarning = _note
+                return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
             raise  # click's own; it also ends quietly on a closed pipe
         except KeyboardInterrupt:
@@ -57,6 +73,10 @@ class Verbs(click.Group):
             _fail(ctx, _one_line(error), error.exit_code)
         except Exception as error:
             _fail(ctx, f"{type(error).__name__}: {_one_line(error)}; run again with --debug", 1)
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    say(f"note: {message}")
 
 
 def _fail(ctx: click.Context, message: str, code: int) -> None:
@@ -71,17 +91,17 @@ def _one_line(error: BaseException) -> str:
 
 
 def again(ctx: click.Context, *, extra: str) -> list[str]:
-    """The arguments that this command was given, with `extra` once, at the end."""
+    """The arguments that this command was given, with `extra` at the end, once."""
     return [text for text in ctx.meta[_ARGUMENTS] if text != extra] + [extra]
 
 
 def say(text: str) -> None:
-    """A line on stderr; names that are no UTF-8 are written with replacement characters."""
+    """Print a line on stderr, with replacement characters for what is not UTF-8."""
     click.echo(click.format_filename(text), err=True)
 
 
 def debug_option(verb: _Verb) -> _Verb:
-    """`--debug`, before or after the verb."""
+    """Add `--debug`, which may stand before or after the verb."""
 
     def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
@@ -107,16 +127,16 @@ def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def check_output(out: Path, *, replace: bool) -> None:
-    """Find what would keep an index from being written to `out`, before hours are spent on it.
+    """Check that an index can be written to `out`, before hours are spent on it.
 
     Raises:
-        UsageError: `out` exists and `replace` is false or it is no index; or it cannot be created.
+        UsageError: `out` cannot be created, exists and is not an index, or exists and `replace` is false.
     """
     if out.suffix != ".dsi":
         say(f"note: the name of an index usually ends with .dsi; this one is {out}")
     if out.exists() or out.is_symlink():
         if not (out / "index.json").is_file():
-            raise UsageError(f"{out}: exists and is no index, so it is left alone; choose another name")
+            raise UsageError(f"{out}: exists and is not an index, so it is left alone; choose another name")
         if not replace:
             raise UsageError(f"{out}: exists; --force replaces it, or choose another name")
     try:
@@ -127,7 +147,7 @@ def check_output(out: Path, *, replace: bool) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """UsageError where no file `path` can be written."""
+    """Raise UsageError if no file can be written at `path`."""
     folder = path.absolute().parent
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; create it, or choose another place")
@@ -136,10 +156,10 @@ def check_writable(path: Path) -> None:
 
 
 def named_lines(file: str) -> list[str]:
-    """The lines of a text file, or of stdin where `file` is -, without the empty ones.
+    """The lines of a text file that are not empty; `-` reads stdin.
 
-    UTF-8 as editors write it; names of files that are no UTF-8 stay what Python makes of them. UsageError where it
-    cannot be read.
+    The text is UTF-8, with or without a byte order mark; bytes that are not UTF-8 become surrogates, as in file names.
+    Raises UsageError if the file cannot be read.
     """
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
@@ -151,10 +171,14 @@ def named_lines(file: str) -> list[str]:
     return [line.rstrip("\r") for line in lines if line.strip()]
 
 
-def refuse(skipped: Sequence[ImageReadError]) -> NoReturn:
-    """What --strict does about files that cannot be read: name them, and raise VitdsiError."""
-    from vitdsi.terminal import problems
+@contextlib.contextmanager
+def listing_unreadable() -> Iterator[None]:
+    """Name the files on stderr when `--strict` makes unreadable ones an error."""
+    from vitdsi.cli.terminal import problems
 
-    for line in problems(skipped):
-        say(line)
-    raise VitdsiError(f"unreadable files: {len(skipped)}; repair or remove them, or leave out --strict")
+    try:
+        yield
+    except UnreadableImagesError as error:
+        for line in problems(error.errors):
+            say(line)
+        raise

@@ -6,10 +6,10 @@ import io
 import pytest
 from rich.console import Console
 
+from vitdsi.cli.terminal import BuildDisplay, describe, plain_facts, plain_results, print_metrics, problems
 from vitdsi.errors import ImageReadError
 from vitdsi.index import SearchResult
-from vitdsi.terminal import BuildDisplay, describe, plain_facts, plain_results, print_metrics, problems
-from vitdsi.training.loop import Progress
+from vitdsi.progress import Progress
 
 
 def test_describe_says_what_is_known() -> None:

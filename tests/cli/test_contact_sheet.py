@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitdsi.contact_sheet import Result, Row, write_contact_sheet
+from vitdsi.cli.contact_sheet import Result, Row, write_contact_sheet
 from vitdsi.errors import UsageError
 
 _VOID = {"img", "meta"}

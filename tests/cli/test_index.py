@@ -161,21 +161,21 @@ class TestMetadata:
 class TestTokens:
     def test_dropped(self, photos: Path, tmp_path: Path) -> None:
         kept, dropped = tmp_path / "kept.dsi", tmp_path / "dropped.dsi"
-        assert index(photos, kept, "--epochs", 2, "--keep-tokens").exit_code == 0
-        assert index(photos, dropped, "--epochs", 2, "--drop-tokens").exit_code == 0
+        assert index(photos, kept, "--epochs", 2, "--keep-features").exit_code == 0
+        assert index(photos, dropped, "--epochs", 2, "--drop-features").exit_code == 0
         assert lines(run("search", kept, photos, "-k", 3)) == lines(run("search", dropped, photos, "-k", 3))
-        one_error_line(run("duplicates", dropped), 2, "keeps no tokens")
-        one_error_line(run("compact", dropped, "--retrain"), 2, "tokens were dropped")
+        one_error_line(run("duplicates", dropped), 2, "keeps no features")
+        one_error_line(run("compact", dropped, "--retrain"), 2, "features were dropped")
         sizes = [json.loads(run("info", dsi, "--json").stdout)["bytes"] for dsi in (kept, dropped)]
-        assert sizes[0]["tokens"] - sizes[1]["tokens"] > COUNT * 3 * 32 * 32
+        assert sizes[0]["features"] - sizes[1]["features"] > COUNT * 3 * 32 * 32
 
     def test_the_paper_s_configuration(self, photos: Path, tmp_path: Path) -> None:
         out = tmp_path / "paper.dsi"
         small = [
-            "model.image_size=32",
+            "model.paper.image_size=32",
             "model.depth=1",
             "model.decoder_depth=1",
-            "training.retrieval_epochs=1",
+            "training.paper.retrieval_epochs=1",
         ]
         result = run("index", photos, "-o", out, "--no-cache", "--config", "paper", "--epochs", 1, *small)
         assert result.exit_code == 0, result.stderr

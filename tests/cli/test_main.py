@@ -12,8 +12,8 @@ import pytest
 from helpers_cli import one_error_line, run
 
 import vitdsi
-from vitdsi.cli import cli
-from vitdsi.command import named_lines
+from vitdsi.cli.common import named_lines
+from vitdsi.cli.main import cli
 from vitdsi.errors import UsageError
 
 VERBS = [
@@ -29,11 +29,11 @@ VERBS = [
 ]
 OPTIONS = {
     "index": "--output --labels --queries --metadata --ids --base --seed --device --epochs --minutes --config "
-    "--keep-tokens --drop-tokens --resume --strict --force --cache --no-cache",
+    "--keep-features --drop-features --resume --strict --force --cache --no-cache",
     "search": "-k --where --allow-ids --collapse --plain --beam-size --strict --sheet --images",
     "add": "--labels --prefix --replace --metadata --strict --cache",
     "remove": "--from-file",
-    "compact": "--retrain --no-retrain --drop-tokens",
+    "compact": "--retrain --no-retrain --drop-features",
     "duplicates": "--threshold --plain",
     "evaluate": "--labels --beam-size --json",
     "info": "--json",
@@ -83,7 +83,7 @@ class TestHelp:
 
     def test_help_imports_nothing_heavy(self) -> None:
         code = (
-            "import sys; from vitdsi.cli import cli; cli(['--help'], standalone_mode=False); "
+            "import sys; from vitdsi.cli.main import cli; cli(['--help'], standalone_mode=False); "
             "print(sorted({'torch', 'numpy', 'PIL', 'rich', 'omegaconf'} & set(sys.modules)))"
         )
         done = subprocess.run(
@@ -124,7 +124,7 @@ class TestErrors:
 
     def test_closed_pipe_is_quiet(self) -> None:
         with subprocess.Popen(
-            [sys.executable, "-c", "from vitdsi.cli import main; main()", "index", "--help"],
+            [sys.executable, "-c", "from vitdsi.cli.main import main; main()", "index", "--help"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=_environment(),

@@ -1,0 +1,28 @@
+"""Changing an index from the command line: the write lock is held from reading to writing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vitdsi.index import ImageIndex
+
+
+@contextlib.contextmanager
+def changing(path: Path, cache: Path | None = None) -> Iterator[ImageIndex]:
+    """The opened index `path`, which is saved if the block ends without an error, as a whole or not at all.
+
+    Raises IndexLockedError if another process changes it.
+    """
+    from vitdsi.collection.storage import write_lock
+    from vitdsi.index import ImageIndex
+
+    if not (path / "index.json").is_file():
+        ImageIndex.load(path)  # raises the error that says what is wrong; a lock would leave a file there
+    with write_lock(path):
+        index = ImageIndex.load(path, cache=cache)
+        yield index
+        index.save(path)

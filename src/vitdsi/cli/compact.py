@@ -1,0 +1,58 @@
+"""`vitdsi compact`: drop what removed images left behind, and learn again what deserves it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import click
+
+from vitdsi.cli.changing import changing
+from vitdsi.cli.common import INDEX_ARGUMENT, debug_option, say
+
+
+@click.command("compact", short_help="Drop what removed images left behind.")
+@INDEX_ARGUMENT
+@click.option(
+    "--retrain/--no-retrain",
+    default=None,
+    help="Learn everything again, or nothing [whatever the measured quality calls for].",
+)
+@click.option(
+    "--drop-features",
+    is_flag=True,
+    help="Drop the stored features: the index gets smaller, and later additions lose quality.",
+)
+@debug_option
+def compact_verb(index: Path, retrain: bool | None, drop_features: bool) -> None:
+    """Drop what removed images left behind in INDEX.dsi, and learn again what deserves it.
+
+    \b
+    Examples:
+      vitdsi compact photos.dsi
+      vitdsi compact photos.dsi --retrain
+      vitdsi compact photos.dsi --drop-features --no-retrain
+    """
+    from vitdsi.cli.terminal import BuildDisplay
+    from vitdsi.collection.storage import sizes
+
+    with contextlib.closing(BuildDisplay()) as display, changing(index) as opened:
+        before, ids = sum(sizes(index).values()), len(opened.image_ids_)
+        opened.compact(retrain=retrain, keep_features=not drop_features, on_progress=display)
+    after = sum(sizes(index).values())
+    count = len(opened.image_ids_)
+    retrained = opened.state_.changes[-1].verb == "build"
+    done = "everything was learned again" if retrained else "nothing was learned again"
+    say(
+        f"dropped {ids - count} removed images of {index}; {done}; {before / 1e6:.1f} MB before, {after / 1e6:.1f} now"
+    )
+    summary = {
+        "index": str(index),
+        "images": count,
+        "dropped": ids - count,
+        "retrained": retrained,
+        "bytes_before": before,
+        "bytes": after,
+    }
+    click.echo(json.dumps(summary))

@@ -1,0 +1,29 @@
+"""`vitdsi info`: say what an index holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from vitdsi.cli.common import INDEX_ARGUMENT, debug_option
+
+
+@click.command("info", short_help="Say what an index holds.")
+@INDEX_ARGUMENT
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines for reading.")
+@debug_option
+def info_verb(index: Path, as_json: bool) -> None:
+    """Say what INDEX.dsi holds and how it was made.
+
+    \b
+    Examples:
+      vitdsi info photos.dsi
+      vitdsi info photos.dsi --json | jq .bytes
+    """
+    from vitdsi.cli.terminal import plain_facts
+    from vitdsi.index import ImageIndex
+
+    facts = ImageIndex.load(index).info()
+    click.echo(json.dumps(facts, indent=2) if as_json else plain_facts(facts))

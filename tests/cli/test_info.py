@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers_cli import COUNT, one_error_line, run
+
+New = Callable[..., Path]
+
+
+def test_json_and_plain_say_the_same(dsi: Path) -> None:
+    facts = json.loads(run("info", dsi, "--json").stdout)
+    assert facts["images"] == COUNT and facts["scheme"] == "random"
+    plain = dict(line.split(maxsplit=1) for line in run("info", dsi).stdout.splitlines())
+    assert plain["images"] == str(COUNT)
+    assert plain["report.IA@1"] == str(facts["report"]["IA@1"])
+
+
+def test_what_it_holds(dsi: Path) -> None:
+    facts = json.loads(run("info", dsi, "--json").stdout)
+    assert facts["metadata"] == {
+        "width": "integer",
+        "height": "integer",
+        "format": "text",
+        "bytes": "integer",
+    }
+    assert (facts["removed"], facts["changes"], facts["labels"]) == (0, [], "none")
+    assert facts["capacity_left"] == facts["base"] ** facts["digits"] - COUNT
+    assert set(facts["bytes"]) == {"model", "trie", "ids", "features", "metadata"}
+    assert all(size > 0 for size in facts["bytes"].values())
+
+
+def test_not_an_index(tmp_path: Path) -> None:
+    one_error_line(run("info", tmp_path), 1, str(tmp_path), "not an index")
+    one_error_line(run("info", tmp_path / "none.dsi"), 2, "none.dsi")
+
+
+@pytest.mark.parametrize("file", ["model-000001.safetensors", "index.json", "trie-000001.safetensors"])
+def test_broken_index(copied: Path, file: str) -> None:
+    content = (copied / file).read_bytes()
+    (copied / file).write_bytes(content[: len(content) // 2])
+    one_error_line(run("info", copied), 1, str(copied), "broken")
+
+
+def test_newer_index(copied: Path) -> None:
+    description = json.loads((copied / "index.json").read_text("utf-8"))
+    description["format_version"] = 999
+    (copied / "index.json").write_text(json.dumps(description), "utf-8")
+    one_error_line(run("info", copied), 1, "999", "upgrade")
