@@ -1,4 +1,4 @@
-"""ImageIndex: fit a model to a collection, search it, change it, evaluate it, save and load it."""
+"""ImageIndex: build, search, change, evaluate, save and load an index."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class ImageIndex:
     """An image collection held in the weights of a model.
 
     Args:
-        config: the settings; the defaults suit a folder of photos.
-        cache: the folder in which features of photos are kept between runs; None keeps none.
+        config: the settings. The defaults suit a folder of photos.
+        cache: the folder of the feature cache, or None without a cache.
     """
 
     def __init__(self, config: IndexConfig | None = None, *, cache: Path | None = None) -> None:
@@ -61,12 +61,12 @@ class ImageIndex:
 
     @property
     def config(self) -> IndexConfig:
-        """The settings that the index was built with, or before `fit` those that were asked for."""
+        """The settings that the index was built with; before `fit`, the requested ones."""
         return self._requested if self._state is None else self._state.resolved
 
     @property
     def state_(self) -> IndexState:
-        """Everything that `save` writes. Raises UsageError before `fit` or `load`."""
+        """Everything that the index holds. Raises UsageError before `fit` or `load`."""
         if self._state is None:
             raise UsageError("this ImageIndex is empty: call fit(images) or ImageIndex.load(path) first")
         return self._state
@@ -93,17 +93,17 @@ class ImageIndex:
 
     @property
     def features_(self) -> Tensor | None:
-        """(N, *shape) stored features, or None where they were dropped."""
+        """The stored features (N, *shape), or None if they were dropped."""
         return self.state_.features
 
     @property
     def report_(self) -> BuildReport:
-        """What the build did and measured, and which files it skipped."""
+        """The report of the build: measurements, skipped files, duplicates and unmatched metadata."""
         return self.state_.report
 
     @property
     def reader(self) -> FeatureReader:
-        """Turns photos into features; it is made when it is first needed."""
+        """The reader that turns photos into features; it is made at its first use."""
         if self._reader is None:
             model = self.config.model
             self._reader = FeatureReader(
@@ -129,22 +129,22 @@ class ImageIndex:
         checkpoint: Path | None = None,
         resume: bool = False,
     ) -> ImageIndex:
-        """Learn a collection. What was done is in `report_` afterwards.
+        """Build an index of a collection. `report_` describes the build afterwards.
 
         Args:
             images: a folder or a file, or a sequence of paths, Pillow images or uint8 arrays.
             labels: the class of each image; for a folder with `config.labels="folder"` it is the first sub-folder.
             queries: further photos that train retrieval and are not indexed, with their classes in query_labels.
             query_labels: the class of each of the queries.
-            metadata: what filters may ask about: a CSV, TSV, JSON, JSONL or Parquet file, or facts by image_id.
-            keep_features: keep the features of the images in the index. Later additions learn best with them.
+            metadata: facts for filters: a CSV, TSV, JSON, JSONL or Parquet file, or a mapping of facts by image_id.
+            keep_features: keep the features of the images in the index, with which later additions are learned best.
             strict: raise an error if any file cannot be read, instead of skipping it.
-            on_progress: called with a Progress now and then.
-            checkpoint: the folder for the state from which `resume=True` goes on after an interruption.
-            resume: go on from that state.
+            on_progress: a function that is called with a `Progress` at intervals.
+            checkpoint: the folder of the checkpoint from which `resume=True` continues after an interruption.
+            resume: continue from that checkpoint.
 
         Raises:
-            UsageError: no image can be read, or labels that do not fit.
+            UsageError: no image can be read, or the labels do not fit.
             UnreadableImagesError: `strict`, and some files cannot be read.
         """
         state = build(
@@ -174,15 +174,15 @@ class ImageIndex:
         strict: bool = False,
         on_progress: OnProgress = None,
     ) -> AddResult:
-        """Add images; existing ids never change. Images that the index holds with the same content are left out.
+        """Add images. Existing ids never change. Images that the index has with the same content are left out.
 
         Args:
             images, labels, metadata, strict, on_progress: as for `fit`.
             prefix: a text to put before each image_id.
-            replace: images whose content changed take the place of the old ones.
+            replace: replace images whose content changed, instead of raising an error.
 
         Raises:
-            UsageError: images whose content changed, without `replace`; labels that do not fit; or no id is free.
+            UsageError: the content of an image changed and `replace` is not set, labels do not fit, or no id is free.
             UnreadableImagesError: `strict`, and some files cannot be read.
         """
         by_folder = self.config.labels == "folder"
@@ -195,21 +195,27 @@ class ImageIndex:
         return result
 
     def remove(self, images: Iterable[str | int]) -> None:
-        """Remove images, given as image_ids or ids. This is an edit of the trie, so it is exact and takes no training.
+        """Remove images, given as image_ids or ids. This edits the trie, so it is exact and needs no training.
 
-        Raises UsageError for an image that is not in the index.
+        Raises:
+            UsageError: an image is not in the index.
         """
         self._put(remove(self.state_, resolve_ids(self.state_, images)), ("trie", "metadata"))
 
     def compact(
         self, *, retrain: bool | None = None, keep_features: bool = True, on_progress: OnProgress = None
     ) -> None:
-        """Drop what removed images left behind, and learn again what deserves it.
+        """Drop removed images, and train the model again if that is worth it.
 
         Args:
-            retrain: learn everything again, or nothing; None decides by what is measured.
+            retrain: whether to build the index again from the stored features. None does so if the index lost accuracy,
+                or if more than half of it was added or removed since it was built.
             keep_features: keep the stored features. Without them the index is smaller, and later additions lose
                 quality.
+            on_progress: as for `fit`.
+
+        Raises:
+            UsageError: `retrain` is set and the features were dropped, or no image is left.
         """
         state = compact(self.state_, retrain=retrain, keep_features=keep_features, on_progress=on_progress)
         self._put(state, PARTS)
@@ -226,10 +232,16 @@ class ImageIndex:
         beam_size: int | None = None,
         rerank: bool | None = None,
     ) -> list[SearchResult]:
-        """The k most probable images for a photo, best first: min(k, N) of them, or min(k, allowed) with a filter.
+        """Find the k most probable images for a photo, best first: min(k, N) results, or fewer with a filter.
 
-        The other arguments are the attributes of `SearchOptions`. With a filter, scores are probabilities among the
-        images that it allows. Raises ImageReadError for a photo that cannot be read, UsageError for bad options.
+        Args:
+            image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
+            k, where, allow, collapse, min_score, beam_size, rerank: the attributes of `SearchOptions`. With a filter,
+                scores are probabilities among the images that it allows.
+
+        Raises:
+            ImageReadError: the photo cannot be read.
+            UsageError: an option is not valid.
         """
         options = search_options(
             k,
@@ -255,7 +267,7 @@ class ImageIndex:
         rerank: bool | None = None,
         batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
-        """`search` for many photos, in batches."""
+        """Search for many photos in batches of `batch_size`. See `search`."""
         options = search_options(
             k,
             where=where,
@@ -270,7 +282,7 @@ class ImageIndex:
     def search_with(
         self, images: Sequence[Source], options: SearchOptions, *, batch_size: int = _BATCH
     ) -> list[list[SearchResult]]:
-        """`search_many` with the options as one value."""
+        """Search for many photos with options that are given as one value. See `search`."""
         if self._searcher is None:
             self._searcher = Searcher(self.state_)
         found: list[list[SearchResult]] = []
@@ -283,9 +295,13 @@ class ImageIndex:
         return found
 
     def near_identical(self, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[str]]:
-        """Groups of image_ids that show the same picture: crops, mirror images, other colours or qualities.
+        """Group the image_ids that show the same picture: crops, mirror images, other colours or qualities.
 
-        Raises UsageError where the features were dropped.
+        Args:
+            threshold: the least similarity of two images of a group, up to 1.2.
+
+        Raises:
+            UsageError: the features were dropped.
         """
         groups = near_identical(self.state_, threshold)
         return [[self.image_ids_[i] for i in members] for members in groups]
@@ -299,15 +315,16 @@ class ImageIndex:
         beam_size: int | None = None,
         on_progress: OnProgress = None,
     ) -> dict[str, Metric]:
-        """Measure the index: IA@1 and IA@5 over its own images, and P@10, MAP@10, MAP and Recall@100 over queries.
+        """Measure IA@1 and IA@5 over the indexed images, and P@10, MAP@10, MAP and Recall@100 over queries.
 
         Args:
-            queries: photos with classes: a folder of class folders, or a sequence with `labels`. An indexed image's
-                class is its label, or else the first part of its image_id.
+            queries: photos with classes: a folder of class folders, or a sequence with `labels`. The class of an
+                indexed image is its label, or without labels the first part of its image_id.
             labels: the class of each query.
-            outside: photos that were never indexed. AUROC is then the probability that an altered copy of an indexed
-                image, held out when the index was built, gets a higher best score than one of these.
-            beam_size: for IA, P@10 and MAP@10; MAP and Recall@100 score every id.
+            outside: photos outside the collection. AUROC is then the probability that an altered copy of an indexed
+                image, held out of training, has a higher best score than one of these photos.
+            beam_size: the width of the beam for IA, P@10 and MAP@10. MAP and Recall@100 score every id.
+            on_progress: as for `fit`.
         """
         return evaluate(
             self.state_,
@@ -320,9 +337,11 @@ class ImageIndex:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the index as a folder, or what changed of it into the folder that it came from, as one transaction.
+        """Write the index to a folder in one transaction. Only changed parts are written to the folder it came from.
 
-        Raises UsageError if `path` is something else than an index, IndexLockedError if another process changes it.
+        Raises:
+            UsageError: `path` exists and is not an index.
+            IndexLockedError: another process is changing the index.
         """
         target = Path(path).absolute()
         generation = write_index(target, self.state_, self._changed if target == self._origin else None)
@@ -333,7 +352,14 @@ class ImageIndex:
     def load(cls, path: str | Path, *, device: str = "auto", cache: Path | None = None) -> ImageIndex:
         """Open an index.
 
-        Raises IndexFormatError for a folder that is not an index, is broken, or is of a newer version.
+        Args:
+            path: the folder of the index.
+            device: `cpu`, `cuda`, or `auto` for CUDA if it is available.
+            cache: the folder of the feature cache, or None without a cache.
+
+        Raises:
+            UsageError: there is no such folder.
+            IndexFormatError: the folder is not an index, is broken, or has the format of a newer version.
         """
         state = read_index(Path(path))
         index = cls(state.requested, cache=cache)
@@ -344,7 +370,7 @@ class ImageIndex:
         return index
 
     def info(self) -> dict[str, Any]:
-        """Size, ids, free ids, the last changes and what the build measured."""
+        """Summarise the index as JSON values: size, ids, free ids, last changes and the report of the build."""
         return info(self.state_, self._origin)
 
     def _put(self, state: IndexState, changed: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""How far a build is, and who is told."""
+"""Progress of a build, as it is reported to a callback."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a build is.
+    """The progress of a build.
 
     Attributes:
-        phase: reading, views, indexing, retrieval, joint or cooldown.
-        done: photos or steps that are done.
-        total: photos or steps in all, or None while that is not known.
-        loss: mean training loss since the last evaluation, in nats for each example.
+        phase: `reading`, `views`, `indexing`, `retrieval`, `joint` or `cooldown`.
+        done: the number of photos or steps that are done.
+        total: the number of photos or steps in all, or None while it is unknown.
+        loss: mean training loss since the last evaluation, in nats per example.
         indexing_accuracy: share of the indexed images whose own id the model writes, at the last evaluation.
-        retrieval_loss: loss of the held-out retrieval examples at the last evaluation, in nats for each example.
-        images_per_second: training examples in a second.
+        retrieval_loss: loss of the held-out retrieval examples at the last evaluation, in nats per example.
+        images_per_second: training examples per second.
         seconds_left: estimate of the time left.
     """
 

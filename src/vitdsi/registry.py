@@ -1,4 +1,4 @@
-"""Choosing a registered part by the name that the configuration gives it."""
+"""Registries: parts that the configuration chooses by name."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 def choose(parts: Mapping[str, T], key: str, name: str) -> T:
-    """The part that is registered as `name`.
+    """Return the part that is registered as `name`.
 
     Args:
         parts: the registry, by name, such as `vitdsi.ids.SCHEMES` or `vitdsi.model.heads.HEADS`.
-        key: the configuration key that `name` is the value of, for the message.
+        key: the configuration key whose value is `name`, for the message.
 
     Raises:
-        ConfigError: nothing is registered as `name`; the message lists what is.
+        ConfigError: nothing is registered as `name`. The message lists the registered names.
     """
     if name not in parts:
         *others, last = parts

@@ -17,7 +17,7 @@ from vitdsi.model.seq2seq import Seq2Seq
 
 @dataclass(frozen=True)
 class Calibration:
-    """What altered copies that were held out of training say about scores.
+    """Scores of altered copies that were held out of training.
 
     Attributes:
         inside_scores: the top score of each held-out altered copy.
@@ -38,7 +38,7 @@ class Change:
 
     @classmethod
     def now(cls, verb: str, images: int) -> Change:
-        """A change at this moment."""
+        """Return a change that happens now."""
         return cls(verb, images, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
 
@@ -52,7 +52,7 @@ class BuildReport:
         seconds: wall-clock time of the whole build; seconds_reading: of reading the photos, assigning ids and
             measuring alterations.
         indexing_accuracy: IA@1, the share of the indexed images that a search with the image itself finds first.
-        calibration: what held-out altered copies say about scores.
+        calibration: the scores of held-out altered copies.
         history: one entry for each evaluation during training.
         skipped: the files that could not be read.
         duplicates: groups of image_ids whose files have the same bytes.
@@ -73,7 +73,7 @@ class BuildReport:
     unmatched: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """What is stored with the index, as JSON; what was not measured is left out."""
+        """Return the part that is stored with the index, as JSON values; what was not measured is left out."""
         measured = {
             "images": self.images,
             "steps": self.steps,
@@ -88,7 +88,7 @@ class BuildReport:
 
     @classmethod
     def from_dict(cls, measured: dict[str, Any]) -> BuildReport:
-        """The report that `as_dict` wrote."""
+        """Restore the report that `as_dict` wrote."""
         return cls(
             measured["images"],
             measured.get("steps"),
@@ -102,11 +102,12 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class IndexState:
-    """Everything that an index holds. Changing an index makes another state; nothing is changed in place.
+    """Everything that an index holds. A change of an index makes a new state; nothing is changed in place.
 
     Attributes:
         requested: the settings that the user asked for.
-        resolved: the settings that the size of the collection made of them, with which the index was built.
+        resolved: the settings that the index was built with, after those that depend on the size of the collection were
+            chosen.
         model: the trained model.
         trie: the live ids.
         image_ids: the image_id of each of the N ids, including ids that were removed.
@@ -116,8 +117,8 @@ class IndexState:
         thumbnails: (N, 32, 32) uint8 grey thumbnails that near-identical images are recognised by, or None where they
             were dropped.
         differences: (D, *shape) measured feature differences between altered copies and their originals.
-        metadata: what filters ask about.
-        report: what the build did and measured.
+        metadata: the facts about images that filters use.
+        report: the report of the build.
         changes: the changes since the index was made, oldest first; learning everything again starts a new list.
         generation: the generation of the files that the state was read from, 0 if it was not read from files.
     """
@@ -138,11 +139,11 @@ class IndexState:
     generation: int = 0
 
     @property
-    def ranks_by_likeness(self) -> bool:
-        """Whether results are ordered by likeness by default: where likeness is what the model learned."""
-        learned_likeness = self.resolved.labels == "none" and self.resolved.model.stem == "pooled"
-        return learned_likeness and self.model.head.compares
+    def reranks_by_default(self) -> bool:
+        """Whether results are reranked by default: if the model was trained on the similarity of pooled features."""
+        trained_on_similarity = self.resolved.labels == "none" and self.resolved.model.stem == "pooled"
+        return trained_on_similarity and self.model.head.compares
 
     def changed(self, verb: str, images: int) -> tuple[Change, ...]:
-        """The changes, with one more that happens now."""
+        """Return the changes with one more that happens now."""
         return (*self.changes, Change.now(verb, images))

@@ -20,14 +20,12 @@ from vitdsi.errors import UsageError
 @click.option(
     "--labels",
     type=click.Choice(["none", "folder"]),
-    help="Must be what the index was built with. folder: the first sub-folder is the class.",
+    help="Must be the same as for the index. folder: the first sub-folder is the class.",
 )
 @click.option(
     "--prefix", default="", metavar="TEXT", help="A text to put before each image_id, such as 2024/."
 )
-@click.option(
-    "--replace", is_flag=True, help="Let new content take the place of an image of the same image_id."
-)
+@click.option("--replace", is_flag=True, help="Replace images that have the same image_id and other content.")
 @click.option("--metadata", type=FILE, metavar="FILE", help="Facts about the images, as for `vitdsi index`.")
 @click.option("--strict", is_flag=True, help="Change nothing if any file cannot be read.")
 @click.option("--cache", type=FILE, metavar="DIR", help="Folder of the feature cache [one per user].")
@@ -42,10 +40,10 @@ def add_verb(
     strict: bool,
     cache: Path | None,
 ) -> None:
-    """Add the images below IMAGES to INDEX.dsi. Existing ids never change.
+    """Add the images in the folder IMAGES and its sub-folders to INDEX.dsi. Existing ids never change.
 
-    Images that the index holds with the same image_id and the same content are left out, so a folder that has grown can
-    be given as a whole. Prints one JSON line with what was done.
+    Images that the index has with the same image_id and content are left out, so a folder that has grown can be given
+    as a whole. Prints one JSON line with a summary.
 
     \b
     Examples:
@@ -85,6 +83,6 @@ def add_verb(
         "images": len(opened.trie_.live_ids()),
         "seconds": round(time.monotonic() - began, 2),
     }
-    there = f"; {unchanged} were there already" if unchanged else ""
+    there = f"; {unchanged} were already there" if unchanged else ""
     say(f"added {added} image{'' if added == 1 else 's'} to the {before} of {index}{there}")
     click.echo(json.dumps(summary))

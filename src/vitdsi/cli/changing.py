@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def changing(path: Path, cache: Path | None = None) -> Iterator[ImageIndex]:
-    """The opened index `path`, which is saved if the block ends without an error, as a whole or not at all.
+    """Open the index `path` for a change, and save it as a whole if the block ends without an error.
 
-    Raises IndexLockedError if another process changes it.
+    Raises IndexLockedError if another process is changing the index.
     """
     from vitdsi.collection.storage import write_lock
     from vitdsi.index import ImageIndex
 
     if not (path / "index.json").is_file():
-        ImageIndex.load(path)  # raises the error that says what is wrong; a lock would leave a file there
+        ImageIndex.load(path)  # raises the right error; taking the lock would leave a file there
     with write_lock(path):
         index = ImageIndex.load(path, cache=cache)
         yield index

@@ -1,4 +1,4 @@
-"""What all verbs share: exit codes, `--debug`, `--version`, and checks of the places to write to."""
+"""Shared parts of all verbs: exit codes, `--debug`, `--version`, and checks of output paths."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ _Verb = TypeVar("_Verb", bound=Callable[..., Any])
 
 
 class Verbs(click.Group):
-    """Turns exceptions into one line on stderr and an exit code; `--debug` adds the traceback."""
+    """A group of verbs that turns exceptions into one line on stderr and an exit code.
+
+    `--debug` also prints the traceback.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Translate former names of options, and remember the arguments for `again`."""
@@ -51,13 +54,13 @@ class Verbs(click.Group):
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs in the order in which they are used, not in that of the alphabet."""
+        """Return the verbs in the order in which they are used, instead of alphabetically."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb. Exit codes: the error's own, 130 after Ctrl-C, 1 for anything unexpected.
 
-        A FutureWarning, as for a setting that is now called otherwise, becomes a note on stderr.
+        A FutureWarning, for example about a renamed setting, becomes a note on stderr.
         """
         try:
             with warnings.catch_warnings():
@@ -65,7 +68,7 @@ class Verbs(click.Group):
                 warnings.showwarning = _note
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
-            raise  # click's own; it also ends quietly on a closed pipe
+            raise  # click handles these, and ends quietly on a closed pipe
         except KeyboardInterrupt:
             say("stopped")
             ctx.exit(INTERRUPTED)
@@ -91,17 +94,17 @@ def _one_line(error: BaseException) -> str:
 
 
 def again(ctx: click.Context, *, extra: str) -> list[str]:
-    """The arguments that this command was given, with `extra` at the end, once."""
+    """Return the arguments of this command, with `extra` at the end."""
     return [text for text in ctx.meta[_ARGUMENTS] if text != extra] + [extra]
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, with replacement characters for what is not UTF-8."""
+    """Print a line on stderr, with replacement characters for bytes that are not UTF-8."""
     click.echo(click.format_filename(text), err=True)
 
 
 def debug_option(verb: _Verb) -> _Verb:
-    """Add `--debug`, which may stand before or after the verb."""
+    """Add `--debug`, which may be given before or after the verb."""
 
     def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
@@ -127,7 +130,7 @@ def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def check_output(out: Path, *, replace: bool) -> None:
-    """Check that an index can be written to `out`, before hours are spent on it.
+    """Check that an index can be written to `out`, before any work is done.
 
     Raises:
         UsageError: `out` cannot be created, exists and is not an index, or exists and `replace` is false.
@@ -136,7 +139,7 @@ def check_output(out: Path, *, replace: bool) -> None:
         say(f"note: the name of an index usually ends with .dsi; this one is {out}")
     if out.exists() or out.is_symlink():
         if not (out / "index.json").is_file():
-            raise UsageError(f"{out}: exists and is not an index, so it is left alone; choose another name")
+            raise UsageError(f"{out}: exists and is not an index, so it is not replaced; choose another name")
         if not replace:
             raise UsageError(f"{out}: exists; --force replaces it, or choose another name")
     try:
@@ -156,10 +159,10 @@ def check_writable(path: Path) -> None:
 
 
 def named_lines(file: str) -> list[str]:
-    """The lines of a text file that are not empty; `-` reads stdin.
+    """Read the lines of a text file that are not empty; `-` reads stdin.
 
-    The text is UTF-8, with or without a byte order mark; bytes that are not UTF-8 become surrogates, as in file names.
-    Raises UsageError if the file cannot be read.
+    The encoding is UTF-8 with an optional byte order mark. Other bytes become surrogates, as in file names. Raises
+    UsageError if the file cannot be read.
     """
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
@@ -173,7 +176,7 @@ def named_lines(file: str) -> list[str]:
 
 @contextlib.contextmanager
 def listing_unreadable() -> Iterator[None]:
-    """Name the files on stderr when `--strict` makes unreadable ones an error."""
+    """List the unreadable files on stderr if `--strict` makes them an error."""
     from vitdsi.cli.terminal import problems
 
     try:

@@ -1,4 +1,4 @@
-"""`vitdsi compact`: drop what removed images left behind, and learn again what deserves it."""
+"""`vitdsi compact`: drop removed images, and train again if that is worth it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vitdsi.cli.changing import changing
 from vitdsi.cli.common import INDEX_ARGUMENT, debug_option, say
 
 
-@click.command("compact", short_help="Drop what removed images left behind.")
+@click.command("compact", short_help="Drop removed images from the files of an index.")
 @INDEX_ARGUMENT
 @click.option(
     "--retrain/--no-retrain",
     default=None,
-    help="Learn everything again, or nothing [whatever the measured quality calls for].",
+    help="Train the model again or not [decided by the measured quality].",
 )
 @click.option(
     "--drop-features",
@@ -26,7 +26,7 @@ from vitdsi.cli.common import INDEX_ARGUMENT, debug_option, say
 )
 @debug_option
 def compact_verb(index: Path, retrain: bool | None, drop_features: bool) -> None:
-    """Drop what removed images left behind in INDEX.dsi, and learn again what deserves it.
+    """Drop removed images from the files of INDEX.dsi, and train the model again if that is worth it.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def compact_verb(index: Path, retrain: bool | None, drop_features: bool) -> None
     after = sum(sizes(index).values())
     count = len(opened.image_ids_)
     retrained = opened.state_.changes[-1].verb == "build"
-    done = "everything was learned again" if retrained else "nothing was learned again"
+    done = "the model was trained again" if retrained else "the model was not trained again"
     say(
         f"dropped {ids - count} removed images of {index}; {done}; {before / 1e6:.1f} MB before, {after / 1e6:.1f} now"
     )

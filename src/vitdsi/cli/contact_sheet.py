@@ -1,4 +1,4 @@
-"""A page to look at: each query image beside what was found for it, in one self-contained HTML file."""
+"""Contact sheets: query images beside their results, in one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ __all__ = ["Result", "Row", "write_contact_sheet"]
 
 @dataclass(frozen=True)
 class Result:
-    """One found image, in the order of rank. score: how probable it is. mark: right, wrong, or not judged."""
+    """One result.
+
+    Attributes:
+        image_id: the name of the image.
+        path: its file.
+        score: its probability.
+        mark: whether the result is right, or None if that is unknown.
+    """
 
     image_id: str
     path: Path
@@ -36,13 +43,13 @@ class Row:
 
 
 def write_contact_sheet(path: Path, rows: Sequence[Row], *, title: str, thumb: int = 128) -> None:
-    """Write the page to `path`, replacing a file that is there.
+    """Write a contact sheet to `path`, replacing an existing file.
 
     Args:
         path: the HTML file; its folder must exist.
-        rows: one line of the page each. An image that cannot be read is shown as a box with its name.
-        title: heading of the page.
-        thumb: side in pixels of the square that a thumbnail fits into.
+        rows: the queries with their results. An image that cannot be read is shown as an empty box.
+        title: the heading of the page.
+        thumb: the side in pixels of the square that a thumbnail fits into.
 
     Raises:
         UsageError: the folder does not exist, `path` is a folder, or `thumb` is below 16.
@@ -56,12 +63,12 @@ def write_contact_sheet(path: Path, rows: Sequence[Row], *, title: str, thumb: i
         raise UsageError(f"thumb={thumb}: thumbnails need at least 16 pixels")
     with write_atomically(path) as stream:
         for part in _page(rows, title, thumb):
-            # Names that are no valid UTF-8 on disk reach Python as lone surrogates, which do not encode.
+            # File names that are not UTF-8 contain lone surrogates, which cannot be encoded.
             stream.write(part.encode("utf-8", errors="replace"))
 
 
 def _page(rows: Sequence[Row], title: str, thumb: int) -> Iterator[str]:
-    # The same photo is often found for several queries.
+    # The same image is often a result of several queries.
     picture = lru_cache(maxsize=1024)(lambda path: _picture(path, thumb))
     judged = any(result.mark is not None for row in rows for result in row.results)
     legend = ' · <span class="hit">✓ right</span> · <span class="miss">✗ wrong</span>' if judged else ""
@@ -108,7 +115,7 @@ def _text(value: object) -> str:
     return html.escape(str(value))
 
 
-# The policy makes sure that the page loads nothing and runs nothing, whatever is in a file name.
+# The policy ensures that the page loads and runs nothing, whatever a file name contains.
 _HEAD = """<!doctype html>
 <html lang="en">
 <head>

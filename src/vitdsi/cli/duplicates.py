@@ -15,9 +15,9 @@ from vitdsi.cli.common import INDEX_ARGUMENT, debug_option, say
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1.2),
-    help="Least similarity of two images of a group, of at most 1.2 [1.04].",
+    help="Least similarity of two images of a group, up to 1.2 [1.04].",
 )
-@click.option("--plain", is_flag=True, help="Print lines for reading instead of JSON lines.")
+@click.option("--plain", is_flag=True, help="Print readable text instead of JSON lines.")
 @debug_option
 def duplicates_verb(index: Path, threshold: float | None, plain: bool) -> None:
     """Group the images of INDEX.dsi that show the same picture: crops, mirror images, other colours or qualities.

@@ -1,4 +1,4 @@
-"""`vitdsi evaluate`: measure how good an index is."""
+"""`vitdsi evaluate`: measure the quality of an index."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import click
 from vitdsi.cli.common import FILE, INDEX_ARGUMENT, check_writable, debug_option, say
 
 
-@click.command("evaluate", short_help="Measure how good an index is.")
+@click.command("evaluate", short_help="Measure the quality of an index.")
 @INDEX_ARGUMENT
 @click.argument("queries", type=FILE, required=False)
 @click.option(
     "--labels",
     type=click.Choice(["folder"]),
     expose_value=False,
-    help="Accepted for commands that name it: the first sub-folder of QUERIES is always the class.",
+    help="Has no effect: the first sub-folder of QUERIES is always the class.",
 )
 @click.option(
     "--outside",
     type=FILE,
     metavar="DIR",
-    help="Photos that were never indexed, to measure how well they are told from altered copies.",
+    help="Photos outside the collection, to measure out-of-collection detection.",
 )
 @click.option("--beam-size", type=click.IntRange(min=1), help="Width of the beam search.")
-@click.option("--json", "report", type=FILE, metavar="FILE", help="Also write the figures to a JSON file.")
+@click.option("--json", "report", type=FILE, metavar="FILE", help="Also write the metrics to a JSON file.")
 @debug_option
 def evaluate_verb(
     index: Path, queries: Path | None, outside: Path | None, beam_size: int | None, report: Path | None
 ) -> None:
-    """Measure INDEX.dsi with the photos below QUERIES, which must not be among those that it was trained with.
+    """Measure INDEX.dsi with the photos in QUERIES, which must not be among those that it was trained with.
 
-    QUERIES holds one folder a class. IA@K is the share of the index's own images that it finds within the first K. With
-    --outside, AUROC is the probability that an altered copy of one of its images, held out when it was built, scores
-    higher than a photo from DIR.
+    QUERIES has one folder per class. IA@K is the share of the indexed images that are found within the first K results
+    of a search for themselves. With --outside, AUROC is the probability that an altered copy of an indexed image, held
+    out of training, scores higher than a photo in DIR.
 
     \b
     Examples:
@@ -57,7 +57,7 @@ def evaluate_verb(
     metrics = {name: metric.as_dict() for name, metric in measured.items()}
     print_metrics(metrics)
     if "IA@1" not in metrics:
-        say("note: IA@1 and IA@5 are measured with the stored features, and this index keeps none")
+        say("note: IA@1 and IA@5 need the stored features, which this index does not keep")
     if report is not None:
         from vitdsi.files import write_atomically
 

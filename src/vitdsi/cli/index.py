@@ -1,4 +1,4 @@
-"""`vitdsi index`: learn a collection."""
+"""`vitdsi index`: build an index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vitdsi.cli.common import FILE, INTERRUPTED, again, check_output, debug_opti
 from vitdsi.errors import UsageError
 
 
-@click.command("index", short_help="Learn a folder of images.")
+@click.command("index", short_help="Build an index of a folder of images.")
 @click.argument("images", type=FILE)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
@@ -23,36 +23,38 @@ from vitdsi.errors import UsageError
 @click.option(
     "--labels",
     type=click.Choice(["none", "folder"]),
-    help="folder: the first sub-folder is the class [none].",
+    help="folder: the first sub-folder of an image is its class [none].",
 )
 @click.option(
-    "--queries", type=FILE, metavar="DIR", help="Photos to train retrieval with; they are not indexed."
+    "--queries", type=FILE, metavar="DIR", help="Further photos that train retrieval; they are not indexed."
 )
 @click.option(
     "--metadata",
     type=FILE,
     metavar="FILE",
-    help="CSV, TSV, JSON, JSONL or Parquet: what `search --where` asks about.",
+    help="CSV, TSV, JSON, JSONL or Parquet table of facts for `search --where`.",
 )
+@click.option("--ids", metavar="SCHEME", help="Id scheme: semantic, random or clustered [semantic].")
+@click.option("--base", type=click.IntRange(min=2), help="Base of the ids: digits are 0 to base - 1.")
 @click.option(
-    "--ids", metavar="SCHEME", help="How images get their ids: semantic, random or clustered [semantic]."
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Random seed; a seed gives the same result on the same machine [0].",
 )
-@click.option("--base", type=click.IntRange(min=2), help="Digits are 0 to base - 1.")
-@click.option("--seed", type=click.IntRange(min=0), help="One seed gives one result on one machine [0].")
-@click.option("--device", metavar="auto|cpu|cuda", help="Where to compute [auto].")
-@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Train at most so many epochs.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train at most so many minutes.")
-@click.option("--config", metavar="FILE|NAME", help="YAML file, or the name of a configuration of vitdsi.")
+@click.option("--device", metavar="auto|cpu|cuda", help="Device to compute on [auto].")
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Limit of training in epochs.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Limit of training in minutes.")
+@click.option("--config", metavar="FILE|NAME", help="YAML file, or default, paper or paper_ours.")
 @click.option(
     "--keep-features/--drop-features",
     default=True,
     help="Keep the features of the images, for `add`, `compact` and `duplicates` [keep].",
 )
-@click.option("--resume", is_flag=True, help="Continue the run that was stopped, given the same arguments.")
-@click.option("--strict", is_flag=True, help="Fail on any file that cannot be read, instead of skipping it.")
+@click.option("--resume", is_flag=True, help="Continue a stopped run that had the same arguments.")
+@click.option("--strict", is_flag=True, help="Fail if any file cannot be read, instead of skipping it.")
 @click.option("--force", is_flag=True, help="Replace OUT.dsi if it exists.")
 @click.option("--cache", type=FILE, metavar="DIR", help="Folder of the feature cache [per user].")
-@click.option("--no-cache", is_flag=True, help="Keep no features on disk.")
+@click.option("--no-cache", is_flag=True, help="Do not cache features.")
 @debug_option
 @click.pass_context
 def index_verb(
@@ -77,13 +79,13 @@ def index_verb(
     cache: Path | None,
     no_cache: bool,
 ) -> None:
-    """Learn the images below IMAGES and write the index OUT.dsi.
+    """Build the index OUT.dsi of all images in the folder IMAGES and its sub-folders.
 
-    KEY=VALUE sets any other setting. Defaults are overridden by --config, that by KEY=VALUE, and all of them by
-    options such as --seed. Both limits, --epochs and --minutes, hold: training ends at the first one, or by itself
-    when it stops improving.
+    KEY=VALUE changes any setting. Settings of --config override the defaults, KEY=VALUE overrides --config, and options
+    such as --seed override both. Training ends when it no longer improves, or at the limit of --epochs or --minutes,
+    whichever comes first.
 
-    Prints one JSON line with what came out. Ctrl-C stops; the state is kept in OUT.dsi.training for --resume.
+    Prints one JSON line with a summary. Ctrl-C stops the run and keeps its state in OUT.dsi.training for --resume.
 
     \b
     Examples:
@@ -97,7 +99,7 @@ def index_verb(
     for text in overrides:
         if "=" not in text:
             raise UsageError(
-                f"{text!r} is one argument too many; give one folder of images, settings as KEY=VALUE"
+                f"{text!r} is one argument too many; give one folder of images, and settings as KEY=VALUE"
             )
     if cache is not None and no_cache:
         raise UsageError("--cache and --no-cache contradict each other; give one of them")
@@ -113,11 +115,11 @@ def index_verb(
 
     stopped = has_checkpoint(state)
     if state.exists() and not stopped:
-        raise UsageError(f"{state}: is in the way of the training state; move it, or choose another name")
+        raise UsageError(f"{state}: exists and is not a training state; move it, or choose another name")
     if resume and not stopped:
         raise UsageError(f"{state}: there is no stopped run to resume; run without --resume")
     if stopped and not resume:
-        say(f"note: {state} is of a stopped run and will be replaced; --resume continues it")
+        say(f"note: {state} belongs to a stopped run and will be replaced; --resume continues that run")
     options = {
         "labels": labels,
         "seed": seed,
@@ -130,7 +132,9 @@ def index_verb(
     }
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
     settings = load_config(config, [*overrides, *given])
-    facts = None if metadata is None else read_sidecar(metadata)  # a mistake in it is said at once
+    facts = (
+        None if metadata is None else read_sidecar(metadata)
+    )  # raises its errors before the images are read
     index = ImageIndex(settings, cache=None if no_cache else cache or default_cache())
 
     try:

@@ -1,4 +1,4 @@
-"""`vitdsi info`: say what an index holds."""
+"""`vitdsi info`: summarise an index."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import click
 from vitdsi.cli.common import INDEX_ARGUMENT, debug_option
 
 
-@click.command("info", short_help="Say what an index holds.")
+@click.command("info", short_help="Summarise an index.")
 @INDEX_ARGUMENT
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines for reading.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of readable text.")
 @debug_option
 def info_verb(index: Path, as_json: bool) -> None:
-    """Say what INDEX.dsi holds and how it was made.
+    """Summarise INDEX.dsi: its size, ids, settings, last changes and the report of its build.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The command `vitdsi`: all verbs, each in a file of its own. Slow imports wait until a verb runs."""
+"""The command `vitdsi`. Each verb is in a file of its own; slow imports wait until a verb runs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ for verb in (
     duplicates_verb,
     evaluate_verb,
     info_verb,
-    # The paper's experiments are a wing of their own, which the product does not import by name.
+    # Imported by name, because the product does not depend on the experiments of the paper.
     resolve_name("vitdsi.paper.command:experiment"),
 ):
     cli.add_command(verb)

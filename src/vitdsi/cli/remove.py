@@ -12,10 +12,10 @@ from vitdsi.cli.common import INDEX_ARGUMENT, debug_option, named_lines, say
 from vitdsi.errors import UsageError
 
 
-@click.command("remove", short_help="Remove images from an index, at once.")
+@click.command("remove", short_help="Remove images from an index.")
 @INDEX_ARGUMENT
 @click.argument("image_ids", nargs=-1, metavar="[ID]...")
-@click.option("--from-file", metavar="FILE", help="Read one ID a line from FILE; - is stdin.")
+@click.option("--from-file", metavar="FILE", help="Read IDs from FILE, one per line; - is stdin.")
 @debug_option
 def remove_verb(index: Path, image_ids: tuple[str, ...], from_file: str | None) -> None:
     """Remove images from INDEX.dsi, by image_id or by number. The photos themselves are not deleted.

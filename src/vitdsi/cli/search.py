@@ -1,4 +1,4 @@
-"""`vitdsi search`: photos in, ranked results out."""
+"""`vitdsi search`: search an index by photos."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _BATCH = 64
 @click.option(
     "--where",
     metavar="CONDITION",
-    help="Search among images for which this holds: 'year = 2019 and width > 800'.",
+    help="Search only images for which this holds: 'year = 2019 and width > 800'.",
 )
-@click.option("--allow-ids", metavar="FILE", help="Search among these image_ids, one a line; - is stdin.")
-@click.option("--collapse", is_flag=True, help="Leave out what is near-identical to a better result.")
+@click.option("--allow-ids", metavar="FILE", help="Search only these image_ids, one per line; - is stdin.")
+@click.option("--collapse", is_flag=True, help="Leave out results that are near-identical to a better one.")
 @click.option(
     "--min-score",
     metavar="NUMBER|auto",
-    help="Leave out less probable results; auto: what is probably not the collection's.",
+    help="Leave out results below this score; auto: below that of most photos of the collection.",
 )
-@click.option("--plain", is_flag=True, help="A table for reading, instead of JSON lines.")
+@click.option("--plain", is_flag=True, help="Print readable text instead of JSON lines.")
 @click.option(
-    "--beam-size", type=click.IntRange(min=1), help="Width of the beam search; wider is more exact."
+    "--beam-size", type=click.IntRange(min=1), help="Width of the beam search; a wider one is more exact."
 )
 @click.option(
     "--rerank/--no-rerank",
     default=None,
-    help="Order results by likeness too; an index without labels does so by itself.",
+    help="Order results by embedding similarity too [on for an index without labels].",
 )
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
 @click.option(
@@ -69,10 +69,10 @@ def search_verb(
     sheet: Path | None,
     folder: Path | None,
 ) -> None:
-    """Find the indexed images that are relevant to each IMAGE: a file, a folder, or - for one image on stdin.
+    """Find the indexed images that are relevant to each IMAGE: a file, a folder, or - for an image on stdin.
 
-    Prints one JSON line for each result; the score is how probable the image is among all. Images that cannot be
-    read are reported on stderr and skipped, and the exit code is then 1.
+    Prints one JSON line for each result; its score is a probability. Images that cannot be read are reported on stderr
+    and skipped, and the exit code is then 1.
 
     \b
     Examples:
@@ -136,14 +136,14 @@ def search_verb(
             Row(path, [Result(r.image_id, folder / r.image_id, r.score, None) for r in results])
             for path, results in answered
         ]
-        write_contact_sheet(sheet, rows, title=f"{index.name}: images and what was found")
+        write_contact_sheet(sheet, rows, title=f"{index.name}: search results")
     if count < len(queries):
         say(f"skipped {len(queries) - count} of {len(queries)} images")
         ctx.exit(1)
 
 
 def _min_score(index: ImageIndex, min_score: str | None) -> float:
-    """The number that --min-score means."""
+    """Return the score that --min-score stands for."""
     if min_score is None:
         return 0.0
     try:
@@ -161,7 +161,7 @@ def _search(
     strict: bool,
     options: SearchOptions,
 ) -> Iterator[tuple[str, Path | None, list[SearchResult] | None]]:
-    """(name, path, results) for each query in order; results are None where the image cannot be read."""
+    """Yield (name, path, results) for each query in order; results are None if the image cannot be read."""
     for start in range(0, len(queries), _BATCH):
         chunk = queries[start : start + _BATCH]
         sources = [sys.stdin.buffer.read() if path is None else path for _, path in chunk]
@@ -170,7 +170,7 @@ def _search(
             for (name, path), results in zip(chunk, found, strict=True):
                 yield name, path, results
         except ImageReadError:
-            # Rare, so the good ones of this batch may go one by one.
+            # This is rare, so the readable images of this batch are searched one by one.
             for (name, path), source in zip(chunk, sources, strict=True):
                 try:
                     yield name, path, index.search_with([source], options)[0]
@@ -182,7 +182,7 @@ def _search(
 
 
 def _expand(images: tuple[str, ...]) -> list[tuple[str, Path | None]]:
-    """(name to print, path) of every query; the path is None for stdin."""
+    """List (name to print, path) of every query; the path is None for stdin."""
     from vitdsi.photos.find import find_images
 
     queries: list[tuple[str, Path | None]] = []

@@ -1,4 +1,4 @@
-"""What the command line shows to people: the progress of a build, results, metrics, facts."""
+"""Output of the command line: progress of a build, results, metrics and facts."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = [
 
 
 class BuildDisplay:
-    """Shows each Progress it is called with on stderr: bars on a terminal, else a line now and then.
+    """Shows the progress of a build on stderr: as bars on a terminal, otherwise as a line at intervals.
 
     Args:
         console: where to write; stderr by default.
-        interval: seconds between two lines of one phase where there is no terminal.
+        interval: seconds between two lines of a phase without a terminal.
     """
 
     def __init__(self, console: Console | None = None, *, interval: float = 10.0) -> None:
@@ -56,13 +56,13 @@ class BuildDisplay:
         self._bars.start()
 
     def close(self) -> None:
-        """End the display; the last line is not lost."""
+        """End the display after printing the last line."""
         self._bars.stop()
         if self._pending is not None:
             self._print(self._pending)
 
     def __call__(self, progress: Progress) -> None:
-        """Show how far the build is."""
+        """Show the progress of the build."""
         if self._console.is_terminal:
             self._draw(progress)
         elif progress.phase != self._phase or time.monotonic() - self._printed >= self._interval:
@@ -79,13 +79,13 @@ class BuildDisplay:
         )
 
     def _print(self, progress: Progress) -> None:
-        # First, so that Ctrl-C while printing leaves nothing to print again.
+        # This comes first, so that Ctrl-C while printing leaves nothing to print again.
         self._printed, self._pending = time.monotonic(), None
         self._console.print(describe(progress), highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(progress: Progress) -> str:
-    """One line: phase, how far, and the figures that are known."""
+    """Describe progress in one line: the phase, its progress, and the known figures."""
     total = "" if progress.total is None else f"/{progress.total}"
     return ", ".join([f"{progress.phase} {progress.done}{total}", *_facts(progress)])
 
@@ -106,7 +106,7 @@ def _facts(progress: Progress) -> Iterator[str]:
 
 
 def json_results(query: str, results: Sequence[SearchResult]) -> str:
-    """One JSON object a line and result."""
+    """Format results as JSON lines, one object for each result."""
     lines = (
         {"query": query, "rank": r.rank, "image_id": r.image_id, "score": r.score, "id": r.id}
         for r in results
@@ -115,7 +115,7 @@ def json_results(query: str, results: Sequence[SearchResult]) -> str:
 
 
 def plain_results(query: str, results: Sequence[SearchResult]) -> str:
-    """The query, then rank, score and image_id in columns."""
+    """Format results as text: the query, then rank, score and image_id in columns."""
     width = max((len(str(result.rank)) for result in results), default=1)
     lines = [f"  {result.rank:>{width}}  {result.score:.4f}  {result.image_id}" for result in results]
     return _printable("\n".join([query, *lines]))
@@ -126,16 +126,18 @@ def problems(
     duplicates: Sequence[Sequence[str]] = (),
     unmatched: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Lines that name the files that were skipped, those with the same bytes, and names in the metadata that no image
-    has: the first ten and the count."""
+    """Yield lines about skipped files, files with the same bytes, and names in the metadata that no image has.
+
+    Each group has its count and its first ten entries.
+    """
     if skipped:
-        yield f"unreadable and skipped: {len(skipped)}"
+        yield f"unreadable files, skipped: {len(skipped)}"
         yield from _first([str(error) for error in skipped])
     if duplicates:
-        yield f"with the same content as another: {sum(len(group) - 1 for group in duplicates)}"
+        yield f"files with the same content as another: {sum(len(group) - 1 for group in duplicates)}"
         yield from _first([" = ".join(group) for group in duplicates])
     if unmatched:
-        yield f"in the metadata, but no such image: {len(unmatched)}"
+        yield f"names in the metadata without an image: {len(unmatched)}"
         yield from _first(unmatched)
 
 
@@ -147,7 +149,7 @@ def _first(lines: Sequence[str]) -> Iterator[str]:
 
 
 def print_metrics(metrics: Mapping[str, Mapping[str, Any]], console: Console | None = None) -> None:
-    """A table of metrics as `Metric.as_dict` gives them, on stdout."""
+    """Print a table of metrics, as returned by `Metric.as_dict`, on stdout."""
     table = Table("metric")
     for heading in ("value", "95 % interval", "chance", "queries"):
         table.add_column(heading, justify="right")
@@ -166,7 +168,7 @@ def _figure(value: float | None) -> str:
 
 
 def plain_facts(facts: Mapping[str, Any]) -> str:
-    """Nested facts as aligned `name  value` lines, inner names dotted, the items of a list numbered from 1."""
+    """Format nested facts as aligned `name  value` lines, with dotted names and list items numbered from 1."""
     rows = list(_flatten(facts))
     width = max((len(name) for name, _ in rows), default=0)
     return _printable("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
@@ -183,10 +185,10 @@ def _flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _item(item: Any) -> str:
-    """An item of a list on one line."""
+    """Format an item of a list on one line."""
     return ", ".join(f"{k} {v}" for k, v in item.items()) if isinstance(item, Mapping) else str(item)
 
 
 def _printable(text: str) -> str:
-    """File names that are no UTF-8 would otherwise stop the output."""
+    """Replace surrogates, which stand for bytes of file names that are not UTF-8 and cannot be printed."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,1 +1,1 @@
-"""The collection: what an index holds, its files on disk, and how it is built and changed."""
+"""The collection: reading it, building an index of it, changing the index and storing it."""

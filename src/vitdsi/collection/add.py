@@ -1,8 +1,8 @@
 """Adding images to an index: new ids, rows solved from the features, and a short training run with replay.
 
-Existing ids never change. New images get ids where the model would look for them, and the head starts from their
-embeddings (imprinting, Qi et al. 2018); often only the digits that only new images use have to be learned. IncDSI
-(Kishore et al. 2023) also solves for the new documents alone.
+Existing ids never change. New images get ids that begin with the prefixes that the model already predicts for them,
+and the head starts from their embeddings (imprinting, Qi et al. 2018). Often it is enough to train the digits that only
+new images use. IncDSI (Kishore et al. 2023) also solves for the new documents alone.
 """
 
 from __future__ import annotations
@@ -34,24 +34,22 @@ from vitdsi.training.loop import train
 from vitdsi.training.targets import Relevance, WeightedRelevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
 
-REPLAYED_PER_IMAGE = 4
-MIN_REPLAYED = 500  # where old weights may move
-SHORT_EPOCHS, SHORT_STEPS = 6.0, 20  # of the short run, whichever is longer
-SUFFICIENT_ACCURACY = 0.98  # IA@1 of the new images, below which more than their own digits is learned
-REMEMBERED_RESULTS = (
-    20  # results of the old model that the new one is to give, where the features were dropped
-)
-ANCHOR_STRENGTH = 1.0
+REPLAYED_PER_IMAGE = 4  # old images that are replayed for each new one
+MIN_REPLAYED = 500  # old images that are replayed at least when their weights may change
+SHORT_EPOCHS, SHORT_STEPS = 6.0, 20  # length of the short run; the longer one counts
+SUFFICIENT_ACCURACY = 0.98  # IA@1 of the new images below which all weights are trained
+REMEMBERED_RESULTS = 20  # results of the old model that serve as targets if the features were dropped
+ANCHOR_STRENGTH = 1.0  # weight of the penalty on moved weights
 
 
 @dataclass(frozen=True)
 class AddResult:
-    """What an addition did.
+    """The result of an addition.
 
     Attributes:
         image_ids: the images that were added.
         replaced: those of them that took the place of an image with the same image_id and other content.
-        unchanged: how many images were left out because the index holds them with the same content.
+        unchanged: the number of images that were left out because the index has them with the same content.
         skipped: the files that could not be read.
         duplicates: groups of given image_ids whose files have the same bytes.
         unmatched: names in the metadata that no given image has.
@@ -73,11 +71,11 @@ def add(
     replace_changed: bool = False,
     on_progress: OnProgress = None,
 ) -> tuple[IndexState, AddResult]:
-    """The index with what is new in a collection, and what was done.
+    """Add the new images of a collection to an index.
 
     Args:
-        given: images that the index holds with the same content are left out.
-        replace_changed: images whose content changed take the place of the old ones.
+        given: the collection. Images that the index has with the same content are left out.
+        replace_changed: replace images whose content changed, instead of raising an error.
 
     Raises:
         UsageError: images whose content changed, without `replace_changed`; classes that do not fit the index; or no
@@ -105,7 +103,7 @@ def add(
 
 
 def new_images(state: IndexState, given: Collection) -> tuple[Collection, list[int]]:
-    """The images that the index does not hold with this content, and the ids whose content they replace."""
+    """Find the images that the index does not have with this content, and the ids that they replace."""
     id_of = {state.image_ids[i]: i for i in state.trie.live_ids().tolist()}
     new: list[int] = []
     replaced: list[int] = []
@@ -122,9 +120,9 @@ def new_images(state: IndexState, given: Collection) -> tuple[Collection, list[i
 def add_new(
     state: IndexState, fresh: Collection, reader: FeatureReader, on_progress: OnProgress = None
 ) -> IndexState:
-    """The index with the images of `fresh`, none of which it holds, as ids N, N + 1, ...
+    """Add images that the index does not have, as ids N, N + 1, ...
 
-    Raises UsageError where no id is free, or where classes do not fit the index.
+    Raises UsageError if no id is free, or if classes do not fit the index.
     """
     before = len(state.image_ids)
     new_ids = torch.arange(before, before + len(fresh))
@@ -151,7 +149,7 @@ def add_new(
 
 @torch.inference_mode()
 def embed(model: Seq2Seq, features: Tensor) -> Tensor:
-    """The embeddings (n, embedding_dim) of stored features (n, *shape)."""
+    """Compute the embeddings (n, embedding_dim) of stored features (n, *shape)."""
     device = next(model.parameters()).device
     return torch.cat([model.encode(part.to(device))[1].cpu() for part in torch.split(features, 256)])
 
@@ -167,10 +165,11 @@ def _learn(
 ) -> None:
     """Train the model of `grown` in place, on the new images and with replay of old ones.
 
-    Where the features were dropped there is no replay; instead the model learns to answer as the old one did for the
-    new images (`remembered`; learning without forgetting, Li and Hoiem 2016), and weights that move are penalised.
+    If the features were dropped, replay is impossible. Then the results of the old model for the new images are targets
+    (`remembered`; learning without forgetting, Li and Hoiem 2016), and changes of the weights are penalised.
 
-    Where ids follow the features, only the digits that only new images use are learned, unless that is not enough.
+    If ids follow the features, only the digits that only new images use are trained first; all weights follow if that
+    is not enough.
     """
     config, first = grown.resolved, int(new_ids[0])
     has_replay = grown.features is not None
@@ -209,14 +208,14 @@ def _learn(
 
 
 def _short_run(training: TrainingConfig, rows: int) -> TrainingConfig:
-    """The settings of the short run over so many rows."""
+    """Return the settings of the short run over this number of rows."""
     epochs = max(SHORT_EPOCHS, training.batch_size * SHORT_STEPS / rows)
     paper = replace(training.paper, schedule="joint", warmup_steps=1, weight_decay=0.0)
     return replace(training, minutes=None, max_epochs=epochs, evaluate_every=10, patience=2, paper=paper)
 
 
 def _anchor(model: Seq2Seq) -> Callable[[], Tensor]:
-    """A penalty on the squared distance of the trainable weights from where they are now."""
+    """Return a penalty on the squared distance of the trainable weights from their present values."""
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
 
     def penalty() -> Tensor:
@@ -231,8 +230,8 @@ def _anchor(model: Seq2Seq) -> Callable[[], Tensor]:
 
 
 def _remembered(state: IndexState, features: Tensor) -> Relevance | None:
-    """The model's own results for new images (n, *shape), as the relevance of the rows N, N + 1, ...; None where
-    nothing can be found."""
+    """Return the results of the model for new images (n, *shape) as the relevance of rows N, N + 1, ...; None if the
+    index is empty."""
     options = SearchOptions(k=REMEMBERED_RESULTS, rerank=False)
     found = [rank(state, part, options) for part in torch.split(features, 64)]
     ids, scores = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
@@ -240,7 +239,7 @@ def _remembered(state: IndexState, features: Tensor) -> Relevance | None:
 
 
 def _relevance(grown: IndexState, rows: Tensor) -> Relevance:
-    """What is relevant to each image; without labels, only the lists of `rows` are filled."""
+    """Find the relevant ids of each image. Without labels, only those of `rows` are filled in."""
     if grown.labels is not None and grown.resolved.labels == "folder":
         return label_relevance(grown.trie, grown.labels, grown.labels)
     if grown.resolved.model.stem == "pixels" or grown.features is None:

@@ -1,4 +1,4 @@
-"""Building an index, from photos to its state: read, assign ids, make a model, train, measure."""
+"""Building an index: read the photos, assign ids, make a model, train it, measure it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def build(
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> IndexState:
-    """The state of a new index; the arguments are those of `ImageIndex.fit`."""
+    """Build the state of a new index. The arguments are those of `ImageIndex.fit`."""
     started = time.monotonic()
     check_names(requested)
     by_folder = requested.labels == "folder"
@@ -95,7 +95,7 @@ def build(
 
 
 def check_names(config: IndexConfig) -> None:
-    """Raise UsageError for a name in the settings that is not registered, before hours are spent on reading."""
+    """Raise UsageError for a name in the settings that is not registered, before any photo is read."""
     scheme_named(config.ids.scheme)
     choose(BACKBONES, "model.backbone", config.model.backbone)
     choose(STEMS, "model.stem", config.model.stem)
@@ -104,10 +104,10 @@ def check_names(config: IndexConfig) -> None:
 
 
 def rebuild(state: IndexState, on_progress: OnProgress = None) -> IndexState:
-    """An index of the same images, all of them live, learned again from their stored features with new ids.
+    """Build an index of the same images again, all of which are live, from their stored features and with new ids.
 
-    The settings are resolved afresh from what was requested. Photos that trained retrieval but were not indexed are
-    gone, and alterations are those that were measured when the index was built.
+    The requested settings are resolved again. Further photos that trained retrieval are not available any more, and
+    alterations are those that were measured when the index was first built.
     """
     assert state.features is not None
     config = resolve_config(state.requested, len(state.image_ids))
@@ -136,7 +136,7 @@ def assign_ids(config: IndexConfig, collection: Collection) -> Trie:
 
 
 def make_model(config: IndexConfig, trie: Trie, features: Tensor) -> Seq2Seq:
-    """A seeded model for stored features (N, *shape), initialised from them where it can be."""
+    """Make a seeded model for stored features (N, *shape), initialised from them if its head allows that."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Seq2Seq(config.model, trie, tuple(features.shape[1:]))
@@ -152,7 +152,7 @@ def learn(
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> IndexState:
-    """Train the model of a new state, with further photos for retrieval, and measure what it has learned."""
+    """Train the model of a new state, with further photos for retrieval, and measure the result."""
     assert state.features is not None
     config = state.resolved
     features = state.features if queries is None else torch.cat([state.features, queries.features])
@@ -162,7 +162,7 @@ def learn(
         data,
         config.training,
         seed=config.seed,
-        state=checkpoint,
+        checkpoint=checkpoint,
         resume=resume,
         on_progress=on_progress,
     )
@@ -179,7 +179,7 @@ def learn(
 
 
 def relevance_of(state: IndexState, queries: Collection | None) -> Relevance:
-    """What is relevant to each image of a new state, and to each further photo that trains retrieval."""
+    """Find the relevant ids of each image of a new state, and of each further photo that trains retrieval."""
     config, count = state.resolved, len(state.image_ids)
     if config.labels == "folder":
         if state.labels is None:

@@ -1,4 +1,4 @@
-"""Compacting an index: removed images leave it for good, and what deserves it is learned again."""
+"""Compacting an index: removed images are dropped, and the model is trained again if that is worth it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from vitdsi.progress import OnProgress
 from vitdsi.search.rank import indexing_accuracy
 from vitdsi.state import IndexState
 
-RETRAIN_CHANGED_SHARE = (
-    0.5  # of the collection that may be added or removed before everything is learned again
-)
+# The share of the collection that may be added or removed before the model is trained again.
+RETRAIN_CHANGED_SHARE = 0.5
 
 
 def compact(
@@ -27,23 +26,25 @@ def compact(
     keep_features: bool = True,
     on_progress: OnProgress = None,
 ) -> IndexState:
-    """The index with live ids only, numbered 0, 1, ..., in the order that they had.
+    """Return the index with live ids only, numbered 0, 1, ... in their previous order.
 
     Args:
-        retrain: learn everything again from the stored features, with new ids; or nothing; or None to do so if the
-            index lost accuracy, or if more than half of it was added or removed since everything was learned.
-        keep_features: keep the stored features. Later additions learn best with them.
+        retrain: whether to build the index again from the stored features, with new ids. None does so if the index lost
+            accuracy, or if more than half of it was added or removed since it was built.
+        keep_features: keep the stored features, with which later additions are learned best.
 
     Raises:
-        UsageError: everything has to be learned again and the features were dropped, or nothing is left.
+        UsageError: `retrain` is set and the features were dropped, or no image is left.
     """
     live = state.trie.live_ids()
     if not len(live):
         raise UsageError("every image was removed; make a new index with: vitdsi index IMAGES -o INDEX.dsi")
     if retrain is None:
-        retrain = state.features is not None and _deserves_training(state)
+        retrain = state.features is not None and _needs_training(state)
     if retrain and state.features is None:
-        raise UsageError("the features were dropped, so nothing can be learned again; index the images anew")
+        raise UsageError(
+            "the features were dropped, so the model cannot be trained again; make a new index of the images"
+        )
     kept = live.tolist()
     trie = Trie(_without_empty_columns(state.trie.codes[live], state.trie), state.trie.vocabulary.base)
     small = replace(
@@ -65,7 +66,7 @@ def compact(
     return small if keep_features else replace(small, features=None, thumbnails=None)
 
 
-def _deserves_training(state: IndexState) -> bool:
+def _needs_training(state: IndexState) -> bool:
     changed = sum(change.images for change in state.changes if change.verb in ("add", "remove"))
     if changed > RETRAIN_CHANGED_SHARE * len(state.trie.live_ids()):
         return True
@@ -74,5 +75,5 @@ def _deserves_training(state: IndexState) -> bool:
 
 
 def _without_empty_columns(codes: Tensor, trie: Trie) -> Codes:
-    """Codes (n, L') without the columns that only longer, removed ids used."""
+    """Drop the columns of codes (n, L) that only removed, longer ids used."""
     return codes[:, (codes != trie.vocabulary.pad).any(0)].numpy()

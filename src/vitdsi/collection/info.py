@@ -1,4 +1,4 @@
-"""What an index holds and how it was made, for people and programs."""
+"""A summary of an index: its size, ids, settings, last changes and report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_CHANGES = 10
 
 
 def info(state: IndexState, path: Path | None) -> dict[str, Any]:
-    """Size, ids, free ids, settings, the last changes and what the build measured; bytes by part for a stored index."""
+    """Summarise an index as JSON values; for a stored index, with the bytes of each part."""
     trie = state.trie
     live = trie.live_ids()
     is_live = np.isin(np.arange(len(trie.codes)), live.numpy())

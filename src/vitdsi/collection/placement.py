@@ -1,7 +1,7 @@
-"""Codes for new images: where the model itself would look for them, or else where the id scheme puts them.
+"""Codes for new images: placed by the model if possible, otherwise by the id scheme.
 
-An image whose code begins as the model already writes it needs no change of the weights that lead there, so no existing
-id becomes less likely because of it. Only its last digit has to be learned.
+A new code begins with a prefix that the model already predicts for the image. The weights along the prefix need no
+change, so no existing id becomes less probable, and only the last digit has to be learned.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _BATCH = 64
 
 
 def places_by_model(state: IndexState) -> bool:
-    """Whether the model can place new images: if ids follow the features and the head knows embeddings."""
+    """Return whether the model can place images: if ids follow the features and the head keeps vectors of images."""
     return state.model.head.compares and scheme_named(state.resolved.ids.scheme).follows_features
 
 
 def codes_for(state: IndexState, fresh: Collection, embeddings: Tensor) -> Codes:
-    """The codes (N + n, L) of all images after those of `fresh` were added; existing codes stay as they are.
+    """Return the codes (N + n, L) of all images, with those of `fresh` added. Existing codes do not change.
 
     Args:
         embeddings: (n, embedding_dim) embeddings of the new images.
@@ -70,10 +70,10 @@ def codes_for(state: IndexState, fresh: Collection, embeddings: Tensor) -> Codes
 
 
 def place(model: Seq2Seq, trie: Trie, features: Tensor, embeddings: Tensor, length: int) -> Codes:
-    """Codes (n, length) for images with stored features (n, *shape): a free digit in the most probable node that has
-    one. Where more images want a node than it has free digits, and `length` allows it, new nodes are opened below.
+    """Choose codes (n, length) for images with stored features (n, *shape): a free digit in the most probable node that
+    has one. If more images want a node than it has free digits, and `length` allows it, new nodes are made below it.
 
-    Rows of PAD are for images whose most probable nodes are all full. The weights and the trie stay as they are.
+    The row of an image whose probable nodes are all full is PAD. The weights and the trie do not change.
     """
     base = trie.vocabulary.base
     free = [np.flatnonzero(row[:base] == NONE) for row in trie.child.numpy()]
@@ -95,7 +95,7 @@ def place(model: Seq2Seq, trie: Trie, features: Tensor, embeddings: Tensor, leng
 
 @torch.inference_mode()
 def _likely_nodes(model: Seq2Seq, trie: Trie, features: Tensor) -> Iterator[list[tuple[int, int, int]]]:
-    """For each image the nodes that hold the most probable ids, most probable first: (node, one of its ids, depth)."""
+    """Yield for each image the nodes of its most probable ids, most probable first: (node, one of its ids, depth)."""
     device = next(model.parameters()).device
     depths = (trie.nodes != NONE).sum(1) - 1
     for part in torch.split(features, _BATCH):
@@ -117,9 +117,9 @@ _Vectors = npt.NDArray[np.float32]
 def _vectors(
     state: IndexState, embeddings: Tensor, features: Tensor
 ) -> tuple[_Vectors | None, _Vectors | None]:
-    """Vectors (N, F) of the existing images and (n, F) of the new ones for the id scheme, None where there are none.
+    """Return vectors (N, F) of the existing images and (n, F) of the new ones for the id scheme, or None without any.
 
-    Where the features were dropped, the head's rows stand in for those of the existing images.
+    If the features were dropped, the vectors of the head replace those of the existing images.
     """
     if state.resolved.model.stem == "pixels":
         return None, None
@@ -134,7 +134,7 @@ def _vectors(
 
 
 def _stack(old: Codes, new: Codes, pad: int) -> Codes:
-    """Codes (N + n, L), padded to the longer of both."""
+    """Stack codes into (N + n, L), padded to the longer of both."""
     length = max(old.shape[1], new.shape[1])
     return np.concatenate(
         [np.pad(part, ((0, 0), (0, length - part.shape[1])), constant_values=pad) for part in (old, new)]

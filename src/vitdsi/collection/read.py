@@ -1,4 +1,4 @@
-"""From what the user gives to a collection: names, classes, features and facts of the photos that can be read."""
+"""Reading a collection: names, classes, features and facts of the photos that the user gave."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Collection:
     """The photos of a collection that could be read; each has a position in it.
 
     Attributes:
-        image_ids: names: paths relative to the folder, or what stands for them in a sequence.
-        labels: classes, or None where there are none.
-        sources: where the photos came from.
+        image_ids: the names of the photos: paths relative to the folder, or for a sequence paths as given or positions.
+        labels: the class of each photo, or None without classes.
+        sources: the photos as they were given: paths, images, arrays or encoded files.
         features: (N, *shape) stored features.
         thumbnails: (N, 32, 32) uint8 grey thumbnails.
-        hashes: content hashes, "" for photos that are not files.
+        hashes: the content hash of each photo, "" for photos that are not files.
         skipped: the files that could not be read.
-        facts: what is known about the photos, by position.
+        facts: facts about the photos, by position.
         unmatched: names in the metadata that no photo has.
     """
 
@@ -51,7 +51,7 @@ class Collection:
         return len(self.image_ids)
 
     def take(self, positions: Sequence[int]) -> Collection:
-        """Only the photos at these positions, in this order."""
+        """Return the photos at these positions, in this order."""
         return replace(
             self,
             image_ids=[self.image_ids[i] for i in positions],
@@ -64,11 +64,11 @@ class Collection:
         )
 
     def with_prefix(self, prefix: str) -> Collection:
-        """The same photos with `prefix` before each image_id."""
+        """Return the same photos with `prefix` before each image_id."""
         return replace(self, image_ids=[prefix + image_id for image_id in self.image_ids])
 
     def with_facts(self, metadata: Metadata | None) -> Collection:
-        """The same photos with the facts from their files, and those in `metadata`, which win."""
+        """Return the same photos with the facts in their files and in `metadata`, which takes precedence."""
         given = read_sidecar(Path(metadata)) if isinstance(metadata, (str, Path)) else metadata or {}
         more, unmatched = join(self.image_ids, given)
         facts = {
@@ -78,7 +78,7 @@ class Collection:
         return replace(self, facts=facts, unmatched=tuple(unmatched))
 
     def duplicates(self) -> tuple[tuple[str, ...], ...]:
-        """Groups of image_ids whose files have the same bytes."""
+        """Return groups of image_ids whose files have the same bytes."""
         groups: dict[str, list[str]] = {}
         for image_id, content in zip(self.image_ids, self.hashes, strict=True):
             if content:
@@ -100,7 +100,7 @@ def read_collection(
     Args:
         images: a folder, a file, or a sequence of paths, Pillow images, uint8 arrays or encoded files.
         labels: the class of each photo.
-        by_folder: without `labels`, the first sub-folder of a folder is the class.
+        by_folder: the first sub-folder of a folder is the class, unless `labels` are given.
         strict: raise an error if any file cannot be read, instead of skipping it.
 
     Raises:
@@ -137,7 +137,7 @@ def read_collection(
 
 
 def _names(sources: Sequence[Source]) -> Iterator[str]:
-    """The image_ids of a sequence: paths as given, positions for photos without a path; repeated ones are numbered."""
+    """Name the photos of a sequence: paths as given, positions for photos without one. Repeated names are numbered."""
     seen: dict[str, int] = {}
     for position, source in enumerate(sources):
         name = Path(source).as_posix() if isinstance(source, (str, Path)) else f"{position:06d}"

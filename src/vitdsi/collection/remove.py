@@ -9,8 +9,7 @@ from vitdsi.state import IndexState
 
 
 def remove(state: IndexState, ids: Sequence[int]) -> IndexState:
-    """The index without `ids`, which must be live. Nothing is trained, so no other result changes but by
-    renormalisation."""
+    """Remove live ids. Nothing is trained: the scores of other images change only by renormalisation."""
     return replace(
         state,
         trie=state.trie.without(ids),

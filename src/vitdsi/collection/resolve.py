@@ -1,4 +1,4 @@
-"""What the size of a collection makes of the settings that were asked for."""
+"""Resolving settings: those that were left open, or that depend on the size of the collection."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from vitdsi.config import IndexConfig
 from vitdsi.ids import scheme_named
 
 MIN_EMBEDDING_DIM = 32
-MAX_ROW_NUMBERS = 2**26  # in all rows of the trie head together
+MAX_ROW_NUMBERS = 2**26  # numbers in all rows of the trie head together
 MIN_EPOCHS = 25.0
-_EPOCHS_OF_SMALL = 1800.0  # over the square root of the number of images
+_EPOCHS_TIMES_ROOT = 1800.0  # epochs of a small collection times the square root of its number of images
 
 
 def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> IndexConfig:
-    """The settings for a collection of `count` images, with `queries` more photos that train retrieval.
+    """Choose the settings for a collection of `count` images, with `queries` more photos that train retrieval.
 
-    - `ids.base`, if it was left open, is what suits the id scheme.
-    - `model.embedding_dim` is halved while the rows of the trie head, about two an image, would hold more than 2^26
-      numbers: 384 stays up to 87,381 images, and 48 is reached at 349,526.
-    - `training.retrieval_ratio` is raised so that each photo is drawn as often as an indexed image.
+    - `ids.base`, if it was left open, is the default of the id scheme.
+    - `model.embedding_dim` is halved while the rows of the trie head, about two per image, would hold more than 2^26
+      numbers: 384 is kept up to 87,381 images, and 48 is reached at 349,526.
+    - `training.retrieval_ratio` is raised so that each further photo is drawn as often as an indexed image.
     - `training.max_epochs`, if neither it nor `training.minutes` was given, is `epochs_for(count)`.
 
-    Resolve again from what was requested when a collection changes, never from an earlier result.
+    When a collection changes, resolve the requested settings again, never an earlier result.
     """
     photos, ratio = count + queries, requested.training.retrieval_ratio
     drawn = ratio * photos + (1 - ratio) * count
@@ -41,7 +41,7 @@ def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> Inde
 
 
 def embedding_dim_for(count: int, most: int) -> int:
-    """The width of the embedding for `count` images: `most`, or less in very large collections."""
+    """Return the width of the embedding for `count` images: `most`, or less for very large collections."""
     width = most
     while width >= 2 * MIN_EMBEDDING_DIM and 2 * count * width > MAX_ROW_NUMBERS:
         width //= 2
@@ -49,5 +49,5 @@ def embedding_dim_for(count: int, most: int) -> int:
 
 
 def epochs_for(count: int) -> float:
-    """How often each of `count` images is seen at most: 25 times, and more often in small collections."""
-    return max(MIN_EPOCHS, _EPOCHS_OF_SMALL / math.sqrt(count))
+    """Return the limit of training in epochs for `count` images: 25, and more for small collections."""
+    return max(MIN_EPOCHS, _EPOCHS_TIMES_ROOT / math.sqrt(count))

@@ -1,7 +1,7 @@
 """An index on disk: a folder whose `index.json` names the files that belong together.
 
-A change writes new files beside the old ones, syncs them, and then replaces `index.json`. Whoever opens the folder
-finds the index as it was before or after the change, never between. Weights and tensors are safetensors, the rest is
+A change writes new files beside the old ones, syncs them, and then replaces `index.json`. A reader
+finds the index as it was before or after the change, never a mixture. Weights and tensors are safetensors, the rest is
 JSON and SQLite; nothing is pickled.
 """
 
@@ -27,7 +27,8 @@ from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.state import BuildReport, Change, IndexState
 
-# 1: embeddings of the features without roots. 2: the part "features" was called "tokens", and settings had other keys.
+# Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
+# settings had other keys.
 FORMAT_VERSION = 3
 _READABLE_VERSIONS = (2, 3)
 PARTS = {
@@ -46,7 +47,7 @@ _MAX_ATTEMPTS = 20
 def write_lock(path: Path) -> Iterator[None]:
     """Hold the write lock of the index `path` inside this block.
 
-    The lock is the operating system's, so it ends with the process that holds it, however that ends. Raises
+    The operating system releases the lock when the process ends, however it ends. Raises
     IndexLockedError if another process holds it.
     """
     lock = FileLock(path.resolve() / _LOCK, is_singleton=True)
@@ -63,7 +64,7 @@ def write_lock(path: Path) -> Iterator[None]:
 
 
 def write_index(path: Path, state: IndexState, parts: Collection[str] | None = None) -> int:
-    """Write an index in place of what is there, or only `parts` of it into the index that it was read from.
+    """Write an index, replacing an existing one; or write only `parts` of it into the index that it was read from.
 
     Readers see the old index or the new one, never a mixture. Returns the generation that was written.
 
@@ -128,13 +129,13 @@ def clear(folder: Path) -> None:
 
 
 def sizes(path: Path) -> dict[str, int]:
-    """The bytes on disk of each part."""
+    """Return the size of each part on disk in bytes."""
     files = _read_manifest(path)["files"]
     return {part: (path / name).stat().st_size for part, name in files.items()}
 
 
 def read_index(path: Path) -> IndexState:
-    """Open an index folder. It never waits, and does not disturb a process that changes the index.
+    """Read an index folder. This never waits for, nor blocks, a process that changes the index.
 
     Raises:
         UsageError: there is no such folder.
@@ -149,11 +150,16 @@ def read_index(path: Path) -> IndexState:
             manifest = _read_manifest(path)
             try:
                 return _read(path, manifest)
-            except (OSError, ValueError, RuntimeError, SafetensorError):  # a file that is gone has many names
+            except (
+                OSError,
+                ValueError,
+                RuntimeError,
+                SafetensorError,
+            ):  # A missing file raises any of these.
                 if _read_manifest(path)["generation"] == manifest["generation"]:
                     raise
-                # Another process changed the index after we read its manifest, so read everything again.
-        raise IndexFormatError("it changes faster than it can be read")
+                # Another process changed the index after its manifest was read, so everything is read again.
+        raise IndexFormatError("it changes faster than it can be read; try again later")
     except IndexFormatError as error:
         raise IndexFormatError(f"{path}: {error}") from error
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, VitdsiError) as error:
@@ -197,7 +203,7 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
         ids["image_ids"],
         ids["labels"],
         ids["hashes"],
-        features.get("features", features.get("inputs")),  # "inputs" in format 2
+        features.get("features", features.get("inputs")),  # called "inputs" in format 2
         features.get("thumbnails"),
         features["differences"],
         MetadataStore.load(files["metadata"]),

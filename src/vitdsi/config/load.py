@@ -11,7 +11,7 @@ from typing import Any
 from vitdsi.config.settings import IndexConfig, known_keys, unknown_key
 from vitdsi.errors import ConfigError
 
-# What `load_config` knows by name; "default" is the settings as they are declared.
+# The names that `load_config` accepts; "default" stands for the settings as they are declared.
 _NAMED = ("default", "paper", "paper_ours")
 
 _MOVED = {
@@ -78,7 +78,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 def config_from_dict(values: dict[str, Any]) -> IndexConfig:
     """The settings that `dataclasses.asdict` wrote, also in an earlier version. Raises ConfigError as `load_config`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # nobody typed these keys
+        warnings.simplefilter("ignore", FutureWarning)  # The user did not write these keys.
         values = _modern(values)
     return IndexConfig(**values)
 

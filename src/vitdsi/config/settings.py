@@ -1,6 +1,6 @@
 """Every setting, declared once: its type, range or choices, default and documentation.
 
-The docstring under each field says what it means, when to change it, and what is known about it; the settings
+The docstring under each field gives its meaning, when to change it, and the evidence for its default; the settings
 reference of the documentation is generated from here. Settings that only the experiments of the paper change stand in
 sections of their own (`ids.paper`, `model.paper`, `training.paper`), at the end of the file.
 """
@@ -81,7 +81,8 @@ class PaperModelConfig(Section):
     sequence, as the paper does; `model.depth` then counts its blocks and `model.decoder_depth` is not used."""
     head: str = "trie"
     """`trie`, `digits`, or a name in `vitdsi.model.heads.HEADS`. The trie head has a weight row for each branch of the
-    trie; likeness in scores needs it. `digits` scores a digit alike after every prefix, as DSI and the paper do."""
+    trie; reranking by the similarity of embeddings needs it. `digits` scores a digit alike after every prefix, as DSI
+    and the paper do."""
     image_size: Count = 224
     """Side in pixels of the square that the stem `pixels` reads. The paper uses 64, 160 and 256."""
     patch_size: Count = 16
@@ -102,7 +103,7 @@ class ModelConfig(Section):
     stem: str = "pooled"
     """What the model reads of a photo: one `pooled` vector of the frozen backbone, the cells of its last feature `map`,
     or the `pixels` themselves in patches; more are registered in
-    `vitdsi.model.stems.STEMS`. Pixels need no backbone, but know nothing before training."""
+    `vitdsi.model.stems.STEMS`. Pixels need no backbone, but all has to be learned."""
     backbone: str = "efficientnet-lite0"
     """The frozen network that turns photos into features: a name in `vitdsi.backbones.BACKBONES`."""
     embed_dim: Count = 128
@@ -171,7 +172,7 @@ class TrainingConfig(Section):
     """Peak learning rate of AdamW. Lower it for `stem=pixels` (the paper uses 5e-4)."""
     row_rate: Annotated[float, Field(ge=0)] = 0.1
     """Factor on the learning rate of parameters that start from the features, such as the rows of the trie head. At 1
-    they move away from what the features know."""
+    they lose what they took over from the features."""
     max_epochs: Annotated[float, Field(ge=0)] | None = None
     """Limit in epochs, counted in indexed images. None, without a limit in minutes, takes it from the size of the
     collection (see `vitdsi.collection.resolve`)."""
@@ -203,7 +204,7 @@ class IndexConfig(Section):
     """Everything that can be chosen about an index."""
 
     labels: Literal["none", "folder"] = "none"
-    """What is relevant to an image: its nearest neighbours in the features (`none`), or the images of its class
+    """Which images are relevant to an image: its nearest neighbours in the features (`none`), or those of its class
     (`folder`: the first sub-folder is the class)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """One seed gives one result on one machine."""

@@ -1,1 +1,1 @@
-"""Evaluation: metrics with their chance levels, and simple methods to compare an index with."""
+"""Evaluation: metrics with their chance levels, and peers to compare an index with."""

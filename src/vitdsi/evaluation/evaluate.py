@@ -1,4 +1,4 @@
-"""Measuring an index: its own images, ranking of photos with classes, and out-of-collection detection."""
+"""Evaluating an index: indexing accuracy, ranking of labelled photos, and out-of-collection detection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def evaluate(
     beam_size: int | None = None,
     on_progress: OnProgress = None,
 ) -> dict[str, Metric]:
-    """Metrics by name; the arguments are those of `ImageIndex.evaluate`."""
+    """Compute metrics by name. The arguments are those of `ImageIndex.evaluate`."""
     metrics: dict[str, Metric] = {}
     live = state.trie.live_ids()
     if not len(live):

@@ -1,4 +1,4 @@
-"""Constrained beam search: the most probable ids of each image. It knows no images, only inputs and a trie."""
+"""Constrained beam search: the most probable ids of a trie for each query."""
 
 from __future__ import annotations
 
@@ -10,47 +10,51 @@ from vitdsi.model.seq2seq import Memory, Seq2Seq
 
 
 def beam_search(model: Seq2Seq, inputs: Tensor, trie: Trie, beam_size: int) -> tuple[Tensor, Tensor]:
-    """The best ids of every image.
+    """Find the most probable ids of each query.
 
     At each step probabilities are renormalised over the tokens that the trie allows, so they sum to 1 over all ids
-    of the trie; with beam_size >= N the search is exhaustive.
+    of the trie. With beam_size >= N the search is exhaustive.
 
     Args:
         inputs: (B, *input_shape).
-        trie: the ids to choose from, on the model's device: all live ones, or a restriction to some.
-        beam_size: prefixes kept an image.
+        trie: the ids to choose from, on the device of the model: all live ones, or a restriction to some of them.
+        beam_size: the number of prefixes that are kept for each query.
 
     Returns:
-        ids (B, K) int64 and log-probabilities (B, K), best first, K = min(beam_size, ids to be
-        found). Places that the beam could not fill are -1 and -inf.
+        Ids (B, K) int64 and log-probabilities (B, K), best first, with K = min(beam_size, number of ids in the trie).
+        Entries that the beam could not fill are -1 and -inf.
     """
     return decode(model, *model.encode(inputs), trie, beam_size)
 
 
 def decode(
-    model: Seq2Seq, memory: Memory, summary: Tensor, trie: Trie, beam_size: int, results: int | None = None
+    model: Seq2Seq, memory: Memory, embedding: Tensor, trie: Trie, beam_size: int, results: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`beam_search` for images that were encoded already: memory and summary (B, head_dim) of `Seq2Seq.encode`.
+    """Run `beam_search` on queries that were encoded already.
 
-    `results`: how many ids are kept of all that the last prefixes lead to; beam_size where it is None.
+    Args:
+        memory: the memory that `Seq2Seq.encode` returned.
+        embedding: (B, embedding_dim), the embeddings that it returned.
+        trie, beam_size: as for `beam_search`.
+        results: the number of ids that are kept at the last digit; None keeps beam_size.
     """
-    batch = len(summary)
+    batch = len(embedding)
     state = model.start(memory)
-    # a beam stands in an inner node (>= 0), on a leaf (< NONE), or is empty (NONE)
-    places = torch.zeros(batch, 1, dtype=torch.long, device=summary.device)
+    # The place of a beam is an inner node (>= 0), a leaf (< NONE), or NONE for an empty beam.
+    places = torch.zeros(batch, 1, dtype=torch.long, device=embedding.device)
     tokens = torch.full_like(places, model.vocabulary.bos)
-    log_probs = torch.zeros(batch, 1, device=summary.device)
+    log_probs = torch.zeros(batch, 1, device=embedding.device)
     for position in range(trie.max_length):
         writing = places >= 0
-        at_work = int(writing.sum())
-        if not at_work:
+        num_writing = int(writing.sum())
+        if not num_writing:
             break
         children = trie.children(places.clamp(min=0))
-        scores = model.step(tokens, places, position, summary, state).float()
+        scores = model.step(tokens, places, position, embedding, state).float()
         following = scores.masked_fill(children == NONE, -torch.inf).log_softmax(-1) + log_probs[..., None]
-        if at_work < places.numel():
+        if num_writing < places.numel():
             following = following.masked_fill(~writing[..., None], -torch.inf)
-            # a finished beam goes on as its own only continuation
+            # A finished beam is kept as its own only continuation.
             following[..., 0] = torch.where(places < NONE, log_probs, following[..., 0])
             children[..., 0] = torch.where(places < NONE, places, children[..., 0])
         width = following.shape[2]

@@ -1,4 +1,4 @@
-"""The score from which on a photo probably belongs to the collection."""
+"""Calibration: the score above which a photo probably shows an image of the collection."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Scores = npt.NDArray[np.floating[Any]]
 
 
 def calibrate(state: IndexState, altered: Tensor) -> Calibration:
-    """Score altered copies (H, *shape) of indexed images that were not trained with."""
+    """Score altered copies (H, *shape) of indexed images that were held out of training."""
     scores = tuple(round(float(score), 6) for score in top_scores(state, altered))
     return Calibration(scores, threshold_for(np.array(scores)) if scores else None)
 
 
 def threshold_for(inside_scores: Scores, keep: float = 0.95) -> float:
-    """The highest score that at least the share `keep` of `inside_scores` (n,) reach.
+    """Return the highest threshold that at least the share `keep` of `inside_scores` (n,) reach.
 
     Raises:
         UsageError: no scores, a score that is not a number, or a `keep` that is not above 0 and at most 1.

@@ -16,7 +16,7 @@ _MAX_KEPT = 32
 
 
 class Filters:
-    """The restricted tries of one index state, each built when it is first asked for. Safe among threads."""
+    """The restricted tries of one index state, each built at its first use. Instances may be shared by threads."""
 
     def __init__(self, state: IndexState) -> None:
         self._state = state
@@ -24,10 +24,10 @@ class Filters:
         self._tries: dict[tuple[str | None, frozenset[str | int] | None], Trie] = {}
 
     def trie_for(self, options: SearchOptions) -> Trie | None:
-        """The trie of the ids that `options.where` and `options.allow` both allow, or None without a filter.
+        """Return the trie of the ids that `options.where` and `options.allow` both allow, or None without a filter.
 
         Raises:
-            UsageError: a mistake in the condition, or an image that is not in the index.
+            UsageError: the condition is not valid, or an image is not in the index.
         """
         key = (options.where, options.allow)
         if key == (None, None):
@@ -54,9 +54,9 @@ class Filters:
 
 
 def resolve_ids(state: IndexState, images: Iterable[str | int]) -> list[int]:
-    """The live ids of images that are given as image_ids or as ids, which may also be written as text.
+    """Return the live ids of images that are given as image_ids or as ids, also as decimal text.
 
-    Each id is returned once, in the order given. Raises UsageError for an image that is not in the index.
+    Each id is returned once, in the given order. Raises UsageError for an image that is not in the index.
     """
     live = state.trie.live_ids().tolist()
     id_of = {state.image_ids[i]: i for i in live}
@@ -68,7 +68,7 @@ def resolve_ids(state: IndexState, images: Iterable[str | int]) -> list[int]:
             number = int(image)
         if number is None or number not in known:
             raise UsageError(
-                f"{image!r} is not in the index, which holds {len(live)} images; give image_ids or ids that it has"
+                f"{image!r} is not in the index, which has {len(live)} images; give image_ids or ids of these"
             )
         found[number] = None
     return list(found)

@@ -1,4 +1,4 @@
-"""What can be asked of a search, and what it answers."""
+"""The options of a search, and its results."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["SearchOptions", "SearchResult", "search_options"]
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Everything that can be asked of a search, as one value from the command line to the decoder.
+    """The options of a search: one value that travels from the caller to the decoder.
 
     Attributes:
-        k: results for each query.
-        where: a condition on metadata, such as `album = "2019" and width > 800`; only images for which it holds are
+        k: the number of results for each query.
+        where: a condition on metadata, such as `album = "2019" and width > 800`. Only images for which it holds are
             searched.
-        allow: image_ids or ids; only these images are searched.
+        allow: image_ids or ids. Only these images are searched.
         collapse: leave out results that are near-identical to a better one.
         min_score: leave out results with a lower score.
-        beam_size: prefixes that the beam search keeps for each query, at least k; None chooses max(10, k).
-        rerank: order the results by likeness as well as by probability; None does so for an index that was built from
-            a backbone's features without labels.
+        beam_size: the number of prefixes that the beam search keeps for each query, at least k. None is max(10, k).
+        rerank: order the results by the similarity of embeddings as well as by probability. None does so for an index
+            that was built without labels from the pooled features of a backbone.
 
     Raises:
         UsageError: a value out of its range, when the options are made.
@@ -56,7 +56,7 @@ def search_options(
     beam_size: int | None = None,
     rerank: bool | None = None,
 ) -> SearchOptions:
-    """The options with `allow` given as any iterable. See `SearchOptions`."""
+    """Make `SearchOptions` from an `allow` that may be any iterable."""
     allowed = None if allow is None else frozenset(allow)
     return SearchOptions(k, where, allowed, collapse, min_score, beam_size, rerank)
 
@@ -68,8 +68,8 @@ class SearchResult:
     Attributes:
         rank: 1 for the best result.
         image_id: the name of the image in its collection.
-        score: how probable the image is among all images that can be found: the model's probability of its id, and in
-            an index without labels its likeness too (see `vitdsi.search.rank.rank`).
+        score: the probability of the image among all images that the filter allows: the model's probability of its id,
+            combined with the similarity of embeddings if the results were reranked (see `vitdsi.search.rank.rank`).
         id: the internal number of the image.
     """
 

@@ -1,4 +1,4 @@
-"""From features to ranked ids: the width of the beam, and likeness beside probability."""
+"""Ranking: features to ids in the order of their scores, by probability and embedding similarity."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from vitdsi.search.options import SearchOptions
 from vitdsi.state import IndexState
 
 MIN_BEAM_SIZE = 10  # a beam of this width lost nothing to an exhaustive search
-MIN_RERANKED = 24  # results that likeness has to choose from
-PROBABILITY_WEIGHT, LIKENESS_WEIGHT = (
-    0.3,
-    15.0,
-)  # of a nat of log-probability and of a cosine (see the findings)
+MIN_RERANKED = 24  # the fewest results of the beam that reranking chooses from
+# Weights in the reranking score, of the log-probability in nats and of the cosine. EXPERIMENTS.md has the evidence.
+PROBABILITY_WEIGHT = 0.3
+COSINE_WEIGHT = 15.0
 _MAX_BEAMS_IN_BATCH = 20_000
 _BATCH = 64
 
@@ -30,10 +29,10 @@ Scores = npt.NDArray[np.float32]
 def rank(
     state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None
 ) -> tuple[Ids, Scores]:
-    """Ids (B, min(k, n)) and scores of the best results for features (B, *shape), best first, of n ids in all.
+    """Find the best of n ids for features (B, *shape): ids and scores (B, min(k, n)), best first.
 
     The score is p, the model's probability of the id, which sums to 1 over all n. With `options.rerank` the results of
-    the beam are ordered by likeness too, and their scores are
+    the beam are also ordered by the similarity of embeddings, and their scores are
 
         softmax_i (0.3 log p_i + 15 cos_i),
 
@@ -41,15 +40,15 @@ def rank(
     the embedding of image i.
 
     Args:
-        features: stored features, or what a `FeatureReader` gives for a query.
-        options: of which k, beam_size and rerank are used here.
-        within: a restriction of the index's trie, to search in it only.
+        features: stored features, or those that a `FeatureReader` computed for queries.
+        options: k, beam_size and rerank are used here.
+        within: a restriction of the trie of the index; only its ids are searched.
 
     Raises:
-        UsageError: the index has no head that compares, and `options.rerank` asks for it.
+        UsageError: `options.rerank` is set, and the head of the index keeps no vectors to compare with.
     """
     model, head = state.model, state.model.head
-    rerank = state.ranks_by_likeness if options.rerank is None else options.rerank
+    rerank = state.reranks_by_default if options.rerank is None else options.rerank
     if rerank and not head.compares:
         raise UsageError("this index has no trie head to rerank with; build it with model.paper.head=trie")
     beam_size = options.beam_size or max(MIN_BEAM_SIZE, options.k)
@@ -58,21 +57,21 @@ def rank(
     results = max(MIN_RERANKED, beam_size) if rerank else None
     ids, log_scores = decode(model, memory, embedding, trie, beam_size, results)
     if rerank:
-        cosines = head.likeness(trie, ids, embedding)
-        log_scores = (PROBABILITY_WEIGHT * log_scores + LIKENESS_WEIGHT * cosines).log_softmax(1)
+        cosines = head.cosines(trie, ids, embedding)
+        log_scores = (PROBABILITY_WEIGHT * log_scores + COSINE_WEIGHT * cosines).log_softmax(1)
         log_scores, order = log_scores.sort(dim=1, descending=True)
         ids = ids.gather(1, order)
     return ids[:, : options.k].cpu().numpy(), log_scores[:, : options.k].exp().cpu().numpy()
 
 
 def rankings(state: IndexState, features: Tensor, options: SearchOptions) -> Ids:
-    """Ids (Q, min(k, n)) for any number of queries (Q, *shape), in batches that bound the memory of the beams."""
+    """Rank ids (Q, min(k, n)) for any number of queries (Q, *shape), in batches that bound the memory of the beams."""
     batch = max(1, min(_BATCH, _MAX_BEAMS_IN_BATCH // (options.beam_size or options.k)))
     return np.concatenate([rank(state, part, options)[0] for part in torch.split(features, batch)])
 
 
 def indexing_accuracy(state: IndexState) -> float | None:
-    """IA@1 of the live images, or None where the features were dropped or nothing is left."""
+    """Measure IA@1 of the live images. None if the features were dropped or no image is left."""
     live = state.trie.live_ids()
     if state.features is None or not len(live):
         return None
@@ -80,7 +79,7 @@ def indexing_accuracy(state: IndexState) -> float | None:
 
 
 def top_scores(state: IndexState, features: Tensor) -> Scores:
-    """The score (Q,) of the best result for each query (Q, *shape)."""
+    """Return the score (Q,) of the best result for each query (Q, *shape)."""
     if not len(features):
         return np.empty(0, dtype=np.float32)
     only_best = SearchOptions(k=1)

@@ -1,4 +1,4 @@
-"""One search from features to results: filter, decode, rank, collapse."""
+"""Searching one state of an index: filter, decode, rank, collapse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vitdsi.state import IndexState
 
 
 class Searcher:
-    """Answers queries on one index state; what several searches need is prepared once. Safe among threads."""
+    """Searches one state of an index. Instances prepare shared data once and may be used by several threads."""
 
     def __init__(self, state: IndexState) -> None:
         self._state = state
@@ -26,11 +26,13 @@ class Searcher:
         return Similarity(self._state)
 
     def search(self, features: Tensor, options: SearchOptions) -> list[list[SearchResult]]:
-        """The results of each query (B, *shape), best first: min(k, images that can be found) of them, fewer where
-        near-identical results or those below `options.min_score` are left out.
+        """Return the results of each query (B, *shape), best first.
+
+        These are min(k, number of allowed images) results, or fewer if near-identical results are collapsed or if
+        results score below `options.min_score`.
 
         Raises:
-            UsageError: a mistake in the filter, or `options.collapse` in an index without thumbnails.
+            UsageError: the filter is not valid, or `options.collapse` is set and the index has no thumbnails.
         """
         within = self._filters.trie_for(options)
         if options.collapse:

@@ -1,4 +1,4 @@
-"""What alterations do to features: measured on a few images, transferred to all others, and held out of training."""
+"""The effect of alterations on features: measured on some images and transferred to all others."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MIN_MEASURED, _MAX_MEASURED = 32, 512  # altered copies that pass the backbone
 
 @dataclass(frozen=True)
 class Alterations:
-    """What alterations do to model inputs.
+    """The measured effect of alterations on model inputs.
 
     Attributes:
         differences: (D, *shape) features of an altered copy minus features of its image; empty for pixels.
-        rows: (H,) images of which an altered copy is held out of training.
-        inputs: (H, *shape) these altered copies.
+        rows: (H,) the images of which an altered copy is held out of training.
+        inputs: (H, *shape) the model inputs of these altered copies.
     """
 
     differences: Tensor
@@ -38,7 +38,7 @@ class Alterations:
 
 
 def views_of(config: IndexConfig, features: Tensor, alterations: Alterations, first: int = 0) -> Views:
-    """Clean and altered views of stored features (Q, *shape), which are those of the rows from `first` on."""
+    """Return clean and altered views of stored features (Q, *shape), which belong to the rows from `first` on."""
     if config.model.stem == "pixels":
         return PixelViews(features, first)
     return FeatureViews(features, alterations.differences, first)
@@ -51,10 +51,11 @@ def measure_alterations(
     reader: FeatureReader,
     on_progress: OnProgress = None,
 ) -> Alterations:
-    """Read altered copies of some images: a quarter of them is held out, the others teach what an alteration does.
+    """Read altered copies of some images: a quarter is held out, the others measure the effect of alterations.
 
     Args:
-        sources: the N photos, whose stored features are `features` (N, *shape).
+        sources: the N photos.
+        features: (N, *shape) their stored features.
     """
     rng = np.random.default_rng(config.seed)
     count = len(sources)
@@ -77,8 +78,14 @@ def measure_alterations(
 def imagine_alterations(
     config: IndexConfig, features: Tensor, differences: Tensor, rows: Tensor, first: int = 0
 ) -> Alterations:
-    """Alterations without the photos: differences that were measured before are applied to some of `rows` (R,), which
-    are held out. `features` are those of the rows from `first` on."""
+    """Make held-out altered copies without the photos, from differences that were measured before.
+
+    Args:
+        features: (Q, *shape) stored features of the rows from `first` on.
+        differences: (D, *shape) measured differences.
+        rows: (R,) the rows of which some are altered and held out.
+        first: the row of the first features.
+    """
     generator = torch.Generator().manual_seed(config.seed)
     rows = rows[torch.randperm(len(rows), generator=generator)[:MAX_HELD_OUT]]
     known = Alterations(differences, rows, features[:0])

@@ -1,4 +1,4 @@
-"""The resumable state of a run: a folder with the weights and optimizer as safetensors, the schedule as JSON."""
+"""Checkpoints: a folder with weights and optimizer state as safetensors, and the schedule as JSON."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from vitdsi.training.schedule import Schedule
 def save_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
 ) -> None:
-    """Write everything that `load_checkpoint` needs, replacing the folder as a whole."""
+    """Write a checkpoint, replacing the folder as a whole."""
     moments: dict[str, Tensor] = {}
     for number, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             moments[f"{number}.{name}"] = value.contiguous()
-    with replace_folder(folder) as beside:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, beside / "model.safetensors")
-        save_file(moments, beside / "optimizer.safetensors")
-        (beside / "schedule.json").write_text(json.dumps(schedule.as_dict()), "utf-8")
+    with replace_folder(folder) as new:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, new / "model.safetensors")
+        save_file(moments, new / "optimizer.safetensors")
+        (new / "schedule.json").write_text(json.dumps(schedule.as_dict()), "utf-8")
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run can be resumed from the folder."""
+    """Return whether a run can be resumed from the folder."""
     recover_folder(folder)
     return (folder / "schedule.json").is_file()
 
@@ -37,7 +37,11 @@ def has_checkpoint(folder: Path) -> bool:
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
 ) -> None:
-    """Put weights, optimizer and schedule back. Raises UsageError where there is nothing that fits."""
+    """Restore weights, optimizer and schedule.
+
+    Raises:
+        UsageError: there is no checkpoint, or it belongs to other images or settings.
+    """
     if not has_checkpoint(folder):
         raise UsageError(f"{folder}: there is no state to resume; start again without resume")
     weights = load_file(folder / "model.safetensors")

@@ -1,4 +1,4 @@
-"""What there is to learn: views, relevance, and the rows that examples are drawn from."""
+"""Training data: views of the images, their relevant ids, and the rows that examples are drawn from."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from vitdsi.training.views import Views
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What there is to learn.
+    """The data of a training run.
 
     Attributes:
-        trie: the ids; row i of `views` is the image of id i.
-        indexing_rows: the rows that indexing examples are drawn from; a row named twice is drawn twice as often.
-        views: the model's inputs by row: indexed images first, then further photos that train retrieval.
+        trie: the ids. Row i of `views` is the image of id i.
+        indexing_rows: the rows that indexing examples are drawn from. A row that occurs twice is drawn twice as often.
+        views: model inputs by row: the indexed images, then further photos that train retrieval.
         relevance: the relevant ids by row.
         retrieval_rows: the rows that retrieval examples are drawn from.
         held_out_inputs: (H, *shape) inputs that are never trained on, for the held-out retrieval loss.
-        held_out_rows: (H,) their rows in `relevance`.
+        held_out_rows: (H,) the rows of these inputs in `relevance`.
     """
 
     trie: Trie
@@ -41,14 +41,14 @@ class TrainingData:
 def training_data(
     config: IndexConfig, trie: Trie, features: Tensor, relevance: Relevance, alterations: Alterations
 ) -> TrainingData:
-    """The data of a build.
+    """Assemble the training data of a build.
 
     Args:
         features: (Q, *shape) stored features of the indexed images, and after them of further photos that train
             retrieval.
-        relevance: the relevant ids of all Q rows.
-        alterations: what alterations do to features. Where there are further photos, a tenth of them, at most 256, is
-            held out of training; otherwise the altered copies of `alterations` are.
+        relevance: the relevant ids of each of the Q rows.
+        alterations: the measured effect of alterations on features. If there are further photos, a tenth of them, at
+            most 256, is held out of training; otherwise the altered copies of `alterations` are.
     """
     count = int(trie.nodes.shape[0])
     more = len(features) - count
@@ -57,7 +57,7 @@ def training_data(
     if more:
         held_out = rng.permutation(np.arange(count, len(features)))[: min(MAX_HELD_OUT, more // 10)]
     views = views_of(config, features, alterations)
-    # The paper's retrieval phase sees its own photos only; a joint batch learns from all of them.
+    # The retrieval phase of the paper trains with further photos only; a joint batch draws from all photos.
     only_more = config.labels == "folder" and more and config.training.paper.schedule == "sequential"
     rows = np.setdiff1d(np.arange(count if only_more else 0, len(features)), held_out)
     held_out_rows, held_out_inputs = alterations.rows, alterations.inputs

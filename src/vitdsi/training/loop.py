@@ -1,4 +1,4 @@
-"""The training loop: draw a batch, compare the scores with the targets, step, and evaluate now and then."""
+"""The training loop: draw a batch, compute the loss, take a step, and evaluate at intervals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def train(
     *,
     seed: int,
     schedule: Schedule | None = None,
-    state: Path | None = None,
+    checkpoint: Path | None = None,
     resume: bool = False,
     on_progress: OnProgress = None,
     penalty: Callable[[], Tensor] | None = None,
@@ -38,28 +38,28 @@ def train(
     """Train a model in place until its schedule ends, and return the schedule with its history.
 
     All randomness of a step is seeded by (seed, step), so a run that was interrupted and resumed equals one that was
-    not, bit for bit on CPU. On KeyboardInterrupt the state is saved before the error goes on.
+    not, bit for bit on CPU. On KeyboardInterrupt the checkpoint is saved before the error is raised again.
 
     Args:
-        model: its parameters that require no gradient stay as they are.
-        data: what there is to learn.
+        model: parameters that require no gradient do not change.
+        data: the images, their relevant ids, and the rows to draw examples from.
         config: the settings of the loop.
-        seed: of batches, views and dropout.
-        schedule: a schedule to go on with; None begins the one that the settings name.
-        state: folder that the resumable state is saved in every minute; None saves none.
-        resume: go on from the state in that folder.
+        seed: the seed of batches, views and dropout.
+        schedule: a schedule to continue; None begins the one that the settings name.
+        checkpoint: the folder that a checkpoint is saved to every minute; None saves none.
+        resume: continue from the checkpoint in that folder.
         on_progress: called every ten steps.
-        penalty: called at each step; what it returns is added to the loss.
+        penalty: returns a penalty that is added to the loss of each step.
 
     Raises:
-        UsageError: `resume` without a state that fits.
+        UsageError: `resume` is set and there is no checkpoint that fits.
     """
     schedule = schedule or schedule_for(config, len(data.indexing_rows))
     optimizer = torch.optim.AdamW(
         _parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
     )
-    if resume and state is not None:
-        load_checkpoint(state, model, optimizer, schedule)
+    if resume and checkpoint is not None:
+        load_checkpoint(checkpoint, model, optimizer, schedule)
     generator = torch.Generator()
     device = next(model.parameters()).device
     allowed_at = (data.trie.child != NONE).to(device) if config.paper.constrained else None
@@ -101,19 +101,19 @@ def train(
                 if on_progress is not None and (schedule.step % 10 == 0 or over):
                     rate = (schedule.step - since_step) / max(time.monotonic() - since, 1e-9)
                     on_progress(_progress(schedule, last, rate))
-                if state is not None and time.monotonic() - saved > _SAVE_EVERY_SECONDS:
-                    save_checkpoint(state, model, optimizer, schedule)
+                if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_SECONDS:
+                    save_checkpoint(checkpoint, model, optimizer, schedule)
                     saved = time.monotonic()
     except KeyboardInterrupt:
-        if state is not None:
-            save_checkpoint(state, model, optimizer, schedule)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, model, optimizer, schedule)
         raise
     model.eval()
     return schedule
 
 
 def _parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, object]]:
-    """Weight decay on matrices only; what starts from the features moves at `row_rate`."""
+    """Group the parameters: weight decay on matrices only, `row_rate` for those that start from the features."""
     from_features = {id(parameter) for parameter in model.parameters_from_features()}
     rows: list[Tensor] = []
     decayed: list[Tensor] = []
@@ -135,7 +135,7 @@ def _parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, 
 def _batch(
     data: TrainingData, config: TrainingConfig, retrieval_share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The inputs (B, *shape), the ids (B,) whose codes are read, and the targets (B, L, V) along their codes."""
+    """Draw a batch: inputs (B, *shape), ids (B,) whose codes the decoder reads, and targets (B, L, V) along them."""
     retrieved = round(config.batch_size * retrieval_share)
     indexed = config.batch_size - retrieved
     own = data.indexing_rows[torch.randint(len(data.indexing_rows), (indexed,), generator=generator)]
@@ -164,7 +164,7 @@ def _batch(
 
 @torch.no_grad()
 def _evaluate(model: Seq2Seq, data: TrainingData, config: TrainingConfig) -> dict[str, float]:
-    """The indexing accuracy on clean images (every digit right, decoded greedily) and the held-out retrieval loss."""
+    """Measure the indexing accuracy on clean images (greedy decoding) and the held-out retrieval loss."""
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)

@@ -8,10 +8,10 @@ from pkgutil import resolve_name
 
 from vitdsi.config import TrainingConfig
 
-_IMPROVEMENT = 0.002  # a held-out loss counts as better when it falls by this share
+_IMPROVEMENT = 0.002  # relative decrease of the held-out loss that counts as an improvement
 
 
-# One line for each schedule. Those of the paper are imported only when they are asked for.
+# One line per schedule. The schedule of the paper is imported only when it is used.
 SCHEDULES = {
     "joint": "vitdsi.training.schedule:Schedule",
     "sequential": "vitdsi.paper.sequential:SequentialSchedule",
@@ -19,18 +19,18 @@ SCHEDULES = {
 
 
 def schedule_for(config: TrainingConfig, num_images: int) -> Schedule:
-    """The schedule that `training.paper.schedule` names, at its beginning."""
+    """Return the schedule that `training.paper.schedule` names, at its beginning."""
     schedule: Schedule = resolve_name(SCHEDULES[config.paper.schedule])(config, num_images)
     return schedule
 
 
 @dataclass
 class Schedule:
-    """The state of a joint run: how far it is, and what the evaluations said.
+    """The state of a joint run: its progress and the results of its evaluations.
 
     Training ends in a cooldown, over which the learning rate falls to zero. The cooldown begins when a limit is near,
-    or when the own ids are known and the held-out retrieval loss no longer falls. Everything here is plain numbers,
-    so that a resumed run goes on exactly where it was. `vitdsi.paper.sequential` derives the paper's phases from it.
+    or when the indexing accuracy is reached and the held-out retrieval loss no longer falls. The state consists of
+    plain numbers, so that a resumed run continues exactly where it stopped.
     """
 
     config: TrainingConfig
@@ -46,17 +46,17 @@ class Schedule:
 
     @property
     def retrieval_share(self) -> float:
-        """Share of retrieval examples in a batch."""
+        """The share of retrieval examples in a batch."""
         return self.config.retrieval_ratio
 
     @property
     def max_epochs(self) -> float | None:
-        """Limit of this phase in epochs, cooldown included, or None without a limit."""
+        """The limit of this phase in epochs, including the cooldown, or None without a limit."""
         return self.config.max_epochs
 
     @property
     def steps_per_epoch(self) -> float:
-        """Steps in which as many indexing examples pass as there are images."""
+        """The number of steps with as many indexing examples as there are images."""
         return self._steps_per_epoch(1 - self.retrieval_share)
 
     def _steps_per_epoch(self, indexing_share: float) -> float:
@@ -64,12 +64,12 @@ class Schedule:
 
     @property
     def max_steps(self) -> int | None:
-        """Limit of this phase in steps, cooldown included, or None without a limit."""
+        """The limit of this phase in steps, including the cooldown, or None without a limit."""
         return None if self.max_epochs is None else math.ceil(self.max_epochs * self.steps_per_epoch)
 
     @property
     def planned_end(self) -> int | None:
-        """The step at which the phase will end, or None while that is not known."""
+        """The step at which the phase will end, or None while it is unknown."""
         if self.cooldown_start is not None:
             return self.cooldown_start + self._cooldown_steps(self.cooldown_start - self.phase_start)
         limit = self.max_steps
@@ -102,19 +102,19 @@ class Schedule:
         return self._end_of_phase()
 
     def evaluated(self, accuracy: float, loss: float) -> bool:
-        """Take note of an indexing accuracy and a held-out retrieval loss; return True when the run is over."""
+        """Record an indexing accuracy and a held-out retrieval loss; return True when the run is over."""
         if loss < self.best_loss * (1 - _IMPROVEMENT):
             self.best_loss, self.evaluations_since_best = loss, 0
         else:
             self.evaluations_since_best += 1
         stale = self.evaluations_since_best >= self.config.patience
-        knows_own_ids = accuracy >= self.config.paper.target_accuracy
-        if self._may_end(knows_own_ids, stale) and self.cooldown_start is None:
+        reached_accuracy = accuracy >= self.config.paper.target_accuracy
+        if self._may_end(reached_accuracy, stale) and self.cooldown_start is None:
             self.cooldown_start = self.step
         return self._end_of_phase()
 
-    def _may_end(self, knows_own_ids: bool, stale: bool) -> bool:
-        return knows_own_ids and stale
+    def _may_end(self, reached_accuracy: bool, stale: bool) -> bool:
+        return reached_accuracy and stale
 
     def _end_of_phase(self) -> bool:
         end = self.planned_end
@@ -123,11 +123,11 @@ class Schedule:
         return not self._begin_next_phase()
 
     def _begin_next_phase(self) -> bool:
-        """Enter the phase after this one, if there is one."""
+        """Enter the next phase and return whether there is one."""
         return False
 
     def as_dict(self) -> dict[str, object]:
-        """Everything but the settings and the number of images, for the checkpoint."""
+        """Return everything but the settings and the number of images, for the checkpoint."""
         state = asdict(self)
         del state["config"], state["num_images"]
         return state

@@ -1,4 +1,4 @@
-"""Training targets: which next-digit distribution a query should be answered with.
+"""Training targets: the distribution of the next digit that the model should predict for a query.
 
 For a query with relevance weights w over ids (summing to 1), a relevant id i is drawn with probability w_i and its
 digits are the decoder's input. At each digit the target is exact: the distribution of the next digit over *all*
@@ -7,7 +7,7 @@ relevant ids that share the prefix,
     target_t(v) = sum_{j : j shares i's first t digits, j_t = v} w_j / sum_{j : j shares i's first t digits} w_j.
 
 Its expected cross-entropy over the draw of i equals the cross-entropy between w and the model's p(id | image), so a
-prefix that many relevant ids share is never punished for the digits of those that were not drawn.
+prefix that many relevant ids share is not penalised for the digits of the ids that were not drawn.
 """
 
 from __future__ import annotations
@@ -24,45 +24,50 @@ from vitdsi.ids.trie import NONE, Trie
 
 
 class Relevance(Protocol):
-    """Relevant ids of each query row."""
+    """The relevant ids of each query row."""
 
     def sample(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """One relevant id (B,) for each query row (B,), drawn by weight."""
+        """Draw one relevant id (B,) for each query row (B,), with the probability of its weight."""
 
     def marginals(self, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
-        """Target distributions (B, L, V) along the codes of `ids` (B,); zero after the code's end."""
+        """Return the target distributions (B, L, V) along the codes of `ids` (B,), zero after the end of a code."""
 
 
 @dataclass(frozen=True)
 class OwnId:
-    """Indexing: the only relevant id of row i is i."""
+    """Relevance for indexing: the only relevant id of row i is i."""
 
     def sample(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """The rows themselves."""
+        """Return the rows themselves."""
         return rows
 
     def marginals(self, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
-        """One-hot (B, L, V) of the codes."""
+        """Return the codes as one-hot distributions (B, L, V)."""
         return one_hot_targets(trie, ids)
 
 
 @dataclass(frozen=True)
 class WeightedRelevance:
-    """A short list of relevant ids a query: ids (Q, K), NONE where there are fewer, and weights (Q, K), of the rows
-    from `first` on."""
+    """A short list of relevant ids for each query.
+
+    Attributes:
+        ids: (Q, K) relevant ids, filled up with NONE.
+        weights: (Q, K) weights of these ids.
+        first: the query row of the first list.
+    """
 
     ids: Tensor
     weights: Tensor
     first: int = 0
 
     def sample(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Ids (B,) drawn by weight."""
+        """Draw ids (B,) with the probability of their weights."""
         relevant = self.ids[rows - self.first]
         pick = torch.multinomial(self.weights[rows - self.first] * (relevant != NONE), 1, generator=generator)
         return relevant.gather(1, pick).squeeze(1)
 
     def marginals(self, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
-        """(B, L, V), by comparing the nodes along the K relevant ids' paths."""
+        """Return (B, L, V), by comparing the nodes along the paths of the K relevant ids."""
         relevant = self.ids[rows - self.first]
         weights = self.weights[rows - self.first] * (relevant != NONE)
         relevant = relevant.clamp(min=0)
@@ -75,16 +80,18 @@ class WeightedRelevance:
 
 
 class GroupRelevance:
-    """All ids that share a class with the query, each weighted by the number of classes that they share: with one
-    class an image, all of its class alike; with several (COCO's categories), those that share most most.
+    """All ids that share a class with the query, weighted by the number of classes that they share.
 
-    Held are the number of ids of each class below each branch of the trie that the class reaches: at most N * L for
-    each class of an image, whatever the base and the number of classes.
+    With one class per image, all ids of the class have the same weight. With several classes per image, such as the
+    categories of COCO, ids that share more classes weigh more.
+
+    The relevance is stored as the number of ids of each class below each branch of the trie that the class reaches: at
+    most N * L numbers for each class of an image, whatever the base and the number of classes.
 
     Args:
         trie: the collection's trie.
-        groups: (N,) class of each id, or (N, G) classes, filled up with NONE.
-        query_groups: (Q,) or (Q, G') of each query row; each row must share a class with an id.
+        groups: the class of each id, (N,), or its classes, (N, G), filled up with NONE.
+        query_groups: the same for each query row, (Q,) or (Q, G'). Each row must share a class with an id.
     """
 
     def __init__(self, trie: Trie, groups: Tensor, query_groups: Tensor) -> None:
@@ -100,11 +107,11 @@ class GroupRelevance:
         self.branches, self.counts = torch.unique(keys[nodes != NONE], return_counts=True)
 
     def _keys(self, groups: Tensor, nodes: Tensor) -> Tensor:
-        """The key of the branch that begins with token 0."""
+        """Return the keys of the branches of token 0."""
         return (groups * self.num_nodes + nodes) * self.width
 
     def sample(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Ids (B,) drawn by weight: a class by its size, then one of its ids."""
+        """Draw ids (B,) with the probability of their weights: a class by its size, then one of its ids."""
         groups = self.query_groups[rows]
         first = self.start[groups.clamp(min=0)]
         sizes = (self.start[groups.clamp(min=0) + 1] - first) * (groups != NONE)
@@ -116,7 +123,7 @@ class GroupRelevance:
         return self.members[place.squeeze(1)]
 
     def marginals(self, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
-        """(B, L, V), looked up at each node of the path and added over the query's classes."""
+        """Return (B, L, V), looked up at each node of the path and summed over the classes of the query."""
         groups, nodes = self.query_groups[rows][:, None], trie.nodes[ids][..., None]
         keys = self._keys(groups, nodes)  # (B, L, G)
         first, last = torch.searchsorted(self.branches, torch.stack([keys, keys + self.width]))
@@ -129,7 +136,7 @@ class GroupRelevance:
         return target / target.sum(-1, keepdim=True).clamp(min=1e-12)
 
 
-# One line for each target of retrieval examples; that of the paper is imported only when it is asked for.
+# One line per target of retrieval examples. The target of the paper is imported only when it is used.
 TARGETS = {
     "marginal": "vitdsi.training.targets:marginal_target",
     "sampled": "vitdsi.paper.sampled_target:sampled_target",
@@ -140,27 +147,27 @@ RetrievalTarget = Callable[[Relevance, Trie, Tensor, Tensor], Tensor]
 
 
 def retrieval_target(name: str) -> RetrievalTarget:
-    """The target that `training.paper.target` names."""
+    """Return the target that `training.paper.target` names."""
     target: RetrievalTarget = resolve_name(TARGETS[name])
     return target
 
 
 def marginal_target(relevance: Relevance, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
-    """The exact distribution of each digit over all relevant ids that share the prefix; see the module."""
+    """Return the exact distribution of each digit over all relevant ids that share the prefix; see the module."""
     return relevance.marginals(trie, rows, ids)
 
 
 def one_hot_targets(trie: Trie, ids: Tensor) -> Tensor:
-    """(B, L, V): all mass on the id's own next token; zero after the code's end."""
+    """Return one-hot distributions (B, L, V) of the next token of each id, zero after the end of a code."""
     target = torch.zeros(len(ids), trie.max_length, trie.child.shape[1])
     target.scatter_(2, trie.codes[ids][..., None], 1.0)
     return target * (trie.nodes[ids] != NONE)[..., None]
 
 
 def next_token_loss(scores: Tensor, target: Tensor, allowed: Tensor | None) -> Tensor:
-    """Cross-entropy (B,) of each example, summed over its digits: - sum_t sum_v target log p.
+    """Return the cross-entropy (B,) of each example, summed over its digits: - sum_t sum_v target log p.
 
-    Scores and target are (B, L, V); `allowed` (B, L, V) restricts the softmax to the trie's branches, None leaves
+    Scores and target are (B, L, V). `allowed` (B, L, V) restricts the softmax to the branches of the trie; None takes
     it over all tokens.
     """
     if allowed is not None:

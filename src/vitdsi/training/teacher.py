@@ -1,4 +1,4 @@
-"""What is relevant to what: the images of a class, or without labels the nearest images in the backbone's features."""
+"""Relevance from labels, or without labels from a teacher: the nearest neighbours in the features of the backbone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.training.targets import GroupRelevance, WeightedRelevance
 
-_MAX_NEIGHBOUR_WEIGHT = 0.01  # so that where there are few neighbours, none comes near the image itself
-_MAX_NEIGHBOUR_SHARE = 10  # at most one image in so many is a neighbour
+_MAX_NEIGHBOUR_WEIGHT = 0.01  # keeps few neighbours far below the image itself
+_MAX_NEIGHBOUR_SHARE = 10  # at most one in this number of images is a neighbour
 
 
 def label_relevance(trie: Trie, labels: Sequence[str], query_labels: Sequence[str]) -> GroupRelevance:
-    """All images of a query's class are relevant to it, and equally so.
+    """Make all images of the class of a query equally relevant to it.
 
     Args:
         labels: the class of each of the N ids.
@@ -37,57 +37,52 @@ def label_relevance(trie: Trie, labels: Sequence[str], query_labels: Sequence[st
 
 
 def own_relevance(count: int) -> WeightedRelevance:
-    """Only image i is relevant to row i of `count`: for pixels, which have no teacher."""
+    """Make only image i relevant to row i of `count`: for pixels, which have no teacher."""
     return WeightedRelevance(torch.arange(count)[:, None], torch.ones(count, 1))
 
 
 def teacher_relevance(
     vectors: Tensor, ids: Tensor, rows: Tensor, config: TrainingConfig, queries: Tensor | None = None
 ) -> WeightedRelevance:
-    """An image and its nearest neighbours are relevant to it, weighted by the softmax of their cosines.
+    """Make an image and its nearest neighbours relevant to it, weighted by the softmax of their cosines.
 
     Args:
         vectors: (N, F) pooled features of all ids.
         ids: (n,) the live ids, sorted: the candidates.
-        rows: (R,) ids whose lists are filled; the others get empty ones.
-        config: of which neighbours, temperature and self_weight are used.
-        queries: (M, F) pooled features of further photos, which become the rows N, N + 1, ... They are relevant to
-            their neighbours only.
+        rows: (R,) ids whose lists are filled. The lists of other ids stay empty.
+        config: neighbours, temperature and self_weight are used.
+        queries: (M, F) pooled features of further photos, which become the rows N, N + 1, ... Only their neighbours
+            are relevant to them.
     """
     count = len(vectors)
     if len(ids) == 1:
         only = ids[0].expand(count + (0 if queries is None else len(queries)), 1)
         return WeightedRelevance(only, torch.ones(only.shape))
     k = max(1, min(config.neighbours, len(ids) // _MAX_NEIGHBOUR_SHARE))
-    found, cosines = nearest(vectors[rows], vectors[ids], min(k + 1, len(ids)), exclude_own=False)
+    found, cosines = nearest(vectors[rows], vectors[ids], min(k + 1, len(ids)))
     found, cosines = _without_own(ids[found], cosines, rows)
     relevant = torch.full((count, found.shape[1] + 1), NONE)
     weights = torch.zeros(relevant.shape)
     relevant[rows, 0], relevant[rows, 1:] = rows, found
     weights[rows] = _teacher_weights(cosines, config.temperature, config.self_weight)
     if queries is not None and len(queries):
-        found, cosines = nearest(queries, vectors[ids], relevant.shape[1], exclude_own=False)
+        found, cosines = nearest(queries, vectors[ids], relevant.shape[1])
         relevant = torch.cat([relevant, ids[found]])
         weights = torch.cat([weights, _softmax(cosines, config.temperature)])
     return WeightedRelevance(relevant, weights)
 
 
-def nearest(
-    queries: Tensor, features: Tensor, k: int, *, exclude_own: bool, chunk: int = 1024
-) -> tuple[Tensor, Tensor]:
-    """The k nearest rows of `features` (N, F) by cosine for each query (Q, F).
+def nearest(queries: Tensor, features: Tensor, k: int, *, chunk: int = 1024) -> tuple[Tensor, Tensor]:
+    """Find the k nearest rows of `features` (N, F) by cosine for each query (Q, F).
 
-    With `exclude_own`, row i of `features` is not among the neighbours of query i. Returns ids (Q, k') and cosines
-    (Q, k'), nearest first, with k' = min(k, rows left).
+    Returns:
+        Row numbers (Q, k') and cosines (Q, k'), nearest first, with k' = min(k, N).
     """
     database = F.normalize(features.float(), dim=-1)
-    k = min(k, len(features) - int(exclude_own))
+    k = min(k, len(features))
     ids, cosines = [], []
     for start in range(0, len(queries), chunk):
         similarity = F.normalize(queries[start : start + chunk].float(), dim=-1) @ database.T
-        if exclude_own:
-            rows = torch.arange(len(similarity))
-            similarity[rows, rows + start] = -torch.inf
         top = similarity.topk(k, dim=1)
         ids.append(top.indices)
         cosines.append(top.values)
@@ -95,19 +90,19 @@ def nearest(
 
 
 def _without_own(found: Tensor, cosines: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Lists (R, k + 1) without the id of their own row, or without the last id where the own one is not in it."""
+    """Drop the id of its own row from each list (R, k + 1), or the last id if the own one is not in it."""
     own = found == rows[:, None]
     own[:, -1] |= ~own.any(1)
     return found[~own].view(len(rows), -1), cosines[~own].view(len(rows), -1)
 
 
 def _softmax(cosines: Tensor, temperature: float) -> Tensor:
-    """Weights (Q, K) that sum to 1."""
+    """Return weights (Q, K) that sum to 1."""
     return torch.softmax(cosines / temperature, dim=-1)
 
 
 def _teacher_weights(cosines: Tensor, temperature: float, self_weight: float) -> Tensor:
-    """Weights (Q, 1 + K) of an image itself and of its K neighbours, from their cosines (Q, K); they sum to 1.
+    """Return weights (Q, 1 + K) of an image and of its K neighbours with cosines (Q, K); they sum to 1.
 
     The neighbours share 1 - self_weight, but on average at most 1 % each.
     """

@@ -1,4 +1,4 @@
-"""Views: what the model is shown of an image, clean or altered."""
+"""Views: clean and altered model inputs of images."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ from vitdsi.photos.augment import augment
 
 
 class Views(Protocol):
-    """Model inputs of the images of a collection (and of extra queries), by row."""
+    """Model inputs of the images of a collection and of further photos, by row."""
 
     def clean(self, rows: Tensor) -> Tensor:
-        """Inputs (B, *input_shape) of the images as they are."""
+        """Return the inputs (B, *input_shape) of unaltered images."""
 
     def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Inputs (B, *input_shape) of fresh alterations."""
+        """Return inputs (B, *input_shape) with new random alterations."""
 
 
 @dataclass(frozen=True)
 class FeatureViews:
-    """Frozen features (Q, *shape) of the rows from `first` on, altered without another pass of the backbone.
+    """Views of frozen features, altered without another pass of the backbone.
 
-    differences (D, *shape) are `features(altered copy) - features(image)`, measured on a few images; an alteration
-    adds one of them to another image's features, scaled by 0 .. 1.5, and each of its numbers again by 0 .. 2.
+    An alteration adds the difference that was measured on some image to the features of another image, scaled by a
+    factor uniform in 0..1.5, and each component by a further factor uniform in 0..2.
+
+    Attributes:
+        features: (Q, *shape) features of the rows from `first` on.
+        differences: (D, *shape) features of an altered copy minus features of its image.
+        first: the row of the first features.
     """
 
     features: Tensor
@@ -34,11 +39,11 @@ class FeatureViews:
     first: int = 0
 
     def clean(self, rows: Tensor) -> Tensor:
-        """Features (B, *shape)."""
+        """Return the features (B, *shape)."""
         return self.features[rows - self.first].float()
 
     def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Features plus a transferred view difference; what a backbone gives as non-negative stays so."""
+        """Return features with a transferred difference; non-negative features stay non-negative."""
         features = self.clean(rows)
         if not len(self.differences):
             return features
@@ -51,15 +56,20 @@ class FeatureViews:
 
 @dataclass(frozen=True)
 class PixelViews:
-    """Pixels uint8 (Q, 3, S, S) of the rows from `first` on; alterations are random crops, flips and colours."""
+    """Views of pixels; alterations are random crops, flips and colour changes.
+
+    Attributes:
+        pixels: (Q, 3, S, S) uint8 pixels of the rows from `first` on.
+        first: the row of the first pixels.
+    """
 
     pixels: Tensor
     first: int = 0
 
     def clean(self, rows: Tensor) -> Tensor:
-        """Pixels (B, 3, S, S) in 0..1."""
+        """Return pixels (B, 3, S, S) in 0..1."""
         return self.pixels[rows - self.first].float() / 255
 
     def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented pixels (B, 3, S, S) in 0..1."""
+        """Return augmented pixels (B, 3, S, S) in 0..1."""
         return augment(self.clean(rows), generator)

@@ -78,7 +78,7 @@ class Head(nn.Module):
         """The vectors (*S, E) that the head keeps for `ids`, of any shape S."""
         raise NotImplementedError(f"{type(self).__name__} keeps no vectors of ids")
 
-    def likeness(self, trie: Trie, ids: Tensor, embeddings: Tensor) -> Tensor:
+    def cosines(self, trie: Trie, ids: Tensor, embeddings: Tensor) -> Tensor:
         """How much the images of `ids` look like the queries.
 
         Args:

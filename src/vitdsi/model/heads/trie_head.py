@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
 from vitdsi.ids.trie import NONE, Trie
+from vitdsi.kmeans import count_distinct, kmeans
 from vitdsi.model.heads.base import Head
 
 INITIAL_SCALE = 20.0  # Of the scores; it is learned from there on.
@@ -191,17 +192,12 @@ class TrieHead(Head):
 
 
 def _centres(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The k-means centres (k, E) of vectors (n, E) and how many vectors each stands for (k,), for k <= `count`.
+    """Return k-means centres (k, E) of vectors (n, E), and how many vectors belong to each of them (k,).
 
-    k is smaller than `count` if fewer vectors are different. If k = n, the vectors themselves are the centres.
+    k is `count`, or the number of distinct vectors if that is smaller. If k = n, the centres are the vectors.
     """
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    count = min(count, len(torch.unique(vectors, dim=0)))
-    if count == len(vectors):
-        return vectors, torch.ones(count)
-    with threadpool_limits(limits=1):
-        found = KMeans(count, n_init=1, max_iter=10, random_state=seed % 2**31).fit(vectors.numpy())
-    sizes = torch.bincount(torch.from_numpy(found.labels_).long(), minlength=count).float()
-    return torch.from_numpy(found.cluster_centers_).float(), sizes.clamp(min=1)
+    if count_distinct(vectors.numpy(), count) == len(vectors):
+        return vectors, torch.ones(len(vectors))
+    centres, clusters = kmeans(vectors.numpy(), count, seed, max_iterations=10)
+    sizes = torch.bincount(torch.from_numpy(clusters), minlength=len(centres)).float()
+    return torch.from_numpy(centres), sizes.clamp(min=1)
