@@ -1,4 +1,4 @@
-"""What an image file says about itself: its size and format, and EXIF data on time, camera and place."""
+"""Facts in an image file: its size and format, and EXIF data about time, camera and place."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ ARCHITECTURES = {
 
 @dataclass
 class DecoderState:
-    """What is kept between two steps of decoding.
+    """The state between two steps of decoding.
 
     Attributes:
         memory: keys and values of the images. They are computed once for an image and shared by its beams.

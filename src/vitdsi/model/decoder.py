@@ -1,4 +1,4 @@
-"""The causal decoder: writes an id token by token, with cross-attention to what the encoder saw."""
+"""The causal decoder: writes an id token by token, with cross-attention to the output of the encoder."""
 
 from __future__ import annotations
 

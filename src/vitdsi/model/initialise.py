@@ -1,4 +1,4 @@
-"""Initialising a model from features, so that it knows its collection before the first training step.
+"""Initialising a model from features, so that it finds the images of its collection before the first training step.
 
 An untrained model then ranks nearly as a nearest-neighbour search over the features does, and training starts there.
 """
@@ -16,7 +16,7 @@ from vitdsi.model.seq2seq import Seq2Seq
 def initialise(model: Seq2Seq, trie: Trie, features: Tensor, seed: int) -> None:
     """Fit the stem to the features (N, *input_shape) of ids 0 .. N - 1, and imprint the head with their embeddings.
 
-    Does nothing if the stem makes no embeddings: those of the untrained layers above it would say nothing.
+    Does nothing if the stem makes no embeddings: those of untrained layers carry no information.
     """
     if not model.stem.embeds:
         return

@@ -59,7 +59,7 @@ class Attention(nn.Module):
         causal: bool = False,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """What the queries x (B, T, D) find, (B, T, D). `mask` (T, S) is true where a query may attend to a key."""
+        """Return attended values (B, T, D) for queries x (B, T, D). `mask` (T, S) is true where a query may attend."""
         attended = F.scaled_dot_product_attention(
             self._heads(self.query(x)),
             *keys_values,

@@ -15,8 +15,8 @@ class Head(nn.Module):
     """Turns hidden states of the decoder into scores of the next token.
 
     Every head implements `forward`. A head may also keep a vector for each id, in the space of the image embeddings.
-    Such a head can know its images before it is trained, learn a new image without touching the others, and say how
-    much an image looks like a query. It sets `compares` and implements `vectors`, `imprint`, `learning_only` and
+    Such a head can be initialised from the images, learn a new image without changing the weights of others, and
+    compare images with a query. It sets `compares` and implements `vectors`, `imprint`, `learning_only` and
     `parameters_from_features`. A head whose parameters depend on the trie implements `graft`.
 
     Args:
@@ -79,7 +79,7 @@ class Head(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} keeps no vectors of ids")
 
     def cosines(self, trie: Trie, ids: Tensor, embeddings: Tensor) -> Tensor:
-        """How much the images of `ids` look like the queries.
+        """Compare the embeddings of queries with the vectors of ids.
 
         Args:
             ids: (B, K) ids; where they are NONE, the result has no meaning.

@@ -1,8 +1,8 @@
 """The trie head: each branch of the trie has its own weights, so a digit means something else after each prefix.
 
-This is the prefix-aware decoder of NCI (Wang et al. 2022) taken to its end. Because no two branches share a row, a row
-can be set from features or trained alone when an image is added, as IncDSI (Kishore et al. 2023) does in a flat
-classifier.
+This is the most general form of the prefix-aware decoder of NCI (Wang et al. 2022). Because no two branches share a
+row, a row can be set from features or trained alone when an image is added, as IncDSI (Kishore et al. 2023) does in a
+flat classifier.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _UNUSED_BIAS = -1e4  # Bias of a prototype that is not in use; finite, so that g
 class TrieHead(Head):
     """Scores s * <q, E[n, v]> + b[n, v] of token v in node n, for the query q = x + A h.
 
-    x is the embedding of the image, a unit vector, and h the hidden state of the decoder. So the query starts from what
-    the image looks like, and the decoder steers it from digit to digit. A starts at zero.
+    x is the embedding of the image, a unit vector, and h the hidden state of the decoder. So the query starts from the
+    embedding, and the decoder moves it from digit to digit. A starts at zero.
 
     Many images lie below some branches, and no single direction describes them all. Such a branch has more rows, its
     prototypes, and its score is the log-sum-exp over all of them, that is, a mixture. A branch that ends in a single
@@ -97,7 +97,7 @@ class TrieHead(Head):
         rows, bias, ranges = self.rows.unbind(), self.bias.unbind(), self.inner_range.tolist()
         below: Sequence[Tensor] = ()
         if len(self.prototypes):
-            # Inner children are numbered in the order of their parents; the root comes first and is nobody's child.
+            # Inner children are numbered in the order of their parents; the root comes first and has no parent.
             below = torch.split(self.prototypes, [1, *(last - first for first, last in ranges)])
         scores = []
         for node, q in zip(present.tolist(), torch.split(query[order], counts.tolist()), strict=True):
