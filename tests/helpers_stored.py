@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from vitdsi.collection.add import add_new
-from vitdsi.collection.build import assign_ids, learn, make_model
+from vitdsi.collection.build import learn
 from vitdsi.collection.read import Collection
 from vitdsi.collection.resolve import resolve_config
 from vitdsi.config import load_config
 from vitdsi.facts.store import MetadataStore
+from vitdsi.ids.assign import assign_ids
+from vitdsi.model.initialise import make_model
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rankings
 from vitdsi.state import BuildReport, IndexState
@@ -63,14 +65,14 @@ def stored(count: int = 60, scheme: str = "semantic", base: int = 8, *, labels: 
     )
     given = collection(count, labels=labels)
     config = resolve_config(requested, count)
-    trie = assign_ids(config, given)
+    trie = assign_ids(config, given.features, given.labels)
     differences = 0.1 * torch.randn(20, DIM, generator=torch.Generator().manual_seed(5))
     rows = torch.arange(8)
     alterations = Alterations(differences, rows, given.features[rows].float() + differences[:8])
     state = IndexState(
         requested,
         config,
-        make_model(config, trie, given.features),
+        make_model(config.model, trie, given.features, config.seed),
         trie,
         given.image_ids,
         given.labels,

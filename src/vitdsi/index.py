@@ -28,7 +28,7 @@ from vitdsi.photos.decode import Source, load_square
 from vitdsi.progress import OnProgress
 from vitdsi.search.duplicates import near_identical
 from vitdsi.search.filters import resolve_ids
-from vitdsi.search.options import SearchOptions, SearchResult, search_options
+from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY
 from vitdsi.state import BuildReport, IndexState
@@ -186,8 +186,9 @@ class ImageIndex:
             UnreadableImagesError: `strict`, and some files cannot be read.
         """
         by_folder = self.config.labels == "folder"
-        given = read_collection(images, labels, self.reader, on_progress, by_folder=by_folder, strict=strict)
-        given = given.with_prefix(prefix).with_facts(metadata)
+        given = read_collection(
+            images, labels, self.reader, on_progress, by_folder=by_folder, prefix=prefix, strict=strict
+        ).with_facts(metadata)
         before = self.state_
         state, result = add(before, given, self.reader, replace_changed=replace, on_progress=on_progress)
         if state is not before:
@@ -243,7 +244,8 @@ class ImageIndex:
             ImageReadError: the photo cannot be read.
             UsageError: an option is not valid.
         """
-        options = search_options(
+        return self.search_many(
+            [image],
             k,
             where=where,
             allow=allow,
@@ -251,8 +253,7 @@ class ImageIndex:
             min_score=min_score,
             beam_size=beam_size,
             rerank=rerank,
-        )
-        return self.search_with([image], options)[0]
+        )[0]
 
     def search_many(
         self,
@@ -268,15 +269,7 @@ class ImageIndex:
         batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
         """Search for many photos in batches of `batch_size`. See `search`."""
-        options = search_options(
-            k,
-            where=where,
-            allow=allow,
-            collapse=collapse,
-            min_score=min_score,
-            beam_size=beam_size,
-            rerank=rerank,
-        )
+        options = SearchOptions(k, where, allow, collapse, min_score, beam_size, rerank)
         return self.search_with(images, options, batch_size=batch_size)
 
     def search_with(

@@ -10,7 +10,7 @@ from vitdsi.collection.remove import remove
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import Trie
 from vitdsi.search.filters import Filters, resolve_ids
-from vitdsi.search.options import SearchOptions, search_options
+from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
 
 
@@ -31,17 +31,17 @@ def test_condition_and_list_hold_together() -> None:
     filters = Filters(stored())
     a1 = list(range(1, 60, 3))
     assert live(filters.trie_for(where("album = 'a1'"))) == a1
-    assert live(filters.trie_for(search_options(allow=["old/004.jpg", 7, "8"]))) == [4, 7, 8]
-    assert live(filters.trie_for(search_options(where="album = 'a1'", allow=range(10)))) == [1, 4, 7]
+    assert live(filters.trie_for(SearchOptions(allow=["old/004.jpg", 7, "8"]))) == [4, 7, 8]
+    assert live(filters.trie_for(SearchOptions(where="album = 'a1'", allow=range(10)))) == [1, 4, 7]
     assert live(filters.trie_for(where("width > 1000"))) == []
-    assert live(filters.trie_for(search_options(allow=[]))) == []
+    assert live(filters.trie_for(SearchOptions(allow=[]))) == []
 
 
 def test_removed_images_are_never_allowed() -> None:
     filters = Filters(remove(stored(), [1, 4]))
     assert live(filters.trie_for(where("album = 'a1'"))) == list(range(7, 60, 3))
     with pytest.raises(UsageError, match="is not in the index"):
-        filters.trie_for(search_options(allow=[4]))
+        filters.trie_for(SearchOptions(allow=[4]))
 
 
 @pytest.mark.parametrize("k", [1, 7, 30, 100])
@@ -64,8 +64,8 @@ def test_a_filter_is_built_once_and_the_oldest_of_too_many_is_built_again() -> N
     filters = Filters(stored())
     first = filters.trie_for(where("width = 101"))
     assert filters.trie_for(where("width = 101")) is first
-    listed = filters.trie_for(search_options(allow=[3, 5]))
-    assert filters.trie_for(search_options(allow=[5, 3, 3])) is listed
+    listed = filters.trie_for(SearchOptions(allow=[3, 5]))
+    assert filters.trie_for(SearchOptions(allow=[5, 3, 3])) is listed
     for width in range(200, 231):
         filters.trie_for(where(f"width = {width}"))
     assert filters.trie_for(where("width = 230")) is filters.trie_for(where("width = 230"))

@@ -98,10 +98,10 @@ def search_verb(
 
     from vitdsi.cli.terminal import json_results, plain_results
     from vitdsi.index import ImageIndex
-    from vitdsi.search.options import search_options
+    from vitdsi.search.options import SearchOptions
 
     opened = ImageIndex.load(index)
-    options = search_options(
+    options = SearchOptions(
         k,
         where=where,
         allow=allow,

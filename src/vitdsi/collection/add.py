@@ -92,7 +92,7 @@ def add(
         [state.image_ids[i] for i in replaced],
         len(given) - len(fresh),
         given.skipped,
-        given.duplicates(),
+        given.duplicates,
         given.unmatched,
     )
     if not len(fresh):

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from vitdsi.backbones import BACKBONES
 from vitdsi.backbones.features import pooled
@@ -18,12 +17,11 @@ from vitdsi.collection.resolve import resolve_config
 from vitdsi.config import IndexConfig
 from vitdsi.errors import UsageError
 from vitdsi.facts.store import MetadataStore
-from vitdsi.ids import IdContext, scheme_named
-from vitdsi.ids.trie import Trie
+from vitdsi.ids import scheme_named
+from vitdsi.ids.assign import assign_ids
 from vitdsi.model.architectures import ARCHITECTURES
 from vitdsi.model.heads import HEADS
-from vitdsi.model.initialise import initialise
-from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.model.initialise import make_model
 from vitdsi.model.stems import STEMS
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
@@ -64,8 +62,8 @@ def build(
         more = read_collection(queries, query_labels, reader, on_progress, by_folder=by_folder, strict=strict)
     collection = collection.with_facts(metadata)
     config = resolve_config(requested, len(collection), len(more) if more else 0)
-    trie = assign_ids(config, collection)
-    model = make_model(config, trie, collection.features).to(reader.device)
+    trie = assign_ids(config, collection.features, collection.labels)
+    model = make_model(config.model, trie, collection.features, config.seed).to(reader.device)
     alterations = measure_alterations(config, collection.sources, collection.features, reader, on_progress)
     seconds_reading = round(time.monotonic() - started, 2)
     state = IndexState(
@@ -88,7 +86,7 @@ def build(
         seconds=round(time.monotonic() - started, 2),
         seconds_reading=seconds_reading,
         skipped=collection.skipped + (more.skipped if more else ()),
-        duplicates=collection.duplicates(),
+        duplicates=collection.duplicates,
         unmatched=collection.unmatched,
     )
     return replace(state, report=report)
@@ -111,37 +109,15 @@ def rebuild(state: IndexState, on_progress: OnProgress = None) -> IndexState:
     """
     assert state.features is not None
     config = resolve_config(state.requested, len(state.image_ids))
-    collection = Collection(state.image_ids, state.labels, [], state.features, torch.empty(0), state.hashes)
-    trie = assign_ids(config, collection)
-    model = make_model(config, trie, state.features).to(next(state.model.parameters()).device)
+    trie = assign_ids(config, state.features, state.labels)
+    model = make_model(config.model, trie, state.features, config.seed).to(
+        next(state.model.parameters()).device
+    )
     alterations = imagine_alterations(
-        config, state.features, state.differences.float(), torch.arange(len(collection))
+        config, state.features, state.differences.float(), torch.arange(len(state.image_ids))
     )
     rebuilt = learn(replace(state, resolved=config, model=model, trie=trie), None, alterations, on_progress)
-    return replace(rebuilt, changes=(Change.now("build", len(collection)),))
-
-
-def assign_ids(config: IndexConfig, collection: Collection) -> Trie:
-    """Give every image of a collection its id."""
-    assert config.ids.base is not None, "resolve_config chooses the base"
-    context = IdContext(
-        len(collection),
-        config.ids.base,
-        seed=config.seed,
-        variable_length=config.ids.paper.variable_length,
-        labels=collection.labels,
-        features=pooled(collection.features).numpy() if config.model.stem != "pixels" else None,
-    )
-    return Trie(scheme_named(config.ids.scheme).assign(context), config.ids.base)
-
-
-def make_model(config: IndexConfig, trie: Trie, features: Tensor) -> Seq2Seq:
-    """Make a seeded model for stored features (N, *shape), initialised from them if its head allows that."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = Seq2Seq(config.model, trie, tuple(features.shape[1:]))
-    initialise(model, trie, features, config.seed)
-    return model
+    return replace(rebuilt, changes=(Change.now("build", len(state.image_ids)),))
 
 
 def learn(

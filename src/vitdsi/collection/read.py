@@ -33,6 +33,7 @@ class Collection:
         thumbnails: (N, 32, 32) uint8 grey thumbnails.
         hashes: the content hash of each photo, "" for photos that are not files.
         skipped: the files that could not be read.
+        duplicates: groups of image_ids whose files have the same bytes.
         facts: facts about the photos, by position.
         unmatched: names in the metadata that no photo has.
     """
@@ -44,6 +45,7 @@ class Collection:
     thumbnails: Tensor
     hashes: list[str]
     skipped: tuple[ImageReadError, ...] = ()
+    duplicates: tuple[tuple[str, ...], ...] = ()
     facts: dict[int, dict[str, Any]] = field(default_factory=dict)
     unmatched: tuple[str, ...] = ()
 
@@ -63,10 +65,6 @@ class Collection:
             facts={new: self.facts[old] for new, old in enumerate(positions) if old in self.facts},
         )
 
-    def with_prefix(self, prefix: str) -> Collection:
-        """Return the same photos with `prefix` before each image_id."""
-        return replace(self, image_ids=[prefix + image_id for image_id in self.image_ids])
-
     def with_facts(self, metadata: Metadata | None) -> Collection:
         """Return the same photos with the facts in their files and in `metadata`, which takes precedence."""
         given = read_sidecar(Path(metadata)) if isinstance(metadata, (str, Path)) else metadata or {}
@@ -77,14 +75,6 @@ class Collection:
         }
         return replace(self, facts=facts, unmatched=tuple(unmatched))
 
-    def duplicates(self) -> tuple[tuple[str, ...], ...]:
-        """Return groups of image_ids whose files have the same bytes."""
-        groups: dict[str, list[str]] = {}
-        for image_id, content in zip(self.image_ids, self.hashes, strict=True):
-            if content:
-                groups.setdefault(content, []).append(image_id)
-        return tuple(tuple(group) for group in groups.values() if len(group) > 1)
-
 
 def read_collection(
     images: Images,
@@ -93,6 +83,7 @@ def read_collection(
     on_progress: OnProgress = None,
     *,
     by_folder: bool,
+    prefix: str = "",
     strict: bool = False,
 ) -> Collection:
     """Read a folder or a sequence of photos.
@@ -101,6 +92,7 @@ def read_collection(
         images: a folder, a file, or a sequence of paths, Pillow images, uint8 arrays or encoded files.
         labels: the class of each photo.
         by_folder: the first sub-folder of a folder is the class, unless `labels` are given.
+        prefix: a text to put before each image_id.
         strict: raise an error if any file cannot be read, instead of skipping it.
 
     Raises:
@@ -125,14 +117,16 @@ def read_collection(
     if strict and read.errors:
         raise UnreadableImagesError(read.errors)
     kept = read.kept.tolist()
+    image_ids = [prefix + names[i] for i in kept]
     return Collection(
-        [names[i] for i in kept],
+        image_ids,
         None if found is None else [found[i] for i in kept],
         [sources[i] for i in kept],
         read.features,
         read.thumbnails,
         read.hashes,
         tuple(read.errors),
+        _duplicates(image_ids, read.hashes),
     )
 
 
@@ -143,3 +137,12 @@ def _names(sources: Sequence[Source]) -> Iterator[str]:
         name = Path(source).as_posix() if isinstance(source, (str, Path)) else f"{position:06d}"
         count = seen[name] = seen.get(name, 0) + 1
         yield name if count == 1 else f"{name}#{count}"
+
+
+def _duplicates(image_ids: Sequence[str], hashes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Group the image_ids with the same content hash; "" is the hash of no file."""
+    groups: dict[str, list[str]] = {}
+    for image_id, content in zip(image_ids, hashes, strict=True):
+        if content:
+            groups.setdefault(content, []).append(image_id)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)

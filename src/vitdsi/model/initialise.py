@@ -8,8 +8,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vitdsi.config import ModelConfig
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
+
+
+def make_model(config: ModelConfig, trie: Trie, features: Tensor, seed: int) -> Seq2Seq:
+    """Make a model for stored features (N, *shape) of ids 0 .. N - 1, with seeded weights, and initialise it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Seq2Seq(config, trie, tuple(features.shape[1:]))
+    initialise(model, trie, features, seed)
+    return model
 
 
 @torch.no_grad()

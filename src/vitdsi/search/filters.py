@@ -29,14 +29,15 @@ class Filters:
         Raises:
             UsageError: the condition is not valid, or an image is not in the index.
         """
-        key = (options.where, options.allow)
+        allow = None if options.allow is None else frozenset(options.allow)
+        key = (options.where, allow)
         if key == (None, None):
             return None
         with self._lock:
             trie = self._tries.get(key)
         if trie is not None:
             return trie
-        trie = self._restricted(options.where, options.allow)
+        trie = self._restricted(options.where, allow)
         with self._lock:
             trie = self._tries.setdefault(key, trie)  # another thread may have built it in the meantime
             while len(self._tries) > _MAX_KEPT:

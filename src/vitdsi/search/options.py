@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vitdsi.errors import UsageError
 
-__all__ = ["SearchOptions", "SearchResult", "search_options"]
+__all__ = ["SearchOptions", "SearchResult"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SearchOptions:
         k: the number of results for each query.
         where: a condition on metadata, such as `album = "2019" and width > 800`. Only images for which it holds are
             searched.
-        allow: image_ids or ids. Only these images are searched.
+        allow: image_ids or ids. Only these images are searched. Any iterable is stored as a frozenset.
         collapse: leave out results that are near-identical to a better one.
         min_score: leave out results with a lower score.
         beam_size: the number of prefixes that the beam search keeps for each query, at least k. None is max(10, k).
@@ -31,7 +31,7 @@ class SearchOptions:
 
     k: int = 10
     where: str | None = None
-    allow: frozenset[str | int] | None = None
+    allow: Iterable[str | int] | None = None
     collapse: bool = False
     min_score: float = 0.0
     beam_size: int | None = None
@@ -44,21 +44,10 @@ class SearchOptions:
             raise UsageError(f"beam_size is {self.beam_size}; it must be at least k = {self.k}")
         if not 0 <= self.min_score <= 1:
             raise UsageError(f"min_score is {self.min_score}; it must be between 0 and 1")
-
-
-def search_options(
-    k: int = 10,
-    *,
-    where: str | None = None,
-    allow: Iterable[str | int] | None = None,
-    collapse: bool = False,
-    min_score: float = 0.0,
-    beam_size: int | None = None,
-    rerank: bool | None = None,
-) -> SearchOptions:
-    """Make `SearchOptions` from an `allow` that may be any iterable."""
-    allowed = None if allow is None else frozenset(allow)
-    return SearchOptions(k, where, allowed, collapse, min_score, beam_size, rerank)
+        if isinstance(self.allow, str):
+            raise UsageError(f"allow is the text {self.allow!r}; give a list of image_ids or ids")
+        if self.allow is not None:
+            object.__setattr__(self, "allow", frozenset(self.allow))
 
 
 @dataclass(frozen=True)
