@@ -24,8 +24,10 @@ from vitdsi.errors import UsageError
 from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.model.stems import STEMS
 from vitdsi.photos.decode import Source, load_square
 from vitdsi.progress import OnProgress
+from vitdsi.registry import choose
 from vitdsi.search.duplicates import near_identical
 from vitdsi.search.filters import resolve_ids
 from vitdsi.search.options import SearchOptions, SearchResult, search_options
@@ -107,7 +109,7 @@ class ImageIndex:
         if self._reader is None:
             model = self.config.model
             self._reader = FeatureReader(
-                model.stem,
+                choose(STEMS, "model.stem", model.stem).reads,
                 model.paper.image_size,
                 backbone=model.backbone,
                 cache=self.cache,
