@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader, device_for
 from vitdsi.collection.add import AddResult, add
-from vitdsi.collection.build import build
+from vitdsi.collection.build import build, check_names
 from vitdsi.collection.compact import compact
 from vitdsi.collection.info import info
 from vitdsi.collection.read import Images, Metadata, read_collection
@@ -149,6 +149,7 @@ class ImageIndex:
             UsageError: no image can be read, or labels that do not fit.
             UnreadableImagesError: `strict`, and some files cannot be read.
         """
+        check_names(self._requested)  # before the reader loads a backbone
         state = build(
             self._requested,
             images,
