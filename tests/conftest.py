@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from helpers_backbones import ToyBackbone
 
 _SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -24,3 +28,16 @@ def shared() -> Path:
     if not _SHARED.is_dir():
         pytest.skip("needs the data sets in ../shared")
     return _SHARED
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> type[ToyBackbone]:
+    """The toy backbone, registered with one line, which has seen no photos yet."""
+    from helpers_backbones import ToyBackbone
+
+    from vitdsi.backbones import BACKBONES
+
+    monkeypatch.setitem(BACKBONES, "toy", "helpers_backbones:ToyBackbone")
+    monkeypatch.setattr(ToyBackbone, "seen", 0)
+    monkeypatch.setattr(ToyBackbone, "stop_after", None)
+    return ToyBackbone

@@ -17,7 +17,9 @@ def test_every_error_is_a_vitdsi_error_with_an_exit_code(name: str) -> None:
 
 
 def test_all_lists_every_error_of_the_module() -> None:
-    defined = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
+    defined = [
+        name for name, kind in vars(errors).items() if getattr(kind, "__module__", "") == errors.__name__
+    ]
     assert sorted(defined) == sorted(errors.__all__)
 
 

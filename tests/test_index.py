@@ -173,8 +173,8 @@ def test_unreadable_files_are_skipped_and_duplicates_reported(photos: Path, tmp_
     (folder / "copy.png").write_bytes((folder / "2.png").read_bytes())
     (folder / "empty.jpg").write_bytes(b"")
     fitted = ImageIndex(load_config(overrides=SHORT)).fit(folder)
-    assert [Path(error.path).name for error in fitted.skipped_] == ["empty.jpg"]
-    assert fitted.duplicates_ == [["2.png", "copy.png"]]
+    assert [Path(error.path).name for error in fitted.report_.skipped] == ["empty.jpg"]
+    assert fitted.report_.duplicates == (("2.png", "copy.png"),)
     assert len(fitted.image_ids_) == 6
     with pytest.raises(ImageReadError, match="empty"):
         fitted.search(folder / "empty.jpg")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader, device_for
 from vitdsi.collection.add import AddResult, add
-from vitdsi.collection.build import build
+from vitdsi.collection.build import build, check_names
 from vitdsi.collection.compact import compact
 from vitdsi.collection.info import info
 from vitdsi.collection.read import Images, Metadata, read_collection
@@ -24,8 +24,10 @@ from vitdsi.errors import UsageError
 from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.model.stems import STEMS
 from vitdsi.photos.decode import Source, load_square
 from vitdsi.progress import OnProgress
+from vitdsi.registry import choose
 from vitdsi.search.duplicates import near_identical
 from vitdsi.search.filters import resolve_ids
 from vitdsi.search.options import SearchOptions, SearchResult
@@ -107,7 +109,7 @@ class ImageIndex:
         if self._reader is None:
             model = self.config.model
             self._reader = FeatureReader(
-                model.stem,
+                choose(STEMS, "model.stem", model.stem).reads,
                 model.paper.image_size,
                 backbone=model.backbone,
                 cache=self.cache,
@@ -147,6 +149,7 @@ class ImageIndex:
             UsageError: no image can be read, or the labels do not fit.
             UnreadableImagesError: `strict`, and some files cannot be read.
         """
+        check_names(self._requested)  # before the reader loads a backbone
         state = build(
             self._requested,
             images,

@@ -12,11 +12,11 @@ from helpers_images import photo
 from vitdsi.backbones import BACKBONES, backbone_named
 from vitdsi.backbones.base import Backbone
 from vitdsi.backbones.reader import FeatureReader
-from vitdsi.errors import UsageError
+from vitdsi.errors import ConfigError
 
 
 def test_unknown_name_is_refused_with_the_choices() -> None:
-    with pytest.raises(UsageError, match=r"backbone='resnet': choose one of .*efficientnet-lite0"):
+    with pytest.raises(ConfigError, match=r"^model\.backbone is 'resnet'; choose .*efficientnet-lite0"):
         backbone_named("resnet")
 
 

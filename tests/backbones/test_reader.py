@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from vitdsi.backbones import reader as reader_module
 from vitdsi.backbones.reader import FeatureReader, ReadPhotos, device_for
-from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.errors import ConfigError, ImageReadError, UsageError
 from vitdsi.photos.decode import content_hash, load_square
 from vitdsi.progress import Progress
 
@@ -222,10 +222,13 @@ def test_broken_shards_are_read_again(
         assert toy.seen == expected
 
 
-def test_unknown_stem_is_refused_with_the_choices(toy: type[ToyBackbone]) -> None:
+def test_reader_of_features_that_the_backbone_does_not_give_is_refused(toy: type[ToyBackbone]) -> None:
     with pytest.raises(UsageError, match=r"stem='cells': the backbone toy gives pooled, map"):
         toy_reader(kind="cells")
-    with pytest.raises(UsageError, match="backbone='none'"):
+
+
+def test_reader_with_an_unknown_backbone_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^model\.backbone is 'none'; choose "):
         FeatureReader("pooled", backbone="none")
 
 

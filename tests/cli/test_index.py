@@ -40,9 +40,11 @@ class TestIndex:
             "folder",
         )
         assert result.exit_code == 0, result.stderr
-        config = json.loads((out / "index.json").read_text("utf-8"))["config"]
-        assert (config["seed"], config["ids"]["base"], config["ids"]["scheme"]) == (7, 5, "clustered")
-        assert (config["training"]["max_epochs"], config["model"]["image_size"]) == (3.0, 32)
+        manifest = json.loads((out / "index.json").read_text("utf-8"))
+        for config in (manifest["requested"], manifest["resolved"]):
+            assert (config["seed"], config["ids"]["base"], config["ids"]["scheme"]) == (7, 5, "clustered")
+            assert config["training"]["max_epochs"] == 3.0
+            assert config["model"]["paper"]["image_size"] == 32
 
     def test_bad_files_are_skipped_and_listed_and_duplicates_named(
         self, photos: Path, tmp_path: Path
@@ -87,7 +89,9 @@ class TestIndex:
             precious.mkdir()
             precious /= "letter.txt"
         precious.write_text("dear", "utf-8")
-        one_error_line(index(photos, tmp_path / what, "--force"), 2, what, "no index")
+        one_error_line(
+            index(photos, tmp_path / what, "--force"), 2, what, "exists and is not an index", "left alone"
+        )
         assert precious.read_text("utf-8") == "dear"
 
     def test_foreign_folder_in_place_of_the_state_is_left_alone(self, photos: Path, tmp_path: Path) -> None:

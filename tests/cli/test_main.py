@@ -1,4 +1,4 @@
-"""What all verbs have in common: help, version, one-line errors, exit codes."""
+"""The command as a whole: its help, its version, and what every verb does with a path that is not an index."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import pytest
 from helpers_cli import one_error_line, run
 
 import vitdsi
-from vitdsi.cli.common import named_lines
 from vitdsi.cli.main import cli
-from vitdsi.errors import UsageError
 
 VERBS = [
     "index",
@@ -77,11 +75,11 @@ class TestHelp:
         }
         assert [(name, word) for name, word in used if word not in known[name]] == []
 
-    def test_version(self) -> None:
+    def test_version_is_printed(self) -> None:
         result = run("--version")
         assert result.exit_code == 0 and result.stdout == f"vitdsi {vitdsi.__version__}\n"
 
-    def test_help_imports_nothing_heavy(self) -> None:
+    def test_help_imports_no_slow_library(self) -> None:
         code = (
             "import sys; from vitdsi.cli.main import cli; cli(['--help'], standalone_mode=False); "
             "print(sorted({'torch', 'numpy', 'PIL', 'rich', 'omegaconf'} & set(sys.modules)))"
@@ -92,86 +90,44 @@ class TestHelp:
         assert done.stdout.splitlines()[-1] == "[]"
 
 
-class TestErrors:
-    @pytest.mark.parametrize("before", [True, False])
-    def test_debug_shows_the_traceback(self, tmp_path: Path, before: bool) -> None:
-        verb = ["info", str(tmp_path / "none.dsi")]
-        result = run(*(["--debug", *verb] if before else [*verb, "--debug"]))
-        assert result.exit_code == 2
-        assert "Traceback (most recent call last)" in result.stderr
-        assert result.stderr.splitlines()[-1].startswith("error: ")
-
-    def test_unexpected_errors_are_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(path: Path) -> None:
-            raise ZeroDivisionError("two\nlines")
-
-        monkeypatch.setattr("vitdsi.index.ImageIndex.load", fail)
-        one_error_line(run("info", "a.dsi"), 1, "ZeroDivisionError: two lines", "run again with --debug")
-        assert "Traceback" in run("info", "a.dsi", "--debug").stderr
-
-    def test_click_errors_exit_with_2(self) -> None:
-        for arguments in (["nonsense"], ["info"], ["info", "--nonsense", "a.dsi"], ["add", "a.dsi"]):
-            result = run(*arguments)
-            assert result.exit_code == 2 and "Traceback" not in result.stderr
-
-    def test_ctrl_c(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def press(path: Path) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr("vitdsi.index.ImageIndex.load", press)
-        result = run("info", "a.dsi")
-        assert (result.exit_code, result.output) == (130, "stopped\n")
-
-    def test_closed_pipe_is_quiet(self) -> None:
-        with subprocess.Popen(
-            [sys.executable, "-c", "from vitdsi.cli.main import main; main()", "index", "--help"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(),
-        ) as process:
-            assert process.stdout is not None and process.stderr is not None
-            process.stdout.close()
-            assert process.stderr.read() == b""
-
-    @pytest.mark.parametrize(
-        "verb",
-        [
-            "search INDEX q.jpg",
-            "add INDEX .",
-            "remove INDEX a",
-            "compact INDEX",
-            "duplicates INDEX",
-            "info INDEX",
-        ],
-    )
-    def test_what_is_no_index(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
-        monkeypatch.chdir(tmp_path)
-        Path("empty").mkdir()
-        Path("file").touch()
-        Path("q.jpg").touch()
-        before = sorted(tmp_path.rglob("*"))
-        for name, code, reason in (
-            ("none.dsi", 2, "there is no such index"),
-            ("empty", 1, "is not an index"),
-            ("file", 1, "is not an index"),
-        ):
-            one_error_line(run(*verb.replace("INDEX", name).split()), code, name, reason)
-        assert sorted(tmp_path.rglob("*")) == before
+def test_closed_stdout_ends_the_command_without_an_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "from vitdsi.cli.main import main; main()", "index", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(),
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
 
 
-class TestNamedLines:
-    def test_lines_as_editors_write_them(self, tmp_path: Path) -> None:
-        file = tmp_path / "names.txt"
-        file.write_bytes(b"\xef\xbb\xbfa b.jpg \r\n\n  \n\xc3\xa9t\xc3\xa9/\xe2\x80\xa8.jpg\ncaf\xe9.jpg\n7")
-        # U+2028 ends no line of a file; the byte E9 is what os.fsdecode makes of it
-        assert named_lines(str(file)) == ["a b.jpg ", "\u00e9t\u00e9/\u2028.jpg", "caf\udce9.jpg", "7"]
-
-    @pytest.mark.parametrize("name", ["none.txt", "."])
-    def test_unreadable(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(
-            UsageError, match=r"cannot be read \((No such file|Is a dir).*\); give a text file"
-        ):
-            named_lines(str(tmp_path / name))
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "search INDEX q.jpg",
+        "add INDEX .",
+        "remove INDEX a",
+        "compact INDEX",
+        "duplicates INDEX",
+        "info INDEX",
+    ],
+)
+def test_path_that_is_not_an_index_is_one_error_line_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("file").touch()
+    Path("q.jpg").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for name, code, reason in (
+        ("none.dsi", 2, "there is no such index"),
+        ("empty", 1, "is not an index"),
+        ("file", 1, "is not an index"),
+    ):
+        one_error_line(run(*verb.replace("INDEX", name).split()), code, name, reason)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def _environment() -> dict[str, str]:

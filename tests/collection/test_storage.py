@@ -78,7 +78,7 @@ def test_what_a_killed_write_left_is_ignored_and_cleared(path: Path) -> None:
         "index.json",
         "model-000001.safetensors",
         "ids-000001.json",
-        "tokens-000001.safetensors",
+        "features-000001.safetensors",
         "trie-000002.safetensors",
         "metadata-000002.sqlite",
     }
@@ -182,9 +182,14 @@ def test_broken_parts(path: Path, part: str) -> None:
 
 @pytest.mark.parametrize(
     ("version", "advice"),
-    [(3, "this version reads up to 2; upgrade"), (1, "this version reads 2; make it again from the images")],
+    [
+        (4, "this version reads up to 3; upgrade vitdsi"),
+        (1, "this version reads 2 to 3; make it again from the images"),
+    ],
 )
-def test_other_formats(path: Path, version: int, advice: str) -> None:
+def test_index_of_a_format_that_is_not_read_is_refused_with_advice(
+    path: Path, version: int, advice: str
+) -> None:
     description = json.loads((path / "index.json").read_text())
     (path / "index.json").write_text(json.dumps({**description, "format_version": version}))
     with pytest.raises(IndexFormatError, match=f"format {version}, {advice}"):

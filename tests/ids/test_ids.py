@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers_growth import GrowingCollection
 
-from vitdsi.errors import UsageError
+from vitdsi.errors import ConfigError
 from vitdsi.ids import SCHEMES, IdContext, scheme_named
 from vitdsi.ids.codes import decode_numbers
 from vitdsi.ids.free_numbers import FreeNumbers
@@ -46,9 +46,7 @@ def test_a_new_scheme_needs_one_class_and_one_registry_line(descending: str, cou
 
 
 def test_an_unknown_scheme_raises_and_names_the_known_ones() -> None:
-    with pytest.raises(
-        UsageError, match=r"^ids.scheme is 'lexical'; choose one of clustered, random, semantic$"
-    ):
+    with pytest.raises(ConfigError, match=r"^ids.scheme is 'lexical'; choose clustered, random or semantic$"):
         scheme_named("lexical")
 
 

@@ -5,6 +5,7 @@ import torch
 from helpers_codes import KINDS, log_prob, random_codes, small_model
 
 from vitdsi.ids.trie import Trie
+from vitdsi.model.stems.pooled_stem import NUM_TOKENS
 from vitdsi.search.beam import beam_search
 
 
@@ -66,7 +67,7 @@ def test_the_memory_is_projected_once_an_image(case, monkeypatch: pytest.MonkeyP
         )
     with torch.no_grad():
         beam_search(model, inputs, trie, 8)
-    assert calls == [(5, 3, 16)] * len(model.decoder.blocks)
+    assert calls == [(5, NUM_TOKENS, 16)] * len(model.decoder.blocks)
 
 
 def test_steps_with_cached_past_equal_teacher_forcing(case) -> None:

@@ -38,10 +38,10 @@ def test_no_pairs_give_no_answers(index: IndexState) -> None:
 
 
 def test_without_features_only_thumbnails_count(index: IndexState) -> None:
-    config = replace(index.config, model=replace(index.config.model, stem="pixels"))
+    pixels = replace(index.resolved, model=replace(index.resolved.model, stem="pixels"))
     assert index.features is not None
     shuffled = index.features[torch.randperm(65, generator=torch.Generator().manual_seed(0))]
-    similarity = Similarity(replace(index, config=config, features=shuffled))
+    similarity = Similarity(replace(index, resolved=pixels, features=shuffled))
     assert similarity.at_least(pairs((64, 9)), 1.199).all()
     copied = pairs(*COPIES.items())
     assert similarity.at_least(copied, NEAR_IDENTICAL_SIMILARITY).all()

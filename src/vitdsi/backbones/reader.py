@@ -66,7 +66,7 @@ class FeatureReader:
     time, because the order of its float additions varies with the size of the batch. On a CPU this is not slower.
 
     Args:
-        kind: the kind of features, which is the stem of the model: `pooled`, `map` or `pixels`.
+        kind: the kind of features that the stem of the model reads: `pooled`, `map` or `pixels`.
         image_size: side of the square in pixels for `pixels`. Other kinds read the size of their backbone.
         backbone: a name in `vitdsi.backbones.BACKBONES`; `pixels` ignores it.
         cache: the folder of the feature cache, or None to keep nothing.

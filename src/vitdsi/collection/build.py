@@ -49,9 +49,11 @@ def build(
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> IndexState:
-    """Build the state of a new index. The arguments are those of `ImageIndex.fit`."""
+    """Build the state of a new index.
+
+    The arguments are those of `ImageIndex.fit`, which calls `check_names` first.
+    """
     started = time.monotonic()
-    check_names(requested)
     by_folder = requested.labels == "folder"
     collection = read_collection(images, labels, reader, on_progress, by_folder=by_folder, strict=strict)
     if not len(collection):

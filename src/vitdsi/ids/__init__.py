@@ -5,11 +5,11 @@ A scheme is one object in a file of its own, listed in `SCHEMES`.
 
 from __future__ import annotations
 
-from vitdsi.errors import UsageError
 from vitdsi.ids.clustered import ClusteredIds
 from vitdsi.ids.random import RandomIds
 from vitdsi.ids.scheme import Growth, IdContext, IdScheme
 from vitdsi.ids.semantic import SemanticIds
+from vitdsi.registry import choose
 
 __all__ = ["SCHEMES", "Growth", "IdContext", "IdScheme", "scheme_named"]
 
@@ -24,7 +24,5 @@ SCHEMES: dict[str, IdScheme] = {
 
 
 def scheme_named(name: str) -> IdScheme:
-    """Return the scheme of this name. Raises UsageError for an unknown one."""
-    if name not in SCHEMES:
-        raise UsageError(f"ids.scheme is {name!r}; choose one of {', '.join(sorted(SCHEMES))}")
-    return SCHEMES[name]
+    """Return the scheme of this name. Raises ConfigError for an unknown one."""
+    return choose(SCHEMES, "ids.scheme", name)

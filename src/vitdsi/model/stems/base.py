@@ -21,9 +21,11 @@ class Stem(nn.Module):
         input_shape: the shape of one image's features, without the batch axis.
 
     Attributes:
+        reads: the kind of features that the stem reads, which the backbone must give (`Backbone.shapes`).
         embeds: whether the stem makes the embeddings of images.
     """
 
+    reads: ClassVar[str] = "pooled"
     embeds: ClassVar[bool] = False
 
     def __init__(self, config: ModelConfig, input_shape: tuple[int, ...]) -> None:

@@ -12,6 +12,8 @@ from vitdsi.model.stems.base import Stem
 class MapStem(Stem):
     """Feature maps (B, G * G, C) to image tokens (B, G * G, D): the hybrid of ViT (Dosovitskiy et al. 2021, 3.1)."""
 
+    reads = "map"
+
     def __init__(self, config: ModelConfig, input_shape: tuple[int, ...]) -> None:
         super().__init__(config, input_shape)
         cells, channels = input_shape

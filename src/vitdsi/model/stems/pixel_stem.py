@@ -13,6 +13,8 @@ from vitdsi.model.stems.base import Stem
 class PixelStem(Stem):
     """Pixels (B, 3, S, S) in 0..1 to image tokens (B, (S / patch_size)^2, D) (Dosovitskiy et al. 2021, equation 1)."""
 
+    reads = "pixels"
+
     def __init__(self, config: ModelConfig, input_shape: tuple[int, ...]) -> None:
         super().__init__(config, input_shape)
         size = input_shape[-1]

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import re
+
+import pytest
+from helpers_stored import stored
+
+from vitdsi.config import load_config
+from vitdsi.errors import ImageReadError
+from vitdsi.model.heads import DigitHead
+from vitdsi.state import BuildReport, Calibration, Change
+
+REPORT = BuildReport(
+    7,
+    steps=30,
+    seconds=2.5,
+    seconds_reading=1.25,
+    indexing_accuracy=0.5,
+    calibration=Calibration((0.5, 0.25), 0.25),
+    history=({"step": 10.0, "loss": 1.5},),
+)
+
+
+def test_change_is_dated_in_utc_to_the_second() -> None:
+    change = Change.now("add", 3)
+    assert (change.verb, change.images) == ("add", 3)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", change.time)
+
+
+def test_report_read_from_json_equals_the_report_that_was_written() -> None:
+    assert BuildReport.from_dict(json.loads(json.dumps(REPORT.as_dict()))) == REPORT
+
+
+def test_report_leaves_out_what_was_not_measured() -> None:
+    assert BuildReport(7).as_dict() == {"images": 7, "inside_scores": [], "history": []}
+    assert BuildReport.from_dict(BuildReport(7).as_dict()) == BuildReport(7)
+
+
+def test_skipped_files_duplicates_and_unmatched_names_are_not_stored() -> None:
+    report = dataclasses.replace(
+        REPORT,
+        skipped=(ImageReadError("a.jpg", "the file is empty"),),
+        duplicates=(("b.jpg", "c.jpg"),),
+        unmatched=("d.jpg",),
+    )
+    assert BuildReport.from_dict(report.as_dict()) == REPORT
+
+
+def test_changed_appends_a_change_and_leaves_the_state_as_it_is() -> None:
+    state = stored()
+    first = dataclasses.replace(state, changes=state.changed("add", 3))
+    both = first.changed("remove", 2)
+    assert [(change.verb, change.images) for change in both] == [("add", 3), ("remove", 2)]
+    assert len(first.changes) == 1 and state.changes == ()
+
+
+def test_state_cannot_be_assigned_to() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        stored().image_ids = []  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("override", "by_likeness"),
+    [("seed=0", True), ("labels=folder", False), ("model.stem=map", False)],
+)
+def test_results_are_ranked_by_likeness_without_labels_and_with_pooled_features(
+    override: str, by_likeness: bool
+) -> None:
+    state = dataclasses.replace(stored(), resolved=load_config(overrides=[override]))
+    assert state.ranks_by_likeness is by_likeness
+
+
+def test_results_are_not_ranked_by_likeness_if_the_head_keeps_no_vectors() -> None:
+    state = stored()
+    model = copy.deepcopy(state.model)
+    model.head = DigitHead(state.resolved.model, state.trie)
+    assert state.ranks_by_likeness and not dataclasses.replace(state, model=model).ranks_by_likeness
