@@ -21,7 +21,6 @@ from vitdsi.training.targets import OwnId, next_token_loss, retrieval_target
 _SAVE_EVERY_SECONDS = 60.0
 _EVALUATION_SAMPLE = 512
 _MAX_GRADIENT_NORM = 1.0
-_SEED_STRIDE = 0x9E3779B1  # 2^32 over the golden ratio, so that the steps of different seeds are far apart
 
 
 def train(
@@ -74,8 +73,8 @@ def train(
     try:
         with torch.random.fork_rng(devices=[]):
             while not over:
-                generator.manual_seed(_seed_of(seed, schedule.step))
-                torch.manual_seed(_seed_of(seed, schedule.step + 1))  # dropout
+                generator.manual_seed((seed << 32) + schedule.step)
+                torch.manual_seed((seed << 32) + schedule.step + 1)  # dropout
                 inputs, ids, target = _batch(data, config, schedule.retrieval_share, generator)
                 for group in optimizer.param_groups:
                     group["lr"] = schedule.learning_rate * group["rate"]
@@ -111,11 +110,6 @@ def train(
         raise
     model.eval()
     return schedule
-
-
-def _seed_of(seed: int, step: int) -> int:
-    """The seed of one step. The generator of the CPU reads only the lower 32 bits of a seed."""
-    return (seed * _SEED_STRIDE + step) % 2**32
 
 
 def _parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, object]]:
