@@ -49,7 +49,7 @@ def test_cells_table_and_figure_of_each_value(dataset: Dataset, tmp_path: Path) 
     assert "The paper says: a dropout of 0.1 is best." in text
     assert text.count("| 0.5 |") == 2
     cells = [json.loads(path.read_text())["key"] for path in (tmp_path / "cells").iterdir()]
-    assert sorted(cell["settings"]["config"]["model"]["dropout"] for cell in cells) == [0, 0, 0.5, 0.5]
+    assert sorted(cell["settings"]["config"]["model"]["paper"]["dropout"] for cell in cells) == [0, 0, 0.5, 0.5]
 
 
 def test_retrieval_epochs_share_the_indexing_and_are_all_taken(dataset: Dataset, tmp_path: Path) -> None:

@@ -153,26 +153,6 @@ fit()
 print(json.dumps({"new": threads() - before, "opencv": cv2.getNumThreads(), "torch": "torch" in sys.modules}))
 """
 
-_TIME_TORCH = """
-import time
-
-def step_seconds():
-    # The minimum of many steps: other processes slow some steps down, but a slowed process has no fast step.
-    import torch
-    a = torch.randn(384, 384)
-    seconds = []
-    for _ in range(300):
-        start = time.perf_counter()
-        torch.relu(a @ a) @ a
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-before = step_seconds() if sys.argv[2] == "torch_first" else None
-fit()
-print(json.dumps({"before": before, "after": step_seconds()}))
-"""
-
-
 def run(code: str, *arguments: str, openmp: str) -> dict[str, float]:
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     environment["OMP_NUM_THREADS"] = openmp
@@ -191,11 +171,3 @@ def run(code: str, *arguments: str, openmp: str) -> dict[str, float]:
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to count threads")
 def test_fit_starts_no_threads_and_does_not_import_torch() -> None:
     assert run(_COUNT_THREADS, "4", openmp="4") == {"new": 0, "opencv": 4, "torch": False}
-
-
-@pytest.mark.slow
-def test_fit_does_not_slow_torch_down() -> None:
-    first = run(_TIME_TORCH, "60", "torch_first", openmp="2")
-    assert first["after"] < 3 * first["before"]
-    later = run(_TIME_TORCH, "60", "torch_later", openmp="2")
-    assert later["after"] < 3 * first["before"]

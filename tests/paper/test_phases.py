@@ -25,10 +25,11 @@ def trained(tmp_path: Path) -> Trained:
 
 
 def retrieval(trained: Trained, epochs: float, *, early_stopping: bool, patience: int = 40) -> phases.Phase:
+    training = trained.config.training
     return phases.retrieval_phase(
         trained.model,
         trained.data,
-        replace(trained.config.training, retrieval_epochs=epochs, patience=patience),
+        replace(training, patience=patience, paper=replace(training.paper, retrieval_epochs=epochs)),
         pairs=trained.samples.pairs(),
         early_stopping=early_stopping,
         seed=0,

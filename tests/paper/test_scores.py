@@ -108,8 +108,8 @@ def test_chance_is_what_random_rankings_reach() -> None:
 
 def tiny(architecture: str) -> tuple[Seq2Seq, Trie]:
     trie = Trie(scheme_named("random").assign(IdContext(30, 10, variable_length=True)), 10)
-    sizes = ["image_size=16", "embed_dim=16", "mlp_dim=16", "depth=1", "decoder_depth=1", "num_heads=2"]
-    given = [f"model.{text}" for text in (*sizes, f"architecture={architecture}")]
+    sizes = ("paper.image_size=16", "embed_dim=16", "mlp_dim=16", "depth=1", "decoder_depth=1", "num_heads=2")
+    given = [f"model.{text}" for text in (*sizes, f"paper.architecture={architecture}")]
     torch.manual_seed(0)
     return Seq2Seq(load_config("paper", given).model, trie, (3, 16, 16)), trie
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from vitdsi.errors import UsageError
 from vitdsi.evaluation.peers.base import Ids, Scores, pad
+from vitdsi.kmeans import kmeans
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -146,8 +147,8 @@ class BagOfVisualWords:
 
     def _vocabulary(self, sample: Floats) -> Floats:
         """Cluster the sample into words (num_words, 128), or fewer if it has fewer distinct descriptors."""
-        num_words = min(self.num_words, len(np.unique(sample, axis=0)))
-        return _kmeans_centres(sample, num_words, self.seed)
+        words, _ = kmeans(sample, self.num_words, self.seed, _MAX_ITERATIONS)
+        return words
 
     def _count(self, image: Image, words: Floats) -> Floats:
         """Count how often an image has each word (num_words,)."""
@@ -163,19 +164,10 @@ class BagOfVisualWords:
         return np.asarray(weighted / np.where(length > 0, length, 1), dtype=np.float32)
 
 
-def _kmeans_centres(vectors: Floats, num_clusters: int, seed: int) -> Floats:
-    """Cluster vectors (n, D) and return the centres (num_clusters, D)."""
-    from sklearn.cluster import KMeans
-
-    kmeans = KMeans(num_clusters, n_init=1, max_iter=_MAX_ITERATIONS, random_state=seed % 2**32)
-    return np.asarray(kmeans.fit(vectors).cluster_centers_, dtype=np.float32)
-
-
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Limit OpenCV, OpenMP and BLAS to the calling thread, so that none of them starts a thread pool."""
     import cv2
-    import sklearn.cluster  # noqa: F401  (threadpoolctl limits only libraries that are loaded)
     from threadpoolctl import threadpool_limits
 
     before = cv2.getNumThreads()
