@@ -155,9 +155,9 @@ class PaperTrainingConfig(Section):
     """Decoupled weight decay (AdamW) of matrices that do not start from the features. Without any, the figures on
     imagenette are the same to four digits."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
-    """Steps over which the learning rate rises from zero. MAP is within .007 between 1 and 200 steps."""
+    """Steps over which the learning rate rises from zero. Between 1 and 200 steps, MAP varies by .009."""
     cooldown: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    """Share of the steps over which the learning rate falls to zero at the end. MAP is within .002 from .1 to .5."""
+    """Share of the steps over which the learning rate falls to zero at the end. From .1 to .5, MAP varies by .002."""
 
 
 @dataclass(frozen=True, config=_STRICT)
