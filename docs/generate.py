@@ -94,7 +94,14 @@ def _section_lines(sections: list[tuple[str, type]], level: int = 2) -> Iterator
                 continue
             key = f"{prefix}{entry.name}"
             kind = f"*{describe_type(hints[entry.name])}; default {_default(entry)}*"
-            yield from ("#" * (level + 1) + f" `{key}` {{ #{key} }}", "", kind, "", docstrings[entry.name], "")
+            yield from (
+                "#" * (level + 1) + f" `{key}` {{ #{key} }}",
+                "",
+                kind,
+                "",
+                docstrings[entry.name],
+                "",
+            )
 
 
 def _field_docstrings(section: type) -> dict[str, str]:
@@ -156,7 +163,14 @@ def _command_lines(command: click.Command, name: str, level: int) -> Iterator[st
     options = [p for p in command.params if isinstance(p, click.Option)]
     commands = command.commands if isinstance(command, click.Group) else {}
     usage = [name, *(["[OPTIONS]"] if options else []), *map(_argument, arguments)]
-    yield from ("#" * level + f" `{name}`", "", "```", " ".join([*usage, *(["VERB ..."] if commands else [])]), "```", "")
+    yield from (
+        "#" * level + f" `{name}`",
+        "",
+        "```",
+        " ".join([*usage, *(["VERB ..."] if commands else [])]),
+        "```",
+        "",
+    )
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(command.help or "")):
         if paragraph.startswith("\b"):
             first, *rest = paragraph.lstrip("\b\n").splitlines()
@@ -258,7 +272,11 @@ def _first_sentence(text: str | None) -> str:
 
 def main(*, check: bool) -> int:
     """Write what is out of date, or name it if `check`; return the exit code."""
-    stale = [(path, text) for path, text in generated().items() if not path.exists() or path.read_text("utf-8") != text]
+    stale = [
+        (path, text)
+        for path, text in generated().items()
+        if not path.exists() or path.read_text("utf-8") != text
+    ]
     for path, text in stale:
         name = path.relative_to(ROOT).as_posix()
         if check:
@@ -270,6 +288,10 @@ def main(*, check: bool) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if anything is out of date")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if anything is out of date"
+    )
     sys.exit(main(check=parser.parse_args().check))
