@@ -1,33 +1,56 @@
-# demo: the main job on real photos.  test: the fast tests.  check: what must hold before a commit.
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 OUT    ?= demo-output
 
 BIN := .venv/bin
-# Touched when an install has finished, so an interrupted one is done again.
+# Touched when an install has finished, so that an interrupted one is done again.
 STAMP := .venv/.installed
 
-.PHONY: demo test test-slow lint check env clean
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-slow coverage lint docs examples check clean
 # check is lint, then test: pytest's closing line comes last, with `make -j` too.
 .NOTPARALLEL:
 
-demo: env
+help: ## Show this list
+	@echo "make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Variables: PYTHON=$(PYTHON)  TORCH='$(TORCH)'  OUT=$(OUT)"
+
+env: $(STAMP) ## Install everything into .venv, again only when pyproject.toml changes
+
+demo: env ## Index some hundreds of real photos and search them; writes OUT/results.html
 	$(BIN)/python examples/demo.py $(OUT)
 
-test: env
+test: env ## Run the fast tests
 	$(BIN)/python -m pytest
 
-test-slow: env
+test-slow: env ## Run the tests that are marked slow
 	$(BIN)/python -m pytest -m slow
 
-lint: env
+coverage: env ## Run the fast tests and report which lines and branches they reach
+	$(BIN)/python -m coverage run -m pytest
+	@echo "The paper's wing (src/vitdsi/paper):"
+	$(BIN)/python -m coverage report --include='src/vitdsi/paper/*'
+	@echo "The product (everything else):"
+	$(BIN)/python -m coverage report --omit='src/vitdsi/paper/*'
+
+lint: env ## Check style, formatting, types, and that generated pages are up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src/vitdsi
+	$(BIN)/python docs/generate.py --check
 
-check: lint test
+docs: env ## Write the generated pages and build the documentation into site/
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-env: $(STAMP)
+examples: env ## Run the examples that CI runs
+	.ci/examples
+
+check: lint test ## What must hold before a commit: lint and test
+
+clean: ## Delete the environment and everything that was built
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .coverage site
 
 # torch on its own line and first, so that the other packages do not choose its build.
 $(STAMP): pyproject.toml
@@ -35,6 +58,3 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(TORCH)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
 	touch $@
-
-clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

@@ -61,7 +61,7 @@ def main(out: Path) -> None:
         for i, query in zip(nearest_ids, queries, strict=True)
     )
     write_contact_sheet(out / "results.html", rows, title="vitdsi demo: altered photos and what was found")
-    print(f"indexed {len(index.image_ids_)} photos in {index.report_['seconds']:.0f} s")
+    print(f"indexed {len(index.image_ids_)} photos in {index.report_.seconds:.0f} s")
     print(
         f"{found} of {len(queries)} altered photos found their source at rank 1 (chance: 1 in {len(index.image_ids_)})"
     )
