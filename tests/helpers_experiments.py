@@ -1,4 +1,4 @@
-"""A tiny data set, and training short enough for tests; shared by the tests of the experiments."""
+"""Tiny data sets and short training, shared by the tests of the experiments."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from vitdsi.paper.cells import CellStore
+from vitdsi.paper.runner import Options, Runner
+from vitdsi.paper.samples import read_dataset
 
 SIZE = 40
 SHORT = (
@@ -24,13 +28,27 @@ SHORT = (
 
 
 def mosaic(seed: int, side: int = 32) -> Image.Image:
-    """Blocks of random colours: enough corners for SIFT."""
+    """Blocks of random colours, with enough corners for SIFT."""
     blocks = np.random.default_rng(seed).integers(0, 256, size=(side // 4, side // 4, 3), dtype=np.uint8)
     return Image.fromarray(np.kron(blocks, np.ones((4, 4, 1), dtype=np.uint8)))
 
 
+OPTIONS = Options(
+    sizes=(SIZE,),
+    schemes=("random",),
+    methods=("zero-shot", "fine-tuned", "ours", "chance"),
+    image_size=32,
+    bovw_size=32,
+    overrides=SHORT,
+)
+
+
+def runner(photos: Path, out: Path, options: Options = OPTIONS, say: Any = lambda line: None) -> Runner:
+    return Runner(read_dataset(photos), options, CellStore(out), say=say)
+
+
 def class_folders(root: Path, classes: str = "ab", each: int = SIZE // 2) -> Path:
-    """`each` photos in a folder a class."""
+    """Write `each` photos to a folder for each class."""
     for place, label in enumerate(classes):
         (root / label).mkdir(parents=True)
         for i in range(each):
@@ -39,7 +57,7 @@ def class_folders(root: Path, classes: str = "ab", each: int = SIZE // 2) -> Pat
 
 
 def coco(root: Path, objects: list[dict[str, float]]) -> tuple[Path, Path]:
-    """Photos 00.png, 01.png, ... that show these objects (category -> area): the folder, the instances file."""
+    """Write photos with these objects (category -> area); return their folder and the instances file."""
     (root / "images").mkdir(parents=True)
     names = sorted({name for shown in objects for name in shown})
     annotations: list[dict[str, Any]] = []

@@ -37,7 +37,7 @@ def ablate(dataset: Dataset, out: Path, name: str, *values: str, **options: Any)
     )
 
 
-def test_cells_table_and_figure_of_each_value(dataset: Dataset, tmp_path: Path) -> None:
+def test_ablation_writes_cells_table_and_figure_of_each_value(dataset: Dataset, tmp_path: Path) -> None:
     written = ablate(dataset, tmp_path, "dropout", "0.0", "0.5")
     assert written == [f"ablation-dropout.{kind}" for kind in ("md", "json", "png", "svg")]
     assert all((tmp_path / name).stat().st_size for name in written)
@@ -46,13 +46,21 @@ def test_cells_table_and_figure_of_each_value(dataset: Dataset, tmp_path: Path) 
     found = [(row["value"], row["method"]) for row in content["rows"]]
     assert found == [(value, method) for value in ("0.0", "0.5") for method in OPTIONS.methods]
     text = (tmp_path / "ablation-dropout.md").read_text()
+    assert text.count("\nMachine: ") == 1, "all cells ran on the same machine"
     assert "The paper says: a dropout of 0.1 is best." in text
     assert text.count("| 0.5 |") == 2
     cells = [json.loads(path.read_text())["key"] for path in (tmp_path / "cells").iterdir()]
-    assert sorted(cell["settings"]["config"]["model"]["paper"]["dropout"] for cell in cells) == [0, 0, 0.5, 0.5]
+    assert sorted(cell["settings"]["config"]["model"]["paper"]["dropout"] for cell in cells) == [
+        0,
+        0,
+        0.5,
+        0.5,
+    ]
 
 
-def test_retrieval_epochs_share_the_indexing_and_are_all_taken(dataset: Dataset, tmp_path: Path) -> None:
+def test_retrieval_epochs_share_one_indexing_phase_and_never_stop_early(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     ablate(dataset, tmp_path, "retrieval_epochs", "0", "2")
     cells = [json.loads(path.read_text()) for path in (tmp_path / "cells").iterdir()]
     tuned = [cell for cell in cells if cell["key"]["method"] == "fine-tuned"]
@@ -63,13 +71,13 @@ def test_retrieval_epochs_share_the_indexing_and_are_all_taken(dataset: Dataset,
     assert none["metrics"] == zero["metrics"] and none["steps"] == zero["steps"]
 
 
-def test_the_share_of_indexed_images(dataset: Dataset, tmp_path: Path) -> None:
+def test_indexing_share_changes_the_number_of_indexed_images(dataset: Dataset, tmp_path: Path) -> None:
     ablate(dataset, tmp_path, "indexing_share", "0.25", "0.5", methods=("chance",))
     content = json.loads((tmp_path / "ablation-indexing_share.json").read_text())
     assert [(row["value"], row["indexed"]) for row in content["rows"]] == [("0.25", 10), ("0.5", 20)]
 
 
-def test_other_names_and_values_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+def test_unknown_ablations_and_values_that_are_not_numbers_raise(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="ablation 'colour' is unknown; choose one of patch_size, "):
         ablate(dataset, tmp_path, "colour")
     with pytest.raises(UsageError, match="image_size=large: give a number"):

@@ -51,7 +51,7 @@ def test_indexed_image_finds_itself_first(root_sift: bool, tf_idf: bool) -> None
     assert np.all(np.diff(scores, axis=1) <= 0)
 
 
-def test_query_finds_images_of_its_own_kind_first() -> None:
+def test_query_finds_images_of_the_same_texture_first() -> None:
     index = small().fit([texture(i) for i in range(4)] + [disks(i) for i in range(4)])
     ids, _ = index.search([texture(50), disks(50)], 4)
     assert [sorted(row) for row in ids.tolist()] == [[0, 1, 2, 3], [4, 5, 6, 7]]
@@ -67,7 +67,7 @@ def test_scores_are_cosines_of_word_counts() -> None:
     assert np.allclose(scores, np.take_along_axis(unit @ unit.T, ids, axis=1), atol=1e-5)
 
 
-def test_tf_idf_weights_a_word_by_the_images_that_have_it() -> None:
+def test_tf_idf_weights_a_word_by_the_number_of_images_with_it() -> None:
     images = [texture(i) for i in range(3)] + [disks(i) for i in range(3)]
     index = small(tf_idf=True).fit(images)
     present = np.stack([index._count(image, index._words) > 0 for image in images])  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def test_root_sift_is_the_root_of_the_normalised_descriptor() -> None:
     assert np.allclose(rooted**2, plain / plain.sum(axis=1, keepdims=True), atol=1e-6)
 
 
-def test_images_without_descriptors_come_last_in_order_of_ids() -> None:
+def test_images_without_descriptors_rank_last_in_order_of_ids() -> None:
     index = small().fit([blank(), texture(0), blank(50), disks(0)])
     ids, scores = index.search([texture(0), blank(), np.zeros((1, 1, 3), dtype=np.uint8)], 6)
     assert ids.tolist() == [[1, 3, 0, 2, -1, -1]] + [[1, 3, 0, 2, -1, -1]] * 2
@@ -98,7 +98,7 @@ def test_same_seed_gives_the_same_scores() -> None:
     assert not np.array_equal(runs[0], runs[2])
 
 
-def test_sample_is_bounded_and_vocabulary_has_at_most_its_distinct_descriptors() -> None:
+def test_vocabulary_has_no_more_words_than_the_bounded_sample_has_distinct_descriptors() -> None:
     index = BagOfVisualWords(num_words=5, max_descriptors=7)
     assert len(index._sample([texture(i) for i in range(4)])) == 7
     few = BagOfVisualWords(num_words=1000, max_descriptors=1000).fit([disks(0)])
@@ -107,7 +107,7 @@ def test_sample_is_bounded_and_vocabulary_has_at_most_its_distinct_descriptors()
     assert len(few._words) == len(np.unique(descriptors, axis=0)) < 1000
 
 
-def test_invalid_arguments_are_refused() -> None:
+def test_invalid_arguments_raise() -> None:
     with pytest.raises(UsageError, match="num_words=0"):
         BagOfVisualWords(num_words=0)
     with pytest.raises(UsageError, match="at least num_words"):
@@ -152,6 +152,7 @@ before = threads()
 fit()
 print(json.dumps({"new": threads() - before, "opencv": cv2.getNumThreads(), "torch": "torch" in sys.modules}))
 """
+
 
 def run(code: str, *arguments: str, openmp: str) -> dict[str, float]:
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}

@@ -14,7 +14,7 @@ CELL = Cell("photos", "class", 512, "random", "fine-tuned", 0, {"split": "ab", "
 RESULT = {"metrics": {}, "paper": {}, "seconds": 1.5, "steps": 3, "history": {}, "indexed": 128}
 
 
-def test_a_key_is_json_and_says_everything() -> None:
+def test_key_contains_all_attributes_as_json_types() -> None:
     key = CELL.key()
     assert json.loads(json.dumps(key)) == key
     assert set(key) == {"dataset", "relevance", "size", "scheme", "method", "seed", "settings"}
@@ -34,7 +34,7 @@ def test_a_key_is_json_and_says_everything() -> None:
         {"settings": {"split": "ab", "config": {"lr": (1, 3)}}},
     ],
 )
-def test_whatever_changes_makes_another_cell(change: dict[str, Any], tmp_path: Path) -> None:
+def test_changing_any_attribute_makes_another_cell(change: dict[str, Any], tmp_path: Path) -> None:
     other = replace(CELL, **change)
     assert other.name() != CELL.name()
     store = CellStore(tmp_path)
@@ -43,13 +43,13 @@ def test_whatever_changes_makes_another_cell(change: dict[str, Any], tmp_path: P
     assert store.weights(other) != store.weights(CELL)
 
 
-def test_the_name_is_readable_and_a_file_name() -> None:
+def test_name_is_a_readable_file_name() -> None:
     assert CELL.name() == replace(CELL, settings=dict(reversed(CELL.settings.items()))).name()
     assert CELL.name().startswith("photos-class-512-random-fine-tuned-seed0-")
     assert re.fullmatch(r"[A-Za-z0-9._-]+", replace(CELL, dataset="my/photos & more", method="BoVW x").name())
 
 
-def test_saved_and_loaded(tmp_path: Path) -> None:
+def test_load_returns_the_last_saved_result(tmp_path: Path) -> None:
     store = CellStore(tmp_path)
     assert store.load(CELL) is None
     store.save(CELL, RESULT)
@@ -62,7 +62,9 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"version": 2}, {"format": "x"}, {"key": {}}, {"result": {"steps": 3}}, {"result": None}]
 )
-def test_a_cell_of_something_else_is_no_cell(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_load_returns_none_for_files_of_another_format_or_cell(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     store = CellStore(tmp_path)
     store.save(CELL, RESULT)
     path = store.path(CELL)
@@ -71,7 +73,7 @@ def test_a_cell_of_something_else_is_no_cell(tmp_path: Path, change: dict[str, A
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"format": "vitdsi-cell"'])
-def test_a_broken_file_is_no_cell(tmp_path: Path, content: bytes) -> None:
+def test_load_returns_none_for_a_broken_file(tmp_path: Path, content: bytes) -> None:
     store = CellStore(tmp_path)
     store.save(CELL, RESULT)
     store.path(CELL).write_bytes(content)

@@ -74,7 +74,7 @@ def test_unlabelled_photos_are_kept_excluded_or_an_error(tmp_path: Path) -> None
         load_coco(tmp_path / "images", path, unlabelled=wrong)
 
 
-def test_missing_photo_is_refused_with_its_name(tmp_path: Path) -> None:
+def test_missing_photo_raises_with_its_name(tmp_path: Path) -> None:
     path = instances(tmp_path)
     (tmp_path / "images" / "b.jpg").unlink()
     with pytest.raises(UsageError, match=r"1 of the 4 photos of .* are missing, the first is b\.jpg"):
@@ -91,13 +91,13 @@ def test_missing_photo_is_refused_with_its_name(tmp_path: Path) -> None:
         '{"images": [], "annotations": [], "categories": []}',
     ],
 )
-def test_broken_or_empty_instances_file_is_refused(tmp_path: Path, content: str) -> None:
+def test_broken_or_empty_instances_file_raises(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(UsageError, match=r"not a COCO instances file|lists no photos"):
         load_coco(tmp_path, tmp_path / "x.json")
 
 
-def test_missing_file_or_library_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_file_or_library_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load_coco(tmp_path, tmp_path / "x.json")
 
@@ -109,7 +109,7 @@ def test_missing_file_or_library_is_refused(tmp_path: Path, monkeypatch: pytest.
         load_coco(tmp_path, tmp_path / "x.json")
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="shared/data/coco2017mini is not here")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs shared/data/coco2017mini")
 def test_real_coco_photos_all_have_a_largest_category() -> None:
     records = load_coco(SHARED / "images", SHARED / "instances.json", unlabelled="exclude")
     assert len(records) == 1498

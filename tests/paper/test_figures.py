@@ -45,7 +45,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return kept
 
 
-def test_all_three_as_png_and_svg(tmp_path: Path) -> None:
+def test_all_three_figures_are_written_as_png_and_svg(tmp_path: Path) -> None:
     written = write_figures(cells(("zero-shot", "fine-tuned")), tmp_path)
     assert written == [f"{name}.{kind}" for name in _NAMES for kind in ("png", "svg")]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(written)
@@ -57,7 +57,7 @@ def test_all_three_as_png_and_svg(tmp_path: Path) -> None:
         assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
 
 
-def test_the_same_curves_give_the_same_svg(tmp_path: Path) -> None:
+def test_equal_curves_give_equal_svg(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write_figures(cells(("zero-shot",)), tmp_path / folder)
@@ -65,7 +65,7 @@ def test_the_same_curves_give_the_same_svg(tmp_path: Path) -> None:
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_a_line_for_each_size_and_scheme(tmp_path: Path, drawn: dict[str, Any]) -> None:
+def test_each_size_and_scheme_has_a_line(tmp_path: Path, drawn: dict[str, Any]) -> None:
     given = cells(("fine-tuned",))
     for number, (_, result) in enumerate(given):
         result["history"]["retrieval"] = curve(10.0 + number)
@@ -91,7 +91,7 @@ def test_a_line_for_each_size_and_scheme(tmp_path: Path, drawn: dict[str, Any]) 
     assert len(colours) == 2
 
 
-def test_the_fine_tuned_cells_curve_goes_before_the_zero_shot_ones(
+def test_indexing_curve_is_that_of_the_fine_tuned_cell_if_there_is_one(
     tmp_path: Path, drawn: dict[str, Any]
 ) -> None:
     given = cells(("zero-shot", "fine-tuned"))
@@ -102,12 +102,12 @@ def test_the_fine_tuned_cells_curve_goes_before_the_zero_shot_ones(
     assert all(line.get_ydata()[0] == 4.5 for line in drawn[_NAMES[0]].axes[0].lines)
 
 
-def test_without_retrieval_there_is_one_figure_and_without_curves_none(tmp_path: Path) -> None:
+def test_figures_without_curves_are_not_written(tmp_path: Path) -> None:
     assert write_figures(cells(("zero-shot",)), tmp_path) == [f"{_NAMES[0]}.png", f"{_NAMES[0]}.svg"]
     chance = [(Cell("p", "class", 512, "-", "chance", 0, {}), {"history": {}})]
     assert write_figures(chance, tmp_path) == []
 
 
-def test_a_quick_run_says_so(tmp_path: Path, drawn: dict[str, Any]) -> None:
+def test_title_of_a_quick_run_says_so(tmp_path: Path, drawn: dict[str, Any]) -> None:
     write_figures(cells(("zero-shot",)), tmp_path, quick=True)
     assert drawn[_NAMES[0]].get_suptitle() == "Figure 1: indexing phase, training (quick run)"

@@ -44,7 +44,7 @@ class Dataset:
 
 @dataclass
 class Library:
-    """What load_hub uses of `datasets`."""
+    """The part of `datasets` that load_hub uses."""
 
     result: Any
     calls: list[tuple[Any, ...]] = field(default_factory=list)
@@ -110,7 +110,7 @@ def test_first_load_exports_to_class_folders_and_later_loads_read_them(
     assert len(library.calls) == 1
 
 
-def test_imagenette_is_loaded_from_the_conversion_by_the_hub(
+def test_imagenette_is_loaded_from_the_parquet_files_of_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = Library(dataset(tmp_path))
@@ -143,13 +143,13 @@ def test_failed_export_leaves_no_files(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "cache" / "ILSVRC--imagenet-1k" / "test").exists()
 
 
-def test_data_set_without_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_set_without_images_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, Library(Dataset([], {"text": SimpleNamespace(), "label": ClassLabel(["a"])})))
     with pytest.raises(UsageError, match="the columns are text, label"):
         load_hub("some/texts", "train", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../x", "a//b", "", "a b"])
-def test_malformed_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_malformed_name_raises(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="give names such as"):
         load_hub(name, "train", tmp_path)

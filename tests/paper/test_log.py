@@ -19,11 +19,11 @@ def log(folder: Path, said: list[str]) -> None:
     curves.close()
 
 
-def test_lines_and_events_say_the_same(tmp_path: Path) -> None:
+def test_second_run_replaces_the_lines_and_events_of_the_first(tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     said: list[str] = []
     log(tmp_path / "cell", said)
-    log(tmp_path / "cell", said)  # again from the start: nothing of the first is left
+    log(tmp_path / "cell", said)
     lines = [json.loads(line) for line in (tmp_path / "cell" / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"phase": phase, **point} for phase in ("indexing", "retrieval") for point in POINTS]
     assert said == [] and len(list((tmp_path / "cell").glob("events.*"))) == 1
@@ -36,14 +36,14 @@ def test_lines_and_events_say_the_same(tmp_path: Path) -> None:
     assert found == [(10, pytest.approx(0.1)), (20, pytest.approx(0.05))]
 
 
-def test_points_are_on_disk_at_once(tmp_path: Path) -> None:
+def test_points_are_written_immediately(tmp_path: Path) -> None:
     curves = CurveLog(tmp_path)
     curves.add("joint", POINTS[0])
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["step"] == 10
     curves.close()
 
 
-def test_without_tensorboard_there_are_lines_and_a_word(
+def test_without_tensorboard_only_lines_are_written_and_a_note_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

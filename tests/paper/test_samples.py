@@ -18,7 +18,7 @@ from vitdsi.ids.trie import NONE, Trie
 from vitdsi.paper.samples import ROLES, Samples, label_set_order, read_dataset, sample
 from vitdsi.photos.find import scan_folder
 
-# What 36 photos show: every third has two or three objects; the largest is not always the first by name.
+# Categories and areas of the objects in 36 photos; the largest is not always the first by name.
 OBJECTS = [
     {"cat": 9.0} if i % 3 == 0 else {"dog": 5.0, "cat": 1.0} if i % 3 == 1 else {"bus": 9.0, "dog": 2.0}
     for i in range(36)
@@ -40,14 +40,14 @@ def ids_of(samples: Samples, role: str) -> list[str]:
 
 
 def check_relevant(samples: Samples, labels: dict[str, set[str]]) -> None:
-    """Against every pair of images."""
+    """Compare with the labels of all pairs of images."""
     indexed = ids_of(samples, "indexing")
     for record, found in zip(samples.records(), samples.relevant, strict=True):
         wanted = [i for i, other in enumerate(indexed) if labels[record.image_id] & labels[other]]
         assert found.tolist() == wanted
 
 
-def test_roles_are_disjoint_and_of_the_papers_shares(photos: Path) -> None:
+def test_roles_are_disjoint_and_have_the_shares_of_the_paper(photos: Path) -> None:
     samples = sample(read_dataset(photos), SIZE, 0)
     parts = {role: ids_of(samples, role) for role in ROLES}
     assert {role: len(part) for role, part in parts.items()} == {
@@ -64,7 +64,7 @@ def test_roles_are_disjoint_and_of_the_papers_shares(photos: Path) -> None:
     assert samples.pairs() == 24 * 5
 
 
-def test_the_digest_tells_splits_apart(photos: Path) -> None:
+def test_digest_differs_between_splits(photos: Path) -> None:
     dataset = read_dataset(photos)
     first = sample(dataset, SIZE, 0)
     assert first.digest() == sample(read_dataset(photos), SIZE, 0).digest()
@@ -75,7 +75,7 @@ def test_the_digest_tells_splits_apart(photos: Path) -> None:
     assert len({first.digest(), *(other.digest() for other in others)}) == 6
 
 
-def test_of_train_and_val_the_first_is_used_and_the_folder_above_gives_the_name(tmp_path: Path) -> None:
+def test_folder_with_train_and_val_is_read_from_train_and_gives_the_name(tmp_path: Path) -> None:
     class_folders(tmp_path / "set" / "train", each=2)
     class_folders(tmp_path / "set" / "val", each=1)
     both = read_dataset(tmp_path / "set")
@@ -85,7 +85,7 @@ def test_of_train_and_val_the_first_is_used_and_the_folder_above_gives_the_name(
     assert (alone.name, len(alone.records)) == ("set", 2)
 
 
-def test_classes_and_their_least_number(tmp_path: Path) -> None:
+def test_sample_chooses_classes_by_name_and_size(tmp_path: Path) -> None:
     class_folders(tmp_path / "p", "abc", 12)
     class_folders(tmp_path / "q", "d", 3)
     (tmp_path / "q" / "d").rename(tmp_path / "p" / "d")
@@ -98,14 +98,14 @@ def test_classes_and_their_least_number(tmp_path: Path) -> None:
         sample(dataset, 30, 0, num_classes=2)
 
 
-def test_too_few_images(photos: Path) -> None:
+def test_too_few_images_raise(photos: Path) -> None:
     with pytest.raises(UsageError, match=f"has {SIZE} images; a DB size of 41"):
         sample(read_dataset(photos), 41, 0)
     with pytest.raises(UsageError, match=r"a role without any: .* 0 to validate"):
         sample(read_dataset(photos), 6, 0)
 
 
-def test_near_squares_alone(tmp_path: Path) -> None:
+def test_aspect_tolerance_keeps_nearly_square_images(tmp_path: Path) -> None:
     class_folders(tmp_path / "p", each=2)
     mosaic(7).resize((40, 32)).save(tmp_path / "p" / "a" / "wide.png")
     assert len(read_dataset(tmp_path / "p").records) == 5
@@ -134,7 +134,7 @@ def test_pixels_are_the_centre_square_in_rgb(tmp_path: Path) -> None:
         samples.pixels(16)
 
 
-def test_a_shared_category_is_relevant(coco_photos: tuple[Path, Path]) -> None:
+def test_shared_relevance_is_any_common_category(coco_photos: tuple[Path, Path]) -> None:
     images, instances = coco_photos
     dataset = read_dataset(images, instances=instances)
     assert (dataset.name, dataset.relevance) == ("mini", "shared")
@@ -142,7 +142,7 @@ def test_a_shared_category_is_relevant(coco_photos: tuple[Path, Path]) -> None:
     check_relevant(samples, {f"{i:02}.png": set(shown) for i, shown in enumerate(OBJECTS)})
 
 
-def test_the_largest_objects_category_is_relevant(coco_photos: tuple[Path, Path]) -> None:
+def test_largest_relevance_is_the_category_of_the_largest_object(coco_photos: tuple[Path, Path]) -> None:
     images, instances = coco_photos
     samples = sample(read_dataset(images, instances=instances, relevance="largest"), 36, 0)
     largest = {f"{i:02}.png": {max(shown, key=lambda n: shown[n])} for i, shown in enumerate(OBJECTS)}
@@ -173,22 +173,24 @@ def test_training_targets_are_the_relevant_ids(coco_photos: tuple[Path, Path], r
     assert torch.equal(marginals.sum(-1) > 0, trie.nodes[ids] != NONE)
 
 
-def test_label_sets_in_a_chain_of_likeness() -> None:
+def test_label_set_order_continues_with_the_most_similar_set() -> None:
     rng = np.random.default_rng(0)
     sets = [frozenset(rng.choice(list("abcdef"), size=rng.integers(1, 5), replace=False)) for _ in range(30)]
     order = label_set_order(sets)
     assert sorted(order) == list(range(30))
     assert len(sets[order[0]]) == max(map(len, sets))
 
-    def likeness(i: int, j: int) -> float:
+    def similarity(i: int, j: int) -> float:
         return len(sets[i] & sets[j]) / len(sets[i] | sets[j])
 
     for place, (here, following) in enumerate(itertools.pairwise(order)):
-        best = max(likeness(here, other) for other in order[place + 1 :])
-        assert likeness(here, following) == pytest.approx(best)
+        best = max(similarity(here, other) for other in order[place + 1 :])
+        assert similarity(here, following) == pytest.approx(best)
 
 
-def test_clustered_ids_follow_the_chain_or_the_class(coco_photos: tuple[Path, Path], photos: Path) -> None:
+def test_clustered_ids_follow_the_label_set_order_or_the_class(
+    coco_photos: tuple[Path, Path], photos: Path
+) -> None:
     images, instances = coco_photos
     samples = sample(read_dataset(images, instances=instances), 36, 0)
     sets = [samples.dataset.labels[name] for name in ids_of(samples, "indexing")]
@@ -204,7 +206,7 @@ def test_clustered_ids_follow_the_chain_or_the_class(coco_photos: tuple[Path, Pa
     )
 
 
-def test_again_from_a_manifest(photos: Path, tmp_path: Path) -> None:
+def test_manifest_restores_the_split(photos: Path, tmp_path: Path) -> None:
     first = sample(read_dataset(photos), 36, 3)
     first.manifest(tmp_path / "m.json")
     again = sample(read_dataset(photos, manifest=tmp_path / "m.json"), 36, 0)
@@ -217,16 +219,16 @@ def test_again_from_a_manifest(photos: Path, tmp_path: Path) -> None:
     assert (tmp_path / "m.json").read_bytes() == before, "a manifest is written once"
 
 
-def test_a_manifest_of_other_classes(photos: Path, tmp_path: Path) -> None:
+def test_manifest_with_another_class_raises(photos: Path, tmp_path: Path) -> None:
     sample(read_dataset(photos), 36, 0).manifest(tmp_path / "m.json")
     content = json.loads((tmp_path / "m.json").read_text())
     content["images"][0]["class"] = "z"
     (tmp_path / "m.json").write_text(json.dumps(content))
-    with pytest.raises(UsageError, match="has the class 'z', among the images given it is 'a'"):
+    with pytest.raises(UsageError, match="has the class 'z', but 'a' among the given images"):
         read_dataset(photos, manifest=tmp_path / "m.json")
 
 
-def test_a_manifest_of_coco(coco_photos: tuple[Path, Path], tmp_path: Path) -> None:
+def test_manifest_restores_a_split_of_coco(coco_photos: tuple[Path, Path], tmp_path: Path) -> None:
     images, instances = coco_photos
     first = sample(read_dataset(images, instances=instances), 36, 1)
     first.manifest(tmp_path / "m.json")
@@ -234,7 +236,9 @@ def test_a_manifest_of_coco(coco_photos: tuple[Path, Path], tmp_path: Path) -> N
     assert again.digest() == first.digest()
 
 
-def test_a_dataset_of_the_hub(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_prefix_reads_a_data_set_of_the_hub(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Any] = []
 
     def load(*given: object) -> Any:
@@ -252,7 +256,9 @@ def test_a_dataset_of_the_hub(photos: Path, tmp_path: Path, monkeypatch: pytest.
     ]
 
 
-def test_relevance_must_fit_the_data(photos: Path, coco_photos: tuple[Path, Path]) -> None:
+def test_relevance_that_does_not_suit_the_data_set_raises(
+    photos: Path, coco_photos: tuple[Path, Path]
+) -> None:
     with pytest.raises(UsageError, match="choose class for class folders"):
         read_dataset(photos, relevance="largest")
     with pytest.raises(UsageError, match="choose shared or largest for COCO"):

@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 SMALL = ("model.embed_dim=16", "model.depth=1", "model.num_heads=2")
 
 
-def test_a_few_sizes(tmp_path: Path) -> None:
+def test_scaling_times_each_method_at_each_size(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     said: list[str] = []
     written = run_scaling(
@@ -33,7 +33,7 @@ def test_a_few_sizes(tmp_path: Path) -> None:
     assert all((tmp_path / name).stat().st_size for name in written)
     content = json.loads((tmp_path / "scaling.json").read_text())
     assert [point["size"] for point in content["points"]] == [10, 1000, 1001]
-    assert [point["digits"] for point in content["points"]] == [2, 4, 5], "with EOS"
+    assert [point["digits"] for point in content["points"]] == [2, 4, 5], "EOS counts"
     assert [set(point["milliseconds"]) for point in content["points"]] == [
         set(METHODS),
         set(METHODS),
@@ -49,7 +49,7 @@ def test_a_few_sizes(tmp_path: Path) -> None:
     assert len(said) == 3
 
 
-def test_sizes_below_the_number_of_results(tmp_path: Path) -> None:
+def test_size_below_the_number_of_results_raises(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="each must be at least 10"):
         run_scaling(tmp_path, "", sizes=(9,))
     assert list(tmp_path.iterdir()) == []

@@ -14,12 +14,12 @@ from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.paper.scores import (
     METRICS,
-    chance_figures,
-    figures,
-    model_figures,
     paper_map_at_10,
     paper_recall_at_100,
     rank,
+    score_chance,
+    score_model,
+    score_rankings,
 )
 
 COUNT, QUERIES = 150, 24
@@ -32,12 +32,12 @@ def lists(seed: int = 0, queries: int = QUERIES) -> tuple[np.ndarray, list[np.nd
     return rankings, relevant
 
 
-def test_figures_against_counting() -> None:
+def test_metrics_equal_those_counted_query_by_query() -> None:
     rankings, relevant = lists()
     rng = np.random.default_rng(1)
     own = np.stack([rng.permutation(COUNT)[:5] for _ in range(COUNT)])
-    own[:60, 0] = np.arange(60)  # may be listed again later, which IA does not mind
-    found = figures(own, rankings, relevant, COUNT, seed=0)["metrics"]
+    own[:60, 0] = np.arange(60)  # may occur a second time, which IA ignores
+    found = score_rankings(own, rankings, relevant, COUNT, seed=0)["metrics"]
     assert tuple(found) == METRICS
     precision, average, recall = [], [], []
     for ranking, wanted in zip(rankings.tolist(), map(set, relevant), strict=True):
@@ -62,11 +62,11 @@ def test_figures_against_counting() -> None:
     assert found["IA@5"]["chance"] == pytest.approx(5 / COUNT)
 
 
-def test_the_papers_figures_are_of_ten_queries() -> None:
+def test_paper_metrics_are_means_of_ten_sampled_queries() -> None:
     rankings, relevant = lists()
     relevant[3] = np.array([], dtype=np.int64)
     own = np.tile(np.arange(5), (COUNT, 1))
-    found = figures(own, rankings, relevant, COUNT, seed=7)["paper"]
+    found = score_rankings(own, rankings, relevant, COUNT, seed=7)["paper"]
     counted = [q for q in range(QUERIES) if q != 3]
     drawn = np.random.default_rng(7).permutation(counted)[:10]
     precision = [np.isin(rankings[q, :10], relevant[q]).sum() / 10 for q in drawn]
@@ -74,7 +74,7 @@ def test_the_papers_figures_are_of_ten_queries() -> None:
     assert found["MAP@10"] == pytest.approx(np.mean(precision))
     assert found["Recall@100"] == pytest.approx(np.mean(recall))
     assert math.isnan(paper_recall_at_100(rankings[:2], [relevant[3]] * 2, seed=0))
-    nothing = figures(own, rankings, [relevant[3]] * QUERIES, COUNT, seed=0)
+    nothing = score_rankings(own, rankings, [relevant[3]] * QUERIES, COUNT, seed=0)
     assert nothing["paper"]["MAP@10"] is None and nothing["metrics"]["P@10"]["value"] is None
 
 
@@ -94,11 +94,11 @@ def test_paper_map_at_10_is_the_mean_precision_of_ten_sampled_queries() -> None:
     assert np.isnan(paper_map_at_10(rankings[:1], [np.array([], dtype=np.int64)], seed=0))
 
 
-def test_chance_is_what_random_rankings_reach() -> None:
+def test_chance_equals_the_mean_of_random_rankings() -> None:
     rankings, relevant = lists(queries=400)
-    chance = chance_figures(rankings, relevant, COUNT)
+    chance = score_chance(rankings, relevant, COUNT)
     own = np.stack([np.random.default_rng(i).permutation(COUNT)[:5] for i in range(COUNT)])
-    measured = figures(own, rankings, relevant, COUNT, seed=0)["metrics"]
+    measured = score_rankings(own, rankings, relevant, COUNT, seed=0)["metrics"]
     for name in ("P@10", "MAP@10", "Recall@100"):
         assert chance["metrics"][name]["value"] == pytest.approx(measured[name]["value"], abs=0.02)
         assert chance["metrics"][name]["ci95"] == [None, None]
@@ -115,7 +115,7 @@ def tiny(architecture: str) -> tuple[Seq2Seq, Trie]:
 
 
 @pytest.mark.parametrize("architecture", ["encoder_decoder", "single_stack"])
-def test_queries_are_ranked_by_the_probability_of_every_id(architecture: str) -> None:
+def test_rank_sorts_all_ids_by_their_probability(architecture: str) -> None:
     model, trie = tiny(architecture)
     pixels = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
     found = rank(model, trie, pixels, 30)
@@ -131,11 +131,11 @@ def test_queries_are_ranked_by_the_probability_of_every_id(architecture: str) ->
             assert torch.all(best[:-1] >= best[1:] - 1e-5)
 
 
-def test_a_model_is_scored_on_all_ids() -> None:
+def test_score_model_ranks_queries_against_all_ids() -> None:
     model, trie = tiny("single_stack")
     pixels = torch.randint(0, 256, (36, 3, 16, 16), dtype=torch.uint8)
     relevant = [np.arange(q, 30, 3) for q in range(3)] * 2
-    found = model_figures(model, trie, pixels[:30], pixels[30:], relevant, 0)
+    found = score_model(model, trie, pixels[:30], pixels[30:], relevant, 0)
     assert found["metrics"]["Recall@100"]["value"] == 1.0
     own = rank(model, trie, pixels[:30], 30)
     assert found["metrics"]["IA@5"]["value"] == pytest.approx(

@@ -11,14 +11,14 @@ PAPER = PaperTrainingConfig(
 CONFIG = TrainingConfig(batch_size=10, learning_rate=1.0, patience=2, max_epochs=5, paper=PAPER)
 
 
-def test_the_indexing_phase_draws_no_retrieval_examples_and_the_retrieval_phase_nothing_else() -> None:
+def test_retrieval_share_is_zero_while_indexing_and_one_afterwards() -> None:
     schedule = SequentialSchedule(CONFIG, 100)
     assert (schedule.phase, schedule.retrieval_share) == ("indexing", 0.0)
     schedule = SequentialSchedule(CONFIG, 100, phase="retrieval")
     assert schedule.retrieval_share == 1.0
 
 
-def test_retrieval_begins_when_the_ids_are_known() -> None:
+def test_retrieval_begins_at_the_target_accuracy() -> None:
     schedule = SequentialSchedule(CONFIG, 100)
     for _ in range(7):
         assert not schedule.advance()
@@ -28,7 +28,7 @@ def test_retrieval_begins_when_the_ids_are_known() -> None:
     assert (schedule.phase, schedule.phase_start, schedule.best_loss) == ("retrieval", 7, float("inf"))
 
 
-def test_each_phase_has_a_limit_of_its_own() -> None:
+def test_each_phase_has_its_own_limit() -> None:
     schedule = SequentialSchedule(CONFIG, 100)
     steps = {"indexing": 0, "retrieval": 0}
     over = False

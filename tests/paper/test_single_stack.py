@@ -6,6 +6,7 @@ from helpers_codes import log_prob, model_config, random_codes
 
 from vitdsi.config import load_config
 from vitdsi.ids.trie import Trie
+from vitdsi.model.architectures import architecture
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.paper.single_stack import SingleStack
 from vitdsi.search.beam import beam_search
@@ -24,7 +25,7 @@ def trie() -> Trie:
 
 @pytest.fixture
 def model(trie: Trie) -> Seq2Seq:
-    """Random in float64, with nothing left at zero, so that every part matters."""
+    """A random model in float64 without zero parameters, so that each one has an effect."""
     torch.manual_seed(0)
     made = Seq2Seq(CONFIG, trie, (3, 32, 32)).double().eval()
     with torch.no_grad():
@@ -170,8 +171,6 @@ def test_search_works_with_every_stem_and_the_trie_head(
     assert ids.shape == (2, 4)
 
 
-def test_configuration_accepts_single_stack() -> None:
-    assert (
-        load_config(overrides=["model.paper.architecture=single_stack"]).model.paper.architecture
-        == "single_stack"
-    )
+def test_architecture_is_chosen_by_name() -> None:
+    config = load_config(overrides=["model.paper.architecture=single_stack"])
+    assert architecture(config.model.paper.architecture) is SingleStack

@@ -91,14 +91,14 @@ def test_limits_spread_images_over_the_classes() -> None:
         {"min_per_class": 41},
     ],
 )
-def test_value_out_of_range_is_refused(options: dict[str, Any]) -> None:
+def test_value_out_of_range_raises(options: dict[str, Any]) -> None:
     with pytest.raises(
         UsageError, match=str(next(iter(options.values()))).replace("(", r"\(").replace(")", r"\)")
     ):
         split_per_class(records(a=40, b=40), seed=0, **options)
 
 
-def test_unlabelled_repeated_or_missing_records_are_refused() -> None:
+def test_unlabelled_repeated_or_missing_records_raise() -> None:
     with pytest.raises(UsageError, match=r"x\.jpg: has no class"):
         split_per_class([ImageRecord("x.jpg", Path("x.jpg"))], seed=0)
     with pytest.raises(UsageError, match="two records"):
@@ -107,7 +107,7 @@ def test_unlabelled_repeated_or_missing_records_are_refused() -> None:
         split_per_class([], seed=0)
 
 
-def test_manifest_is_read_as_written_also_from_a_moved_folder(tmp_path: Path) -> None:
+def test_manifest_restores_the_split_also_from_a_moved_folder(tmp_path: Path) -> None:
     split = split_per_class(collection(tmp_path / "photos"), seed=0)
     manifest = tmp_path / "new" / "split.json"
     write_manifest(manifest, split)
@@ -168,7 +168,7 @@ def test_failed_write_leaves_the_old_manifest(tmp_path: Path, monkeypatch: pytes
         ),
     ],
 )
-def test_broken_manifest_is_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_broken_manifest_raises(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "m.json").write_text(content)
     with pytest.raises(UsageError, match=message):
         read_manifest(tmp_path / "m.json", tmp_path)
@@ -182,7 +182,7 @@ def test_long_list_of_missing_files_is_shortened(tmp_path: Path) -> None:
     assert str(caught.value).count("No such file") == 3 and ", ...;" in str(caught.value)
 
 
-def test_missing_manifest_is_refused(tmp_path: Path) -> None:
+def test_missing_manifest_raises(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read_manifest(tmp_path / "m.json", tmp_path)
 

@@ -1,35 +1,23 @@
-"""Table 1 end to end on a few mosaics, from the command line and from the runner."""
+"""Table 1 end to end on a few mosaics, from the command line."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from helpers_cli import run
-from helpers_experiments import SHORT, SIZE, class_folders
+from helpers_experiments import OPTIONS, SHORT, SIZE, class_folders, runner
 
-from vitdsi.paper.cells import CellStore
 from vitdsi.paper.methods import METHODS
-from vitdsi.paper.runner import Options, Runner
-from vitdsi.paper.samples import read_dataset
 from vitdsi.paper.scores import METRICS
 from vitdsi.paper.table1 import run_table1
 
 for _library in ("cv2", "faiss", "matplotlib"):
     pytest.importorskip(_library)
 
-OPTIONS = Options(
-    sizes=(SIZE,),
-    schemes=("random",),
-    methods=("zero-shot", "fine-tuned", "ours", "chance"),
-    image_size=32,
-    bovw_size=32,
-    overrides=SHORT,
-)
+_FIGURES = ("figure1-indexing", "figure2-retrieval-train", "figure3-retrieval-validation")
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +25,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return class_folders(tmp_path_factory.mktemp("data") / "photos")
 
 
-def runner(photos: Path, out: Path, options: Options = OPTIONS, say: Any = lambda line: None) -> Runner:
-    return Runner(read_dataset(photos), options, CellStore(out), say=say)
-
-
-def test_the_command_writes_tables_figures_curves_and_manifest(photos: Path, tmp_path: Path) -> None:
+def test_command_writes_tables_figures_curves_and_manifest_and_keeps_them(
+    photos: Path, tmp_path: Path
+) -> None:
     given = ["experiment", "table1", photos, "-o", tmp_path / "out", "--sizes", SIZE, "--image-size", 32]
     given += ["--bovw-size", 32, *SHORT]
     first = run(*given)
@@ -92,111 +78,16 @@ def test_the_command_writes_tables_figures_curves_and_manifest(photos: Path, tmp
     assert json.loads((out / "table1.json").read_text())["rows"] == table["rows"]
 
 
-_FIGURES = ("figure1-indexing", "figure2-retrieval-train", "figure3-retrieval-validation")
+@pytest.mark.parametrize("quick", [True, False])
+def test_table_of_a_quick_run_says_so(photos: Path, tmp_path: Path, quick: bool) -> None:
+    options = replace(OPTIONS, methods=("chance",), quick=quick)
+    run_table1(runner(photos, tmp_path, options), tmp_path, "vitdsi experiment table1 photos")
+    assert ("**Quick run:**" in (tmp_path / "table1.md").read_text()) == quick
+    assert json.loads((tmp_path / "table1.json").read_text())["quick"] is quick
 
 
-def test_a_run_that_was_stopped_keeps_its_finished_cells(photos: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-
-    def stop(line: str) -> None:
-        said.append(line)
-        if "ours" in line and "begins" in line:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        runner(photos, tmp_path, say=stop).run()
-    kept = {path: path.read_bytes() for path in (tmp_path / "cells").iterdir()}
-    assert len(kept) == 2
-    said = []
-    cells = runner(photos, tmp_path, say=said.append).run()
-    assert [cell.method for cell, _ in cells] == list(OPTIONS.methods)
-    assert [line.rpartition(": ")[2] for line in said if "zero-shot" in line] == ["kept"]
-    assert {path: path.read_bytes() for path in kept} == kept
-    assert len(list((tmp_path / "cells").iterdir())) == 4
-
-    # one broken file, and the weights that the fine-tuned cell starts from gone: both are made again, the same
-    broken = next(path for path in kept if "fine-tuned" in path.name)
-    before = json.loads(kept[broken])
-    broken.write_text("{")
-    for path in (tmp_path / "models").iterdir():
-        path.unlink()
-    again = {cell.method: result for cell, result in runner(photos, tmp_path).run()}
-    assert again["fine-tuned"]["metrics"] == before["result"]["metrics"]
-    assert again["fine-tuned"]["history"] == before["result"]["history"]
-
-
-def test_ours_gets_no_more_time_than_the_papers_recipe_took(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cells = runner(photos, tmp_path, replace(OPTIONS, methods=("zero-shot", "fine-tuned"))).run()
-    given: list[float | None] = []
-
-    def remember(trained: Any, watch: Any) -> Any:
-        given.append(trained.config.training.minutes)
-        return cells[0][1]
-
-    monkeypatch.setattr("vitdsi.paper.methods.ours", remember)
-    runner(photos, tmp_path, replace(OPTIONS, methods=("ours",))).run()
-    (minutes,) = given
-    took = cells[1][1]["seconds"] / 60
-    assert minutes is not None and 0.8 * took <= minutes <= took
-
-
-def test_the_same_seed_gives_the_same_cell_and_another_seed_another(photos: Path, tmp_path: Path) -> None:
-    options = replace(OPTIONS, methods=("fine-tuned",), seeds=(0, 1))
-    results = []
-    for folder in ("a", "b"):
-        results.append([result for _, result in runner(photos, tmp_path / folder, options).run()])
-    for first, second in zip(*results, strict=True):
-        assert first["metrics"] == second["metrics"] and first["history"] == second["history"]
-    assert results[0][0]["history"] != results[0][1]["history"]
-
-
-def test_what_is_not_of_a_cell_does_not_change_its_name(photos: Path, tmp_path: Path) -> None:
-    """Other rows of the table or another place to write to leave a cell what it is; settings do not."""
-    base = runner(photos, tmp_path).cell("fine-tuned", SIZE, "random", 0).name()
-    for change in (
-        {"methods": ("fine-tuned",)},
-        {"schemes": ("clustered",)},
-        {"bovw_size": 64},
-        {"seeds": (3,)},
-    ):
-        assert (
-            runner(photos, tmp_path, replace(OPTIONS, **change))
-            .cell(  # type: ignore[arg-type]
-                "fine-tuned", SIZE, "random", 0
-            )
-            .name()
-            == base
-        )
-    changes: list[dict[str, Any]] = [
-        {"image_size": 16},
-        {"early_stopping": False},
-        {"indexing_share": 0.5},
-        {"quick": True},
-        {"overrides": (*SHORT, "model.paper.dropout=0.2")},
-    ]
-    names = {
-        runner(photos, tmp_path, replace(OPTIONS, **change)).cell("fine-tuned", SIZE, "random", 0).name()
-        for change in changes
-    }
-    assert len({base, *names}) == 6
-    ours = runner(photos, tmp_path).cell("ours", SIZE, "random", 0).name()
-    other = replace(OPTIONS, overrides=(*SHORT, "ours.training.augment_prob=0.1"))
-    assert runner(photos, tmp_path, other).cell("ours", SIZE, "random", 0).name() != ours
-    assert runner(photos, tmp_path, other).cell("fine-tuned", SIZE, "random", 0).name() == base
-
-
-def test_a_quick_table_says_so(photos: Path, tmp_path: Path) -> None:
-    options = replace(OPTIONS, methods=("chance",), quick=True)
-    run_table1(runner(photos, tmp_path, options), tmp_path, "vitdsi experiment table1 photos --quick")
-    assert "**Quick run:**" in (tmp_path / "table1.md").read_text()
-    assert json.loads((tmp_path / "table1.json").read_text())["quick"] is True
-
-
-def test_training_leaves_the_callers_random_numbers_alone(photos: Path, tmp_path: Path) -> None:
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    runner(photos, tmp_path, replace(OPTIONS, methods=("zero-shot",))).run()
-    torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
+def test_table_says_how_the_retrieval_phase_ends(photos: Path, tmp_path: Path) -> None:
+    for early_stopping, text in ((True, "no longer falls"), (False, "takes all its epochs")):
+        options = replace(OPTIONS, methods=("chance",), early_stopping=early_stopping)
+        run_table1(runner(photos, tmp_path, options), tmp_path, "")
+        assert text in (tmp_path / "table1.md").read_text()

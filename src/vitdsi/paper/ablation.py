@@ -1,28 +1,34 @@
-"""Ablations: the cells of Table 1 again, with one setting varied."""
+"""Ablations: cells of Table 1, computed again for several values of one setting."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vitdsi.errors import UsageError
-from vitdsi.files import write_atomically
 from vitdsi.paper.figures import COLOURS, new_figure, save_figure
+from vitdsi.paper.machine import Machine, describe_machine, distinct_machines
 from vitdsi.paper.runner import Options, Runner
 from vitdsi.paper.scores import METRICS
-from vitdsi.paper.table1 import QUICK, describe
-from vitdsi.paper.tables import INTERVALS, Row, interval, markdown, rows
+from vitdsi.paper.tables import (
+    INTERVALS_NOTE,
+    QUICK_NOTE,
+    Row,
+    average_seeds,
+    format_interval,
+    markdown,
+    write_report,
+)
 from vitdsi.paper.variations import ABLATIONS, Variation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SHOWN = ("IA@1", "P@10", "Recall@100")
+_PLOTTED = ("IA@1", "P@10", "Recall@100")
 
 
 def run_ablation(
@@ -34,25 +40,34 @@ def run_ablation(
     *,
     values: Sequence[str] = (),
 ) -> list[str]:
-    """Compute the cells for each value, and write ablation-NAME.md, .json, .png and .svg; returns their names.
+    """Compute the cells for each value of a setting, and write the table and the figure.
 
     Args:
-        options: everything but the setting that is varied. runner_for: makes the runner of such options.
-        values: others than the paper's.
+        name: a key of `ABLATIONS`.
+        options: all options but the setting that varies.
+        runner_for: makes the runner of such options.
+        out: folder to write to.
+        command: the command line, for the record.
+        values: the values of the setting; none for those of the paper.
+
+    Returns:
+        The names of the files: ablation-NAME.md, .json, .png and .svg.
 
     Raises:
-        UsageError: an unknown name, or a value that the setting does not take.
+        UsageError: there is no such ablation, or the setting does not accept a value.
     """
     if name not in ABLATIONS:
         raise UsageError(f"ablation {name!r} is unknown; choose one of {', '.join(ABLATIONS)}")
     variation = ABLATIONS[name]
-    runners = {value: runner_for(_varied(options, variation, value)) for value in values or variation.values}
-    made: list[Row] = []
-    machines: list[dict[str, Any]] = []
+    runners = {
+        value: runner_for(vary_options(options, variation, value)) for value in values or variation.values
+    }
+    rows: list[Row] = []
+    machines: list[Machine] = []
     for value, runner in runners.items():
         cells = runner.run()
-        made += [{"value": value, **row} for row in rows(cells)]
-        machines += [r["machine"] for _, r in cells if r["machine"] not in machines]
+        rows += [{"value": value, **row} for row in average_seeds(cells)]
+        machines = distinct_machines([*machines, *(result["machine"] for _, result in cells)])
     content = {
         "format": "vitdsi-ablation",
         "version": 1,
@@ -62,17 +77,15 @@ def run_ablation(
         "command": command,
         "machines": machines,
         "options": asdict(options),
-        "rows": made,
+        "rows": rows,
     }
     stem = f"ablation-{name}"
-    with write_atomically(out / f"{stem}.json") as stream:
-        stream.write((json.dumps(content, indent=1) + "\n").encode())
-    with write_atomically(out / f"{stem}.md") as stream:
-        stream.write(_markdown(variation, made, options, command, machines).encode())
-    return [f"{stem}.md", f"{stem}.json", *save_figure(_figure(variation, made, options.quick), out, stem)]
+    written = write_report(out, stem, _markdown(variation, rows, options, command, machines), content)
+    return [*written, *save_figure(_figure(variation, rows, options.quick), out, stem)]
 
 
-def _varied(options: Options, variation: Variation, value: str) -> Options:
+def vary_options(options: Options, variation: Variation, value: str) -> Options:
+    """Return `options` with another value of a setting. Raises UsageError if the value must be a number and is not."""
     if variation.setting in ("image_size", "indexing_share"):
         try:
             number = int(value) if variation.setting == "image_size" else float(value)
@@ -88,10 +101,10 @@ def _varied(options: Options, variation: Variation, value: str) -> Options:
 
 def _markdown(
     variation: Variation,
-    made: Sequence[Row],
+    rows: Sequence[Row],
     options: Options,
     command: str,
-    machines: Sequence[dict[str, Any]],
+    machines: Sequence[Machine],
 ) -> str:
     body = [
         [
@@ -99,42 +112,42 @@ def _markdown(
             row["method"],
             row["ids"],
             f"{row['size']} ({row['indexed']})",
-            *(interval(row["metrics"][name]) for name in METRICS),
+            *(format_interval(row["metrics"][name]) for name in METRICS),
             f"{row['seconds']:.0f}",
             f"{row['parameters']:,}",
         ]
-        for row in made
+        for row in rows
     ]
     header = ["value", "method", "ids", "DB size (indexed)", *METRICS, "seconds", "parameters"]
-    chances = ", ".join(f"{name} {made[0]['metrics'][name]['chance']:.3f}" for name in METRICS)
+    chances = ", ".join(f"{name} {rows[0]['metrics'][name]['chance']:.3f}" for name in METRICS)
     lines = [
         f"# Ablation: {variation.setting}",
         "",
-        *([QUICK, ""] if options.quick else []),
+        *([QUICK_NOTE, ""] if options.quick else []),
         f"The paper says: {variation.claim}.",
         "",
         f"Command: `{command}`",
         "",
-        *(f"Machine: {describe(machine)}" for machine in machines),
+        *(f"Machine: {describe_machine(machine)}" for machine in machines),
         "",
         markdown(header, body),
         "",
-        f"{INTERVALS} Chance of the first row: {chances}.",
+        f"{INTERVALS_NOTE} Chance of the first row: {chances}.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _figure(variation: Variation, made: Sequence[Row], quick: bool) -> Figure:
-    """A panel a metric, a line a method and id scheme; bars are 95 % intervals."""
-    figure, axes = new_figure(len(_SHOWN), width=8.0)
-    values = list(dict.fromkeys(row["value"] for row in made))
-    lines = list(dict.fromkeys((row["method"], row["ids"], row["size"]) for row in made))
-    for axis, name in zip(axes, _SHOWN, strict=True):
+def _figure(variation: Variation, rows: Sequence[Row], quick: bool) -> Figure:
+    """Draw a panel for each metric, with a line for each method and id scheme; bars are 95 % intervals."""
+    figure, axes = new_figure(len(_PLOTTED), width=8.0)
+    values = list(dict.fromkeys(row["value"] for row in rows))
+    lines = list(dict.fromkeys((row["method"], row["ids"], row["size"]) for row in rows))
+    for axis, name in zip(axes, _PLOTTED, strict=True):
         for number, line in enumerate(lines):
-            points = [row for row in made if (row["method"], row["ids"], row["size"]) == line]
+            points = [row for row in rows if (row["method"], row["ids"], row["size"]) == line]
             metrics = [row["metrics"][name] for row in points]
-            # None is NaN, which is not drawn
+            # A metric without a value becomes NaN, which matplotlib leaves out.
             heights = np.array([metric["value"] for metric in metrics], dtype=float)
             low, high = np.array([metric["ci95"] for metric in metrics], dtype=float).T
             shift = 0.06 * (number - (len(lines) - 1) / 2)

@@ -33,10 +33,10 @@ class BagOfVisualWords:
     Sivic and Zisserman, "Video Google", ICCV 2003 (visual words and tf-idf); Arandjelovic and Zisserman, "Three things
     everyone should know to improve object retrieval", CVPR 2012 (RootSIFT). The paper uses 200 words.
 
-    Everything runs in a single thread, because thread pools of OpenCV and scikit-learn would slow torch down.
+    Everything runs in a single thread, because thread pools of OpenCV and scikit-learn slow torch down.
 
     Args:
-        num_words: size of the vocabulary; it is smaller if the sample has fewer distinct descriptors.
+        num_words: size of the vocabulary. It is smaller if the sample has fewer distinct descriptors.
         seed: seed of the sample and of k-means. The same seed gives the same result.
         root_sift: take the square roots of L1-normalised descriptors, which compares them by the Hellinger kernel.
         tf_idf: weight each word by log(N / number of images with the word).

@@ -1,4 +1,4 @@
-"""The cells of a table: what identifies one, and its file, so that finished cells are never computed again."""
+"""Cells of a table: what identifies them, and the files of finished ones, so that none is computed twice."""
 
 from __future__ import annotations
 
@@ -21,8 +21,13 @@ class Cell:
     """One cell: a method on a split, with everything that its result depends on.
 
     Attributes:
-        size: images in all (DB size). scheme: of the ids; "-" for methods without ids.
-        settings: the configuration, the split's digest and whatever else makes another cell of it when changed.
+        dataset: name of the data set.
+        relevance: `class`, `shared` or `largest`, as in `samples.Dataset`.
+        size: number of images in all roles (DB size).
+        scheme: id scheme, or "-" for methods without ids.
+        method: one of `methods.METHODS`.
+        seed: seed of split, ids and model.
+        settings: the configuration, the digest of the split, and whatever else the result depends on.
     """
 
     dataset: str
@@ -34,33 +39,33 @@ class Cell:
     settings: Mapping[str, Any]
 
     def key(self) -> dict[str, Any]:
-        """Everything as JSON."""
+        """All attributes as JSON types."""
         key: dict[str, Any] = json.loads(json.dumps(vars(self), sort_keys=True, default=dict))
         return key
 
     def name(self) -> str:
-        """A file name: readable, and ending in a hash of everything."""
+        """A readable file name that ends with a hash of all attributes."""
         digest = hashlib.blake2b(json.dumps(self.key(), sort_keys=True).encode(), digest_size=6).hexdigest()
         parts = (self.dataset, self.relevance, self.size, self.scheme, self.method, f"seed{self.seed}")
         return re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(map(str, parts))) + f"-{digest}"
 
 
 class CellStore:
-    """Finished cells as files of one folder, and the weights that later cells start from beside them."""
+    """The finished cells of a folder, and the weights from which other cells start."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, cell: Cell) -> Path:
-        """Where the cell's result is."""
+        """Path of the result of a cell."""
         return self.folder / "cells" / f"{cell.name()}.json"
 
     def weights(self, cell: Cell) -> Path:
-        """Where the cell's weights are."""
+        """Path of the weights of a cell."""
         return self.folder / "models" / f"{cell.name()}.safetensors"
 
     def load(self, cell: Cell) -> dict[str, Any] | None:
-        """The result; None where there is none, or where the file is broken or of another cell."""
+        """Read the result of a cell; None if there is none, or if the file is broken or that of another cell."""
         try:
             content = json.loads(self.path(cell).read_text("utf-8"))
         except (OSError, ValueError):
@@ -73,7 +78,7 @@ class CellStore:
         return result if isinstance(result, dict) and all(name in result for name in _NEEDED) else None
 
     def save(self, cell: Cell, result: Mapping[str, Any]) -> None:
-        """Write the result as a whole or not at all."""
+        """Write the result of a cell atomically."""
         path = self.path(cell)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {"format": _FORMAT, "version": _VERSION, "key": cell.key(), "result": dict(result)}

@@ -20,7 +20,7 @@ class CocoRecord:
 
     Attributes:
         image_id: the file name in the annotations.
-        path: where the file lies.
+        path: the file.
         labels: the categories of all objects, empty for a photo without annotations.
         largest: the category of the largest object, or None for a photo without annotations.
     """

@@ -1,4 +1,4 @@
-"""Figures 1 to 3 of the paper, from the curves of finished cells."""
+"""Figures 1 to 3 of the paper, drawn from the training curves of finished cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Cells = Sequence[tuple[Cell, Mapping[str, Any]]]
 
-# file, phase, what the title says, (axis, key of the history) of each panel
+# File, phase, title, and (axis, key of the history) of each panel.
 _FIGURES = (
     (
         "figure1-indexing",
@@ -59,9 +59,10 @@ _STYLE = {
 
 
 def write_figures(cells: Cells, out: Path, *, quick: bool = False) -> list[str]:
-    """Write each figure that has curves as PNG and SVG into `out`; returns the names of the files.
+    """Write each figure that has curves to `out`, as PNG and SVG; return the names of the files.
 
-    One line a DB size (colour) and id scheme (solid: random, dashed: clustered), of the first seed there is.
+    There is a line for each DB size (colour) and id scheme (solid for random, dashed for clustered), from the first
+    seed.
     """
     written = []
     for name, phase, title, panels in _FIGURES:
@@ -74,7 +75,7 @@ def write_figures(cells: Cells, out: Path, *, quick: bool = False) -> list[str]:
 
 
 def new_figure(columns: int, width: float = 7.0, height: float = 2.9) -> tuple[Figure, list[Axes]]:
-    """An empty figure with a row of axes, in the common style; it belongs to no window."""
+    """Create an empty figure with a row of axes in the style of all figures, without a window."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -87,7 +88,7 @@ def new_figure(columns: int, width: float = 7.0, height: float = 2.9) -> tuple[F
 
 
 def save_figure(figure: Figure, out: Path, name: str) -> list[str]:
-    """Write PNG and SVG; the same figure gives the same SVG, byte for byte."""
+    """Write a figure as NAME.png and NAME.svg; return their names. Equal figures give equal bytes of SVG."""
     import matplotlib as mpl
 
     written = []
@@ -102,14 +103,14 @@ def save_figure(figure: Figure, out: Path, name: str) -> list[str]:
 
 
 def _curves(cells: Cells, phase: str) -> dict[tuple[int, str], list[dict[str, float]]]:
-    """History by (size, scheme). The fine-tuned cell holds both phases; the zero-shot one stands in for its first."""
+    """Curves of a phase by (size, scheme), from fine-tuned cells, or from zero-shot cells where these are missing."""
     curves: dict[tuple[int, str], list[dict[str, float]]] = {}
     for wanted in ("fine-tuned", "zero-shot"):
         for cell, result in cells:
             history = result["history"].get(phase)
             if cell.method == wanted and history:
                 curves.setdefault((cell.size, cell.scheme), history)
-    # random before clustered, as its line is the solid one
+    # Random ids come first, because their line is the solid one.
     return dict(sorted(curves.items(), key=lambda item: (item[0][0], item[0][1] != "random", item[0][1])))
 
 

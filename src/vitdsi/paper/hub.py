@@ -1,4 +1,4 @@
-"""Image classification data sets of the Hugging Face hub, exported once to class folders."""
+"""Image classification data sets of the Hugging Face hub, exported to class folders."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vitdsi.photos.find import ImageRecord, scan_folder
 
 __all__ = ["load_hub"]
 
-# These were published with a loading script, which `datasets` no longer runs. The hub's own conversion has a folder
-# for each size of the images; the value is the default one.
+# Data sets that were published with a loading script, which `datasets` no longer runs. The hub converted them to
+# Parquet, with a folder for each size of the images; the value is the default folder.
 _DEFAULT_FOLDER = {"frgfm/imagenette": "320px"}
-_SUFFIXES = {  # by the first bytes of a file
+_SUFFIXES = {  # by the first bytes of the file
     b"\x89PNG": ".png",
     b"RIFF": ".webp",
     b"GIF8": ".gif",
@@ -64,7 +64,7 @@ def _download(name: str, split: str, subset: str | None) -> tuple[Any, Any]:
         raise UsageError(
             f"{name}: reading data sets of the hub needs an extra; pip install 'vitdsi[hub]'"
         ) from error
-    # It would report every retry; the error below is enough.
+    # The hub reports every retry; the error below is enough.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         if name in _DEFAULT_FOLDER:
@@ -93,14 +93,14 @@ def _export(dataset: Any, library: Any, folder: Path, name: str) -> None:
             " give a data set for image classification"
         )
     names = dataset.features[label].names
-    # Undecoded images are written as they are, without a second JPEG compression.
+    # Images are not decoded, so that JPEG files are not compressed a second time.
     for number, row in enumerate(dataset.cast_column(image, library.Image(decode=False))):
         if not 0 <= row[label] < len(names):
             raise UsageError(
                 f"{name}: image {number} has class {row[label]}, so this split has no labels; give another split"
             )
         content = row[image]["bytes"] or Path(row[image]["path"]).read_bytes()
-        # A broken file is kept too: whoever decodes it reports it.
+        # Broken files are exported too, and reported when they are decoded.
         suffix = next((suffix for magic, suffix in _SUFFIXES.items() if content.startswith(magic)), ".jpg")
         slug = re.sub(r"\W+", "-", names[row[label]]).strip("-")
         class_folder = folder / f"{row[label]:04d}_{slug}"

@@ -1,4 +1,4 @@
-"""The curves of a cell as they grow: JSON lines, and event files for TensorBoard where it is installed."""
+"""Training curves, written while a cell is trained: JSON lines, and events for TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 
 class CurveLog:
-    """Writes `folder/metrics.jsonl`, one line an evaluation, and TensorBoard's event files beside it.
+    """Writes `metrics.jsonl`, a line for each evaluation, and events for TensorBoard to a folder.
 
-    What a run of the same cell that was broken off has left there goes first. `say` is told where TensorBoard is
-    missing.
+    Args:
+        folder: created if it does not exist. Files of an interrupted run of the same cell are replaced.
+        say: called with a line of text if TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None] = lambda line: None) -> None:
@@ -22,10 +23,12 @@ class CurveLog:
         self._lines = open(folder / "metrics.jsonl", "w", encoding="utf-8")  # noqa: SIM115  (closed by close)
         self._events = _event_writer(folder)
         if self._events is None:
-            say("no TensorBoard here, so curves go to metrics.jsonl alone: pip install 'vitdsi[experiments]'")
+            say(
+                "TensorBoard is not installed, so curves go to metrics.jsonl only; pip install 'vitdsi[experiments]'"
+            )
 
     def add(self, phase: str, point: Mapping[str, float]) -> None:
-        """A point of the curves of one phase; `step` is among its values."""
+        """Write a point of the curves of a phase. It must have the key `step`."""
         print(json.dumps({"phase": phase, **point}), file=self._lines, flush=True)
         if self._events is not None:
             for name, value in point.items():
@@ -33,7 +36,7 @@ class CurveLog:
                     self._events.add_scalar(f"{phase}/{name}", value, int(point["step"]))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Close the files."""
         self._lines.close()
         if self._events is not None:
             self._events.close()

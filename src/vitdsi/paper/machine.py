@@ -1,20 +1,24 @@
-"""What kind of machine measured: cores, processor and GPU; nothing that names the machine itself."""
+"""The kind of machine that an experiment ran on: cores, processor and GPU, but no host name."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+Machine = dict[str, Any]
 
-def machine_class() -> dict[str, Any]:
-    """Cores this process may use, torch's threads, the processor's model, and the GPU's where there is one."""
+
+def machine_class() -> Machine:
+    """Return the cores that this process may use, the threads of torch, the models of processor and GPU (None without
+    one), and the version of torch."""
     import torch
 
     try:
         cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
+    except AttributeError:  # not available on every system
         cores = os.cpu_count() or 1
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return {
@@ -24,6 +28,22 @@ def machine_class() -> dict[str, Any]:
         "gpu": gpu,
         "torch": str(torch.__version__),
     }
+
+
+def describe_machine(machine: Machine) -> str:
+    """Describe what `machine_class` returned in one line."""
+    gpu = machine["gpu"] or "no GPU"
+    counts = f"cores: {machine['cores']}, torch threads: {machine['threads']}"
+    return f"{counts}, {machine['cpu']}, {gpu}, torch {machine['torch']}"
+
+
+def distinct_machines(machines: Iterable[Machine]) -> list[Machine]:
+    """Return the machines without repeats, in the order in which they first occur."""
+    distinct: list[Machine] = []
+    for machine in machines:
+        if machine not in distinct:
+            distinct.append(machine)
+    return distinct
 
 
 def _processor() -> str:

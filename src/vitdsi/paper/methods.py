@@ -1,4 +1,4 @@
-"""One function a method: from a split to the figures of a cell."""
+"""The methods of the table, a function each: from a split to the result of a cell."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.paper import phases
 from vitdsi.paper.bovw import BagOfVisualWords
-from vitdsi.paper.phases import Phase, Watch
+from vitdsi.paper.phases import Callbacks, Phase
 from vitdsi.paper.samples import Samples
-from vitdsi.paper.scores import chance_figures, figures, model_figures
+from vitdsi.paper.scores import score_chance, score_model, score_rankings
 from vitdsi.training.data import TrainingData
 from vitdsi.training.views import PixelViews
 
@@ -36,15 +36,24 @@ Result = dict[str, Any]
 
 
 class _Views(PixelViews):
-    """Pixels of which a batch may have no altered ones, as where views is 0."""
+    """Views of pixels that accept batches without altered images, as with training.augment_prob=0."""
 
     def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         return super().altered(rows, generator) if len(rows) else self.clean(rows)
 
 
 @dataclass
-class Trained:
-    """A model under training with its data; `pixels` are those of all rows."""
+class Experiment:
+    """A model and its data, before or after training.
+
+    Attributes:
+        config: the configuration.
+        samples: the images and their roles.
+        pixels: uint8 (rows, 3, S, S), the images of all rows of `samples`.
+        trie: the ids of the indexed images.
+        model: the model.
+        data: what it is trained on.
+    """
 
     config: IndexConfig
     samples: Samples
@@ -53,11 +62,11 @@ class Trained:
     model: Seq2Seq
     data: TrainingData
 
-    def result(self, **did: Phase) -> Result:
-        """The figures of the model as it is, after these phases."""
+    def result(self, **finished: Phase) -> Result:
+        """Measure the model in its current state, and record the phases by which it was trained."""
         test = self.samples.rows("test")
         started = time.monotonic()
-        measured = model_figures(
+        measured = score_model(
             self.model,
             self.trie,
             self.pixels[: self.samples.indexed],
@@ -66,18 +75,24 @@ class Trained:
             self.config.seed,
         )
         return measured | {
-            "seconds": round(sum(phase.seconds for phase in did.values()), 2),
-            "seconds_by_phase": {name: phase.seconds for name, phase in did.items()},
+            "seconds": round(sum(phase.seconds for phase in finished.values()), 2),
+            "seconds_by_phase": {name: phase.seconds for name, phase in finished.items()},
             "seconds_evaluating": round(time.monotonic() - started, 2),
-            "steps": sum(phase.steps for phase in did.values()),
+            "steps": sum(phase.steps for phase in finished.values()),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "history": phases.as_history(**did),
+            "history": phases.curves_by_phase(**finished),
             "indexed": self.samples.indexed,
         }
 
 
-def prepare(config: IndexConfig, samples: Samples, pixels: Tensor) -> Trained:
-    """Ids, a seeded model and what it learns from. Validation queries are the held-out part."""
+def prepare(config: IndexConfig, samples: Samples, pixels: Tensor) -> Experiment:
+    """Assign ids, initialise the model and gather its training data. Validation queries are held out.
+
+    Args:
+        config: the configuration.
+        samples: the images and their roles.
+        pixels: uint8 (rows, 3, S, S), the images of all rows of `samples`.
+    """
     count = samples.indexed
     context = IdContext(
         count,
@@ -92,98 +107,98 @@ def prepare(config: IndexConfig, samples: Samples, pixels: Tensor) -> Trained:
         model = Seq2Seq(config.model, trie, tuple(pixels.shape[1:]))
     model.to(device_for(config.device))
     train = [row for row in samples.rows("train") if len(samples.relevant[row])]
-    held_out = torch.tensor([row for row in samples.rows("validation") if len(samples.relevant[row])])
+    held_out = torch.tensor([row for row in samples.rows("validation") if len(samples.relevant[row])], dtype=torch.long)
     views = _Views(pixels)
     data = TrainingData(
         trie,
         torch.arange(count),
         views,
         samples.targets(trie),
-        torch.tensor(train),
+        torch.tensor(train, dtype=torch.long),
         views.clean(held_out),
         held_out,
     )
-    return Trained(config, samples, pixels, trie, model, data)
+    return Experiment(config, samples, pixels, trie, model, data)
 
 
-def zero_shot(trained: Trained, watch: Watch, weights: Path) -> Result:
-    """The paper's indexing phase alone; its weights are kept for the fine-tuned cell."""
+def zero_shot(experiment: Experiment, callbacks: Callbacks, weights: Path) -> Result:
+    """Train the paper's indexing phase only, and write the weights to the file `weights` for the fine-tuned cell."""
     phase = phases.indexing_phase(
-        trained.model,
-        trained.data,
-        trained.config.training,
-        seed=trained.config.seed,
-        watch=watch,
+        experiment.model,
+        experiment.data,
+        experiment.config.training,
+        seed=experiment.config.seed,
+        callbacks=callbacks,
     )
     weights.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(weights) as stream:
-        state = trained.model.state_dict()
+        state = experiment.model.state_dict()
         stream.write(save({name: value.cpu().contiguous() for name, value in state.items()}))
-    return trained.result(indexing=phase)
+    return experiment.result(indexing=phase)
 
 
 def fine_tuned(
-    trained: Trained, watch: Watch, weights: Path, indexed: Result, *, early_stopping: bool
+    experiment: Experiment, callbacks: Callbacks, weights: Path, zero_shot: Result, *, early_stopping: bool
 ) -> Result:
-    """The paper's retrieval phase, from the weights of the zero-shot cell with the result `indexed`."""
-    trained.model.load_state_dict(load_file(weights))
-    history = indexed["history"].get("indexing", [])
-    before = Phase(history, indexed["steps"], indexed["seconds"])
+    """Train the paper's retrieval phase, from the weights and with the result of the zero-shot cell."""
+    experiment.model.load_state_dict(load_file(weights))
+    history = zero_shot["history"].get("indexing", [])
+    indexing = Phase(history, zero_shot["steps"], zero_shot["seconds"])
     phase = phases.retrieval_phase(
-        trained.model,
-        trained.data,
-        trained.config.training,
-        pairs=trained.samples.pairs(),
+        experiment.model,
+        experiment.data,
+        experiment.config.training,
+        pairs=experiment.samples.pairs(),
         early_stopping=early_stopping,
-        seed=trained.config.seed,
-        watch=watch,
+        seed=experiment.config.seed,
+        callbacks=callbacks,
     )
-    return trained.result(indexing=before, retrieval=phase)
+    return experiment.result(indexing=indexing, retrieval=phase)
 
 
-def ours(trained: Trained, watch: Watch) -> Result:
-    """Joint training on the prefix-marginal."""
+def ours(experiment: Experiment, callbacks: Callbacks) -> Result:
+    """Train indexing and retrieval jointly, on the exact prefix-marginal of the relevant ids."""
     phase = phases.joint_phase(
-        trained.model,
-        trained.data,
-        trained.config.training,
-        seed=trained.config.seed,
-        watch=watch,
+        experiment.model,
+        experiment.data,
+        experiment.config.training,
+        seed=experiment.config.seed,
+        callbacks=callbacks,
     )
-    return trained.result(joint=phase)
+    return experiment.result(joint=phase)
 
 
 def bag_of_words(samples: Samples, pixels: Tensor, seed: int, *, improved: bool) -> Result:
-    """200 words and cosine, as in the paper's section 3.1; improved: RootSIFT and tf-idf."""
+    """Search by 200 visual words and cosine, as in the paper's section 3.1; `improved` adds RootSIFT and tf-idf."""
     images = list(pixels.permute(0, 2, 3, 1).numpy())
     index = BagOfVisualWords(200, seed=seed, root_sift=improved, tf_idf=improved)
     return _searched(samples, lambda part: [images[row] for row in part], index, seed)
 
 
 def nearest_features(samples: Samples, cache: Path | None, seed: int) -> Result:
-    """Exact cosine over the frozen backbone's pooled features, which have seen ImageNet: not from scratch."""
-    loader = FeatureReader("pooled", cache=cache)
-    features = loader.load([record.path for record in samples.records()]).features.float().numpy()
+    """Search by exact cosine over the pooled features of the frozen backbone, which was trained on ImageNet."""
+    reader = FeatureReader("pooled", cache=cache)
+    features = reader.load([record.path for record in samples.records()]).features.float().numpy()
     result = _searched(samples, lambda part: features[part.start : part.stop], DenseIndex("flat"), seed)
-    return result | {"parameters": sum(parameter.numel() for parameter in loader.backbone.parameters())}
+    return result | {"parameters": sum(parameter.numel() for parameter in reader.backbone.parameters())}
 
 
 def chance(samples: Samples) -> Result:
-    """A uniformly random ranking."""
+    """The expected result of a uniformly random ranking."""
     test = samples.relevant_to("test")
     rankings = np.tile(np.arange(samples.indexed), (len(test), 1))
-    return chance_figures(rankings, test, samples.indexed) | _untrained(samples, 0.0)
+    return score_chance(rankings, test, samples.indexed) | _untrained(samples, 0.0)
 
 
 def _searched(samples: Samples, take: Callable[[range], Any], index: Any, seed: int) -> Result:
-    """Fit on the indexed images, then search with them and with the test queries."""
+    """Fit `index` on the indexed images, and search with them and with the test queries."""
     started = time.monotonic()
     indexed = take(samples.rows("indexing"))
     index.fit(indexed)
     seconds = time.monotonic() - started
     own, _ = index.search(indexed, min(5, samples.indexed))
     rankings, _ = index.search(take(samples.rows("test")), samples.indexed)
-    measured = figures(own, rankings, samples.relevant_to("test"), samples.indexed, seed)
+    measured = score_rankings(own, rankings, samples.relevant_to("test"), samples.indexed, seed)
     return measured | _untrained(samples, seconds)
 
 

@@ -1,4 +1,4 @@
-"""Training a cell's model, phase by phase, with the curves of the paper's Figures 1 to 3."""
+"""Training the model of a cell in phases, and the curves of the paper's Figures 1 to 3."""
 
 from __future__ import annotations
 
@@ -20,21 +20,31 @@ from vitdsi.training.data import TrainingData
 from vitdsi.training.loop import train
 from vitdsi.training.schedule import Schedule
 
-
-class Watch(NamedTuple):
-    """Who is told how training goes: `progress` of every few steps, `point` of each point of a phase's curves."""
-
-    progress: OnProgress = None
-    point: Callable[[str, dict[str, float]], None] | None = None
+_ACCURACY_SAMPLE = 256  # training examples of which the accuracy is measured at each evaluation
+_RETRIEVAL_SEED_OFFSET = 1_000_000  # so that the second phase draws other batches than the first
 
 
-_SAMPLE = 256  # training examples whose accuracy is measured at each evaluation
-_RETRIEVAL_STREAM = 1_000_000  # added to the seed: the second phase draws other batches than the first
+class Callbacks(NamedTuple):
+    """Callbacks of a training run.
+
+    Attributes:
+        on_progress: called every few steps.
+        on_point: called with the phase and each new point of its curves.
+    """
+
+    on_progress: OnProgress = None
+    on_point: Callable[[str, dict[str, float]], None] | None = None
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What one phase did: its curve, one entry an evaluation, optimisation steps and seconds."""
+    """The record of a training phase.
+
+    Attributes:
+        history: the curves, with an entry for each evaluation.
+        steps: number of optimisation steps.
+        seconds: training time.
+    """
 
     history: list[dict[str, float]]
     steps: int
@@ -42,42 +52,47 @@ class Phase:
 
 
 class Recorder:
-    """Called by the training loop: adds digit accuracies to its evaluations, and may keep the best weights.
+    """Progress callback of the training loop that records the curves of a phase.
 
-    Accuracy is the paper's: the share of digits, EOS included, that are right under teacher forcing. A query's id is
-    one relevant id drawn once. `whole_ids` is the share of indexed images whose digits are all right.
+    The accuracy is defined as in the paper: the share of digits, including EOS, that are right under teacher forcing.
+    The digits of a query are those of one relevant id, which is sampled once. `whole_ids` is the share of indexed
+    images of which all digits are right.
+
+    Attributes:
+        history: the curves so far.
+        best: in the retrieval phase, the weights with the lowest validation loss so far; None otherwise.
     """
 
     def __init__(
-        self, model: Seq2Seq, data: TrainingData, *, phase: str, per_epoch: float, watch: Watch
+        self, model: Seq2Seq, data: TrainingData, *, phase: str, steps_per_epoch: float, callbacks: Callbacks
     ) -> None:
-        self.model, self.data, self.watch = model, data, watch
-        self.phase, self.per_epoch = phase, per_epoch
+        self.model, self.data, self.callbacks = model, data, callbacks
+        self.phase, self.steps_per_epoch = phase, steps_per_epoch
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Tensor] | None = None
         retrieval = phase == "retrieval"
         self._keep_best = retrieval
         self._best_loss = math.inf
-        self._seen: tuple[float | None, float | None] = (None, None)
+        self._last_losses: tuple[float | None, float | None] = (None, None)
         generator = torch.Generator().manual_seed(0)
         rows = data.retrieval_rows if retrieval else data.indexing_rows
-        rows = rows[torch.randperm(len(rows), generator=generator)[:_SAMPLE]]
+        rows = rows[torch.randperm(len(rows), generator=generator)[:_ACCURACY_SAMPLE]]
         self._inputs = data.views.clean(rows)
         self._ids = data.relevance.sample(rows, generator) if retrieval else rows
         self._held_out_ids = data.relevance.sample(data.held_out_rows, generator)
 
     def __call__(self, progress: Progress) -> None:
-        """Record, where the loop has just evaluated."""
-        if self.watch.progress is not None:
-            self.watch.progress(progress)
-        figures = (progress.loss, progress.retrieval_loss)
-        if progress.loss is None or progress.retrieval_loss is None or figures == self._seen:
+        """Record a point if the loop has evaluated since the last call."""
+        if self.callbacks.on_progress is not None:
+            self.callbacks.on_progress(progress)
+        losses = (progress.loss, progress.retrieval_loss)
+        if progress.loss is None or progress.retrieval_loss is None or losses == self._last_losses:
             return
-        self._seen = figures
+        self._last_losses = losses
         self.history.append(
             {
                 "step": progress.done,
-                "epoch": progress.done / self.per_epoch,
+                "epoch": progress.done / self.steps_per_epoch,
                 "loss": progress.loss,
                 "accuracy": self._accuracy(self._inputs, self._ids),
                 "whole_ids": progress.indexing_accuracy or 0.0,
@@ -85,8 +100,8 @@ class Recorder:
                 "validation_accuracy": self._accuracy(self.data.held_out_inputs, self._held_out_ids),
             }
         )
-        if self.watch.point is not None:
-            self.watch.point(self.phase, self.history[-1])
+        if self.callbacks.on_point is not None:
+            self.callbacks.on_point(self.phase, self.history[-1])
         if self._keep_best and progress.retrieval_loss < self._best_loss:
             self._best_loss = progress.retrieval_loss
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -103,11 +118,11 @@ class Recorder:
 
 
 def indexing_phase(
-    model: Seq2Seq, data: TrainingData, config: TrainingConfig, *, seed: int, watch: Watch
+    model: Seq2Seq, data: TrainingData, config: TrainingConfig, *, seed: int, callbacks: Callbacks
 ) -> Phase:
-    """The paper's first phase: own ids until the target accuracy or the last epoch."""
-    epoch = len(data.indexing_rows) / config.batch_size
-    recorder = Recorder(model, data, phase="indexing", per_epoch=epoch, watch=watch)
+    """Train the paper's first phase: the ids of the indexed images, until the target accuracy or the last epoch."""
+    steps_per_epoch = len(data.indexing_rows) / config.batch_size
+    recorder = Recorder(model, data, phase="indexing", steps_per_epoch=steps_per_epoch, callbacks=callbacks)
     schedule = train(model, data, _with(config, retrieval_epochs=0.0), seed=seed, on_progress=recorder)
     return _phase(recorder, schedule)
 
@@ -120,36 +135,38 @@ def retrieval_phase(
     pairs: int,
     early_stopping: bool,
     seed: int,
-    watch: Watch,
+    callbacks: Callbacks,
 ) -> Phase:
-    """The paper's second phase, from the model as it is, with a fresh optimizer.
+    """Train the paper's second phase, from the current weights with a new optimizer.
 
-    An epoch passes as many examples as there are (query, relevant image) pairs, as in the paper's Retrieval Dataset.
-    With early stopping the phase ends after `patience` evaluations without a lower validation loss, and the model is
-    the one of the lowest; without, it is the one after the last epoch.
+    An epoch has as many examples as there are pairs of a query and a relevant image: the paper's Retrieval Dataset.
+    With early stopping, the phase ends after `patience` evaluations without a lower validation loss, and the model
+    gets the weights of the lowest one. Without, it keeps those after the last epoch.
     """
     epochs = config.paper.retrieval_epochs
     if epochs == 0:
         return Phase([], 0, 0.0)
     if not early_stopping:
         config = replace(config, patience=sys.maxsize)
-    if epochs is not None:  # the loop counts epochs in indexed images
+    if epochs is not None:  # the training loop counts epochs in indexed images
         config = _with(config, retrieval_epochs=epochs * pairs / len(data.indexing_rows))
-    recorder = Recorder(model, data, phase="retrieval", per_epoch=pairs / config.batch_size, watch=watch)
-    entering = SequentialSchedule(config, len(data.indexing_rows), phase="retrieval")
-    seed += _RETRIEVAL_STREAM
-    schedule = train(model, data, config, seed=seed, schedule=entering, on_progress=recorder)
+    recorder = Recorder(
+        model, data, phase="retrieval", steps_per_epoch=pairs / config.batch_size, callbacks=callbacks
+    )
+    schedule: Schedule = SequentialSchedule(config, len(data.indexing_rows), phase="retrieval")
+    seed += _RETRIEVAL_SEED_OFFSET
+    schedule = train(model, data, config, seed=seed, schedule=schedule, on_progress=recorder)
     if early_stopping and recorder.best is not None:
         model.load_state_dict(recorder.best)
     return _phase(recorder, schedule)
 
 
 def joint_phase(
-    model: Seq2Seq, data: TrainingData, config: TrainingConfig, *, seed: int, watch: Watch
+    model: Seq2Seq, data: TrainingData, config: TrainingConfig, *, seed: int, callbacks: Callbacks
 ) -> Phase:
-    """Ours: both in each batch."""
-    epoch = len(data.indexing_rows) / (config.batch_size * (1 - config.retrieval_ratio))
-    recorder = Recorder(model, data, phase="joint", per_epoch=epoch, watch=watch)
+    """Train with indexing and retrieval examples in each batch, as ours does."""
+    steps_per_epoch = len(data.indexing_rows) / (config.batch_size * (1 - config.retrieval_ratio))
+    recorder = Recorder(model, data, phase="joint", steps_per_epoch=steps_per_epoch, callbacks=callbacks)
     return _phase(recorder, train(model, data, config, seed=seed, on_progress=recorder))
 
 
@@ -161,6 +178,6 @@ def _phase(recorder: Recorder, schedule: Schedule) -> Phase:
     return Phase(recorder.history, schedule.step, round(schedule.seconds, 2))
 
 
-def as_history(**phases: Phase) -> dict[str, Any]:
-    """Curves by phase, without phases that did nothing."""
+def curves_by_phase(**phases: Phase) -> dict[str, Any]:
+    """The curves of each phase, without phases that have none."""
     return {name: phase.history for name, phase in phases.items() if phase.history}

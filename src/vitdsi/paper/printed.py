@@ -1,4 +1,4 @@
-"""The values that the paper prints in its Table 1, to be shown beside ours.
+"""The values that the paper prints in its Table 1, for comparison with ours.
 
 Valerio Di Stefano, "Vision Transformer Memory as a Differentiable Search Index for Image Retrieval", section 4. Its
 MAP@10 is the mean P@10 of ten queries, its Recall@100 the mean of ten queries. It gives no IA for BoVW.
@@ -30,6 +30,6 @@ PRINTED: dict[tuple[str, str, int], Row] = {
 
 
 def printed(method: str, scheme: str, size: int) -> dict[str, float | None]:
-    """The paper's row, by column; empty where it has none."""
+    """Return a row of the paper's table by column, or an empty one if it has no such row."""
     row = PRINTED.get((method, scheme, size))
     return {} if row is None else dict(zip(COLUMNS, row, strict=True))

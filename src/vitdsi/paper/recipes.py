@@ -1,4 +1,4 @@
-"""How each method of the table is configured: the paper's recipe, ours, and the quick variants of both."""
+"""The configuration of each method of the table: the paper's recipe, ours, and quick variants."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from vitdsi.config import IndexConfig, load_config
 
 _OURS = "ours."
 
-# What the paper does and configs/paper.yaml leaves open: Adam at a constant rate, phases that end as soon as their
-# condition holds. Evaluations are 50 steps apart, and retrieval ends after 40 without a better validation loss.
+# What recipes/paper.yaml leaves to the defaults, as in the paper: a constant learning rate, and phases that end as soon
+# as their condition holds. The retrieval phase ends after 40 evaluations without a lower validation loss.
 _PAPER = (
     "training.paper.cooldown=0",
     "training.paper.warmup_steps=1",
@@ -23,7 +23,18 @@ _QUICK_PAPER = ("training.max_epochs=150", "training.paper.retrieval_epochs=4", 
 def paper_recipe(
     scheme: str, seed: int, image_size: int, overrides: Sequence[str], *, quick: bool = False
 ) -> IndexConfig:
-    """The paper's sequential recipe (sections 3.2 and 3.2.1)."""
+    """The paper's sequential recipe (sections 3.2 and 3.2.1): recipes/paper.yaml.
+
+    Args:
+        scheme: id scheme.
+        seed: seed of ids, model and training.
+        image_size: side in pixels of the images that the model reads.
+        overrides: `key=value`; those that begin with `ours.` are ignored.
+        quick: limit the training to a minute or so.
+
+    Raises:
+        ConfigError: an override is not valid.
+    """
     given = [*_PAPER, *(_QUICK_PAPER if quick else ()), *_common(scheme, seed, image_size)]
     return load_config("paper", [*given, *(text for text in overrides if not text.startswith(_OURS))])
 
@@ -31,10 +42,18 @@ def paper_recipe(
 def our_recipe(
     scheme: str, seed: int, image_size: int, overrides: Sequence[str], *, minutes: float | None = None
 ) -> IndexConfig:
-    """Joint training on the exact prefix-marginal, from pixels, with the paper's model (configs/paper_ours.yaml).
+    """The paper's model with joint training on the exact prefix-marginal: recipes/paper_ours.yaml.
 
-    Overrides that begin with `ours.` are for this recipe alone and win over the others; of those, only the ids' and
-    the model's are taken, as the two recipes train differently. `minutes` limits the training time.
+    Args:
+        scheme: id scheme.
+        seed: seed of ids, model and training.
+        image_size: side in pixels of the images that the model reads.
+        overrides: `key=value`. Those that begin with `ours.` belong to this recipe alone and take precedence. Of the
+            others, those of ids, model and device apply; those of training do not, as the recipes train differently.
+        minutes: limit of the training time.
+
+    Raises:
+        ConfigError: an override is not valid.
     """
     given = _common(scheme, seed, image_size)
     shared = [

@@ -1,4 +1,4 @@
-"""Computes the cells of a table, each once, in an order in which later ones can use earlier ones."""
+"""Computes the cells of a table, each once; some start from the results of others."""
 
 from __future__ import annotations
 
@@ -17,26 +17,36 @@ from vitdsi.paper.cells import Cell, CellStore
 from vitdsi.paper.log import CurveLog
 from vitdsi.paper.machine import machine_class
 from vitdsi.paper.methods import METHODS, TRAINED, Result
-from vitdsi.paper.phases import Watch
+from vitdsi.paper.phases import Callbacks
 from vitdsi.paper.recipes import our_recipe, paper_recipe
 from vitdsi.paper.samples import Dataset, Samples, sample
 from vitdsi.progress import OnProgress
 
 SCHEMES = ("random", "clustered")
 NO_IDS = "-"
-_BUDGET = 0.9  # share of the paper's training time that ours aims at, as it cannot stop at the second
+_OUR_TIME_SHARE = 0.9  # of the training time of the fine-tuned cell, as training overruns its limit a little
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a table is made of.
+    """The cells of a table, and how they are computed.
 
     Attributes:
-        sizes: images in all. image_size: side of the models' input; bovw_size: of the images that SIFT sees.
-        num_classes, min_per_class: which classes take part, as in `split_per_class`.
-        overrides: `key=value` of the configuration; those that begin with `ours.` are for our recipe alone.
-        early_stopping: of the paper's retrieval phase; without, it takes all its epochs.
-        quick: much shorter training, for a look; never comparable with the full table.
+        sizes: numbers of images in all roles (DB sizes).
+        schemes: id schemes.
+        methods: methods, of `METHODS`.
+        seeds: seeds of split, ids and model.
+        image_size: side in pixels of the images that models read.
+        bovw_size: side in pixels of the images that SIFT reads.
+        indexing_share: share of the images to index.
+        num_classes: number of classes, as in `split_per_class`.
+        min_per_class: smallest class, as in `split_per_class`.
+        early_stopping: whether the paper's retrieval phase may end before its last epoch.
+        quick: train much shorter, to try the code; the results cannot be compared with those of the full table.
+        overrides: `key=value` of the configuration; those that begin with `ours.` apply to our recipe only.
+
+    Raises:
+        UsageError: there is no method or no scheme, or one is unknown.
     """
 
     sizes: tuple[int, ...] = (512, 1024, 2048)
@@ -54,18 +64,26 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, values, known in (("scheme", self.schemes, SCHEMES), ("method", self.methods, METHODS)):
+            if not values:
+                raise UsageError(f"no {name} is given; choose from {', '.join(known)}")
             for value in values:
                 if value not in known:
                     raise UsageError(f"{name} {value!r} is unknown; choose from {', '.join(known)}")
 
 
 class Runner:
-    """Computes cells, or takes them from the store.
+    """Computes the cells that the store does not have.
 
     Args:
-        cache: folder of the backbone's feature cache, for kNN; None keeps none.
-        say: called with a line at the start and the end of a cell.
+        dataset: the images and their labels.
+        options: the cells, and how they are computed.
+        store: the finished cells.
+        cache: folder of the feature cache of the backbone, for kNN; None for no cache.
+        say: called with a line of text at the start and the end of a cell.
         on_progress: called by the training loop.
+
+    Raises:
+        ConfigError: an override is not valid.
     """
 
     def __init__(
@@ -82,69 +100,30 @@ class Runner:
         self.cache, self.say, self.on_progress = cache, say, on_progress
         self._samples: dict[tuple[int, int], Samples] = {}
         self._pixels: tuple[tuple[int, int, int], Tensor] | None = None
-        self._config("fine-tuned", SCHEMES[0], 0)  # a wrong override is said before anything runs
+        # Wrong overrides raise an error now, before anything is computed.
+        self._config("fine-tuned", SCHEMES[0], 0)
         self._config("ours", SCHEMES[0], 0)
 
     def run(self) -> list[tuple[Cell, Result]]:
-        """Every cell of the table, those that do not depend on ids once."""
-        found = []
+        """Return all cells with their results. Methods without ids have one cell for all schemes."""
+        cells = []
         for seed in self.options.seeds:
             for size in self.options.sizes:
                 for method in (name for name in METHODS if name in self.options.methods):
                     schemes: Sequence[str] = self.options.schemes if method in TRAINED else (NO_IDS,)
-                    found += [self.result(method, size, scheme, seed) for scheme in schemes]
-        return found
+                    cells += [self.result(method, size, scheme, seed) for scheme in schemes]
+        return cells
 
     def result(self, method: str, size: int, scheme: str, seed: int) -> tuple[Cell, Result]:
-        """One cell and its figures."""
+        """Return a cell with its result, from the store if it is there."""
         cell = self.cell(method, size, scheme, seed)
-        kept = self.store.load(cell)
-        if kept is not None:
+        stored = self.store.load(cell)
+        if stored is not None:
             self.say(f"{_title(cell)}: kept")
-            return cell, kept
-        if method == "ours":
-            _, paper = self.result("fine-tuned", size, scheme, seed)
-            minutes = _BUDGET * paper["seconds"] / 60
-        self.say(f"{_title(cell)}: begins")
-        samples = self.samples(size, seed)
-        if method in TRAINED:
-            pixels = self.pixels(size, seed, self.options.image_size)
-            config = self._config(method, scheme, seed)
-            if method == "zero-shot":
-                result = self._zero_shot(cell, config, samples, pixels)
-            elif method == "fine-tuned":
-                indexed, paper = self.result("zero-shot", size, scheme, seed)
-                if not self.store.weights(indexed).is_file():
-                    zero_config = self._config("zero-shot", scheme, seed)
-                    paper = self._zero_shot(indexed, zero_config, samples, pixels)
-                    self.store.save(indexed, paper)
-                trained = methods.prepare(config, samples, pixels)
-                with self._watch(cell) as watch:
-                    result = methods.fine_tuned(
-                        trained,
-                        watch,
-                        self.store.weights(indexed),
-                        paper,
-                        early_stopping=self.options.early_stopping,
-                    )
-            else:
-                config = replace(config, training=replace(config.training, minutes=minutes))
-                with self._watch(cell) as watch:
-                    result = methods.ours(methods.prepare(config, samples, pixels), watch)
-        elif method == "kNN":
-            result = methods.nearest_features(samples, self.cache, seed)
-        elif method == "chance":
-            result = methods.chance(samples)
-        else:
-            pixels = self.pixels(size, seed, self.options.bovw_size)
-            result = methods.bag_of_words(samples, pixels, seed, improved=method == "BoVW improved")
-        result = {**result, "machine": machine_class()}
-        self.store.save(cell, result)
-        self.say(f"{_title(cell)}: {_headline(result)}")
-        return cell, result
+        return cell, self._compute(cell) if stored is None else stored
 
     def cell(self, method: str, size: int, scheme: str, seed: int) -> Cell:
-        """What identifies a cell: the split, and the settings that its figures depend on."""
+        """Return the cell, which is identified by the split and all settings that its result depends on."""
         settings: dict[str, Any] = {"split": self.samples(size, seed).digest()}
         if method in TRAINED:
             settings["config"] = asdict(self._config(method, scheme, seed))
@@ -157,9 +136,9 @@ class Runner:
         return Cell(self.dataset.name, self.dataset.relevance, size, scheme, method, seed, settings)
 
     def samples(self, size: int, seed: int) -> Samples:
-        """The split, written down the first time."""
+        """Return a split; its manifest is written to the folder of the store."""
         if (size, seed) not in self._samples:
-            made = sample(
+            samples = sample(
                 self.dataset,
                 size,
                 seed,
@@ -167,37 +146,72 @@ class Runner:
                 num_classes=self.options.num_classes,
                 min_per_class=self.options.min_per_class,
             )
-            name = f"{self.dataset.name}-{size}-seed{seed}-{made.digest()}.json"
-            made.manifest(self.store.folder / "manifests" / name)
-            self._samples[size, seed] = made
+            name = f"{self.dataset.name}-{size}-seed{seed}-{samples.digest()}.json"
+            samples.manifest(self.store.folder / "manifests" / name)
+            self._samples[size, seed] = samples
         return self._samples[size, seed]
 
     def pixels(self, size: int, seed: int, image_size: int) -> Tensor:
-        """The images of a split; only the last ones asked for are held."""
+        """Return the images of a split; only the last ones are kept in memory."""
         wanted = (size, seed, image_size)
         if self._pixels is None or self._pixels[0] != wanted:
             self._pixels = None
             self._pixels = wanted, self.samples(size, seed).pixels(image_size)
         return self._pixels[1]
 
-    def _zero_shot(self, cell: Cell, config: IndexConfig, samples: Samples, pixels: Tensor) -> Result:
-        trained = methods.prepare(config, samples, pixels)
-        with self._watch(cell) as watch:
-            return methods.zero_shot(trained, watch, self.store.weights(cell))
+    def _compute(self, cell: Cell) -> Result:
+        """Compute the result of a cell and store it."""
+        self.say(f"{_title(cell)}: begins")
+        samples, method = self.samples(cell.size, cell.seed), cell.method
+        if method in TRAINED:
+            result = self._train(cell, samples)
+        elif method == "kNN":
+            result = methods.nearest_features(samples, self.cache, cell.seed)
+        elif method == "chance":
+            result = methods.chance(samples)
+        else:
+            pixels = self.pixels(cell.size, cell.seed, self.options.bovw_size)
+            result = methods.bag_of_words(samples, pixels, cell.seed, improved=method == "BoVW improved")
+        result = {**result, "machine": machine_class()}
+        self.store.save(cell, result)
+        self.say(f"{_title(cell)}: {_headline(result)}")
+        return result
+
+    def _train(self, cell: Cell, samples: Samples) -> Result:
+        """Train and measure a model. The cell that the method builds on is computed first if necessary."""
+        size, scheme, seed = cell.size, cell.scheme, cell.seed
+        minutes, source, weights = None, {}, self.store.weights(cell)
+        if cell.method == "fine-tuned":
+            source_cell, source = self.result("zero-shot", size, scheme, seed)
+            weights = self.store.weights(source_cell)
+            if not weights.is_file():
+                source = self._compute(source_cell)
+        if cell.method == "ours":
+            _, fine_tuned = self.result("fine-tuned", size, scheme, seed)
+            minutes = _OUR_TIME_SHARE * fine_tuned["seconds"] / 60
+        config = self._config(cell.method, scheme, seed, minutes)
+        experiment = methods.prepare(config, samples, self.pixels(size, seed, self.options.image_size))
+        with self._callbacks(cell) as callbacks:
+            if cell.method == "zero-shot":
+                return methods.zero_shot(experiment, callbacks, weights)
+            if cell.method == "ours":
+                return methods.ours(experiment, callbacks)
+            stopping = self.options.early_stopping
+            return methods.fine_tuned(experiment, callbacks, weights, source, early_stopping=stopping)
 
     @contextlib.contextmanager
-    def _watch(self, cell: Cell) -> Iterator[Watch]:
-        """What follows the training of a cell: the display, and the log of its curves."""
+    def _callbacks(self, cell: Cell) -> Iterator[Callbacks]:
+        """Yield callbacks that show the progress of a cell and write its curves."""
         log = CurveLog(self.store.folder / "logs" / cell.name(), self.say)
         with contextlib.closing(log):
-            yield Watch(self.on_progress, log.add)
+            yield Callbacks(self.on_progress, log.add)
 
-    def _config(self, method: str, scheme: str, seed: int) -> IndexConfig:
+    def _config(self, method: str, scheme: str, seed: int, minutes: float | None = None) -> IndexConfig:
         given = (scheme, seed, self.options.image_size, self.options.overrides)
         if method == "ours":
-            return our_recipe(*given)
+            return our_recipe(*given, minutes=minutes)
         config = paper_recipe(*given, quick=self.options.quick)
-        if method == "zero-shot":  # the indexing phase is the same whatever follows it
+        if method == "zero-shot":  # does not depend on the settings of the retrieval phase
             paper = replace(config.training.paper, retrieval_epochs=0.0, target="sampled")
             config = replace(config, training=replace(config.training, patience=0, paper=paper))
         return config

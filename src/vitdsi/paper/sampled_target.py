@@ -1,4 +1,4 @@
-"""The paper's retrieval target: the digits of one relevant id that was drawn, instead of the exact marginal."""
+"""The paper's retrieval target: the digits of one sampled relevant id, instead of the exact marginal."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from vitdsi.training.targets import Relevance, one_hot_targets
 
 
 def sampled_target(relevance: Relevance, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
-    """One-hot targets (B, L, V) of the drawn ids (B,), whatever else is relevant to the query rows (B,)."""
+    """One-hot targets (B, L, V) of the sampled ids (B,); the other relevant ids of the rows (B,) are ignored."""
     return one_hot_targets(trie, ids)

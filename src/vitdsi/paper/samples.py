@@ -1,4 +1,4 @@
-"""The images of one experiment: which are indexed, which are queries, and which ids are relevant to a query."""
+"""The images of an experiment: those to index, the queries, and the relevant ids of each query."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ class Dataset:
     """Labelled photos.
 
     Attributes:
-        name: the folder's name, without where it lies.
-        relevance: class (same folder), largest (category of the largest object) or shared (any category in common).
-        records: one class each, by which the split is made; for COCO that of the largest object.
-        labels: every label of an image, by image_id.
-        split: that of a manifest; None where splits are made by seed.
+        name: the name of the folder, without its path.
+        relevance: which images are relevant: those of the same `class`, those whose `largest` object has the same
+            category, or those with any `shared` category.
+        records: the images with the class by which they are split; for COCO the category of the largest object.
+        labels: all labels of an image, by image_id.
+        split: the split of a manifest; None if splits are made from a seed.
     """
 
     name: str
@@ -55,14 +56,19 @@ def read_dataset(
     manifest: Path | None = None,
     downloads: Path | None = None,
 ) -> Dataset:
-    """Class folders below `root` (or below its `train`, where it has both train and val), or COCO with `instances`.
+    """Read a data set of class folders, of COCO or of the Hugging Face hub.
 
     Args:
-        root: hub:OWNER/NAME or hub:OWNER/NAME:SPLIT is a dataset of the Hugging Face hub, exported to `downloads`.
-        manifest: take exactly its images, in its roles.
+        root: folder of class folders, or with both train/ and val/, of which train/ is read; folder of COCO photos;
+            or hub:OWNER/NAME[:SPLIT], a data set of the hub.
+        instances: the instances file, for COCO.
+        relevance: as in `Dataset`; `class` for class folders, `shared` (default) or `largest` for COCO.
+        aspect_tolerance: keep images whose aspect ratio is within 1 ± this; None keeps all.
+        manifest: use the images and roles of this file.
+        downloads: folder to which data sets of the hub are exported.
 
     Raises:
-        UsageError: nothing to read, a relevance that does not fit the data set, or a manifest of other images.
+        UsageError: there are no images, `relevance` does not suit the data set, or the manifest has other images.
     """
     allowed = ("class",) if instances is None else ("shared", "largest")
     relevance = relevance or allowed[0]
@@ -101,26 +107,27 @@ def read_dataset(
 
 
 def _split_of(manifest: Path, records: Sequence[ImageRecord]) -> Split:
-    """The split of a manifest, which must know these records by the same classes."""
+    """Read the split of a manifest. Raises UsageError if its images are not among the records, with the same class."""
     folder = records[0].path.parents[len(PurePosixPath(records[0].image_id).parts) - 1]
     split = read_manifest(manifest, folder)
     classes = {record.image_id: record.label for record in records}
     for record in (record for role in ROLES for record in getattr(split, role)):
         if classes.get(record.image_id) != record.label:
             raise UsageError(
-                f"{manifest}: {record.image_id} has the class {record.label!r}, among the images given it is "
-                f"{classes.get(record.image_id)!r}; give those that the manifest was made from"
+                f"{manifest}: {record.image_id} has the class {record.label!r}, but {classes.get(record.image_id)!r} "
+                "among the given images; give those that the manifest was made from"
             )
     return split
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The split of one cell. Rows of images are the indexed ones, then train, validation and test queries.
+    """The images of one cell. Their rows are the indexed images, then train, validation and test queries.
 
     Attributes:
-        dataset, split: what was split, and how.
-        relevant: the relevant ids of every row, those of an indexed image included.
+        dataset: the data set.
+        split: which image has which role.
+        relevant: the relevant ids of each row, also of the indexed images.
     """
 
     dataset: Dataset
@@ -129,29 +136,29 @@ class Samples:
 
     @property
     def indexed(self) -> int:
-        """Indexed images, N."""
+        """Number of indexed images, N."""
         return len(self.split.indexing)
 
     def rows(self, role: str) -> range:
-        """The rows of one role."""
+        """The rows of a role."""
         sizes = [len(getattr(self.split, name)) for name in ROLES]
         start = sum(sizes[: ROLES.index(role)])
         return range(start, start + sizes[ROLES.index(role)])
 
     def records(self) -> list[ImageRecord]:
-        """The image of every row."""
+        """The record of each row."""
         return [record for role in ROLES for record in getattr(self.split, role)]
 
     def relevant_to(self, role: str) -> list[Ids]:
-        """The relevant ids of the queries of one role."""
+        """The relevant ids of each query of a role."""
         return [self.relevant[row] for row in self.rows(role)]
 
     def pairs(self) -> int:
-        """How many (train query, relevant image) pairs there are: the paper's Retrieval Dataset."""
+        """Number of pairs of a train query and a relevant image: the size of the paper's Retrieval Dataset."""
         return sum(map(len, self.relevant_to("train")))
 
     def digest(self) -> str:
-        """A hash of which image has which role and which labels."""
+        """A hash of the roles and the labels of the images."""
         content = [
             [role, record.image_id, *sorted(self.dataset.labels[record.image_id])]
             for role in ROLES
@@ -160,7 +167,7 @@ class Samples:
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()
 
     def pixels(self, size: int) -> Tensor:
-        """uint8 (rows, 3, size, size). Raises VitdsiError where a file cannot be read: the split would not hold."""
+        """The images as uint8 (rows, 3, size, size). Raises VitdsiError if one cannot be read."""
         loaded = FeatureReader("pixels", size).load([record.path for record in self.records()])
         if loaded.errors:
             raise VitdsiError(
@@ -169,12 +176,12 @@ class Samples:
         return loaded.features
 
     def manifest(self, path: Path) -> None:
-        """Write down which file has which role, once."""
+        """Write the role of each file to `path`, unless that file exists."""
         if not path.is_file():
             write_manifest(path, self.split)
 
     def cluster_labels(self) -> list[str]:
-        """What clustered ids sort the indexed images by: the class, or the place in an order of label sets."""
+        """Labels by which clustered ids sort the indexed images: the class, or the position in `label_set_order`."""
         sets = [self.dataset.labels[record.image_id] for record in self.split.indexing]
         if self.dataset.relevance != "shared":
             return [next(iter(labels)) for labels in sets]
@@ -183,7 +190,7 @@ class Samples:
         return [f"{number:0{width}}" for number in place.tolist()]
 
     def targets(self, trie: Trie) -> Relevance:
-        """The relevant ids of every row, as training reads them."""
+        """The relevant ids of each row, in the form that training reads."""
         if self.dataset.relevance != "shared":
             names = [next(iter(self.dataset.labels[record.image_id])) for record in self.records()]
             return label_relevance(trie, names[: self.indexed], names)
@@ -202,9 +209,12 @@ def sample(
     num_classes: int | None = None,
     min_per_class: int = 1,
 ) -> Samples:
-    """A split of `size` images in all: DB size as in the paper's Table 1. UsageError where there are too few.
+    """Split `size` images of a data set. The size counts the images of all roles, as in the paper's Table 1.
 
-    The other arguments are those of `split_per_class`; where the data set has a split, that is taken as it is.
+    The other arguments are those of `split_per_class`. If the data set has a split, it is used instead.
+
+    Raises:
+        UsageError: there are too few images for this size, or a role has no image.
     """
     split = dataset.split or split_per_class(
         dataset.records,
@@ -221,7 +231,7 @@ def sample(
     if not split.test or not split.train or not split.validation:
         raise UsageError(
             f"{size} images leave a role without any: {len(split.train)} to train, "
-            f"{len(split.validation)} to validate, {len(split.test)} to test; take a larger size"
+            f"{len(split.validation)} to validate, {len(split.test)} to test; choose a larger size"
         )
     by_label: dict[str, list[int]] = {}
     for number, record in enumerate(split.indexing):
@@ -238,10 +248,10 @@ def sample(
 
 
 def label_set_order(sets: Sequence[frozenset[str]]) -> list[int]:
-    """An order in which neighbours share many labels: a chain from each image to the most similar one left.
+    """Order images such that neighbours share many labels, because several labels give no class to sort by.
 
-    Similarity is Jaccard's (labels in common / labels of either); the chain starts at the image with most labels.
-    Photos with several labels have no single class to be sorted by, but ids that begin alike should mean alike.
+    The order begins with the image that has most labels. Each image is followed by the most similar one of those
+    left, by the Jaccard similarity (number of common labels / number of labels of either).
     """
     names = sorted(set().union(*sets))
     has = np.array([[name in labels for name in names] for labels in sets], dtype=np.float64)

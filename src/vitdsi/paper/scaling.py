@@ -1,12 +1,11 @@
 """Query time against the number of images: does a DSI answer in constant time where search takes linear time?
 
-Weights and vectors are random, as the time does not depend on what they are. A DSI query is timed from pixels to ids,
-through encoder and beam search; the others from a ready vector to ids, so what makes the vector comes on top.
+Weights and vectors are random, because the times do not depend on their values. A DSI query is timed from pixels to
+ids, through encoder and beam search; the other methods from a vector to ids, without the time to compute the vector.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,14 +17,12 @@ import torch
 
 from vitdsi.config import load_config
 from vitdsi.errors import UsageError
-from vitdsi.files import write_atomically
 from vitdsi.ids import IdContext, scheme_named
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.paper.figures import COLOURS, new_figure, save_figure
-from vitdsi.paper.machine import machine_class
-from vitdsi.paper.table1 import describe
-from vitdsi.paper.tables import markdown
+from vitdsi.paper.machine import describe_machine, machine_class
+from vitdsi.paper.tables import markdown, write_report
 from vitdsi.search.beam import beam_search
 
 if TYPE_CHECKING:
@@ -33,8 +30,9 @@ if TYPE_CHECKING:
 
 METHODS = ("DSI", "BoVW cosine", "FAISS flat", "FAISS HNSW")
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
-DIM = 200  # of the vectors, as the paper's visual words
+VECTOR_DIM = 200  # as many as the paper has visual words
 _RESULTS, _BEAM = 10, 12
+_WARM_UP = 3  # queries of each method that are not counted
 _NOTE = "model weights and vectors are random"
 
 Query = Callable[[], Any]
@@ -51,10 +49,25 @@ def run_scaling(
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
-    """Measure, and write scaling.md, .json, .png and .svg; returns their names.
+    """Time single queries on one thread, and write a table and a figure.
 
-    Every method uses one thread. Of each size, all methods are timed in turn, `repeats` times after a few that do
-    not count; the figures are medians. Graphs (HNSW) are built up to `hnsw_limit` vectors.
+    At each size the methods take turns, so that a slow moment of the machine affects all of them.
+
+    Args:
+        out: folder to write to.
+        command: the command line, for the record.
+        sizes: numbers of images, each at least 10.
+        image_size: side in pixels of the image that the DSI reads.
+        repeats: number of timed queries of each method, after a few that are not counted.
+        hnsw_limit: largest number of vectors for which an HNSW graph is built.
+        overrides: `key=value` of the paper's configuration.
+        say: called with a line of text after each size.
+
+    Returns:
+        The names of the files: scaling.md, .json, .png and .svg.
+
+    Raises:
+        UsageError: a size is below the number of results.
     """
     from threadpoolctl import threadpool_limits
 
@@ -84,22 +97,19 @@ def run_scaling(
         "image_size": image_size,
         "beam": _BEAM,
         "results": _RESULTS,
-        "vector_dim": DIM,
+        "vector_dim": VECTOR_DIM,
         "repeats": repeats,
         "hnsw_limit": hnsw_limit,
         "points": points,
     }
-    with write_atomically(out / "scaling.json") as stream:
-        stream.write((json.dumps(content, indent=1) + "\n").encode())
-    with write_atomically(out / "scaling.md") as stream:
-        stream.write(_markdown(content).encode())
-    return ["scaling.md", "scaling.json", *save_figure(_figure(points), out, "scaling")]
+    written = write_report(out, "scaling", _markdown(content), content)
+    return [*written, *save_figure(_figure(points), out, "scaling")]
 
 
 def _queries(
     size: int, image_size: int, overrides: Sequence[str], hnsw_limit: int
 ) -> tuple[dict[str, Query], dict[str, Any]]:
-    """One query of each method at this size, and facts about the collection."""
+    """Prepare a query of each method at this size, and facts about the collection."""
     import faiss
 
     config = load_config("paper", [f"model.paper.image_size={image_size}", *overrides])
@@ -112,10 +122,10 @@ def _queries(
         model = Seq2Seq(config.model, trie, (3, image_size, image_size)).eval()
         pixels = torch.rand(1, 3, image_size, image_size)
     rng = np.random.default_rng(0)
-    vectors = np.abs(rng.standard_normal((size, DIM), dtype=np.float32))
+    vectors = np.abs(rng.standard_normal((size, VECTOR_DIM), dtype=np.float32))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    wanted = vectors[rng.integers(size)] + 0.1 * rng.standard_normal(DIM, dtype=np.float32)
-    flat: Any = faiss.IndexFlatIP(DIM)
+    wanted = vectors[rng.integers(size)] + 0.1 * rng.standard_normal(VECTOR_DIM, dtype=np.float32)
+    flat: Any = faiss.IndexFlatIP(VECTOR_DIM)
     flat.add(vectors)
 
     def dsi() -> Any:
@@ -131,7 +141,7 @@ def _queries(
     queries["FAISS flat"] = lambda: flat.search(wanted[None], _RESULTS)
     facts: dict[str, Any] = {"digits": trie.max_length, "nodes": trie.num_nodes}
     if size <= hnsw_limit:
-        graph: Any = faiss.IndexHNSWFlat(DIM, 32, faiss.METRIC_INNER_PRODUCT)
+        graph: Any = faiss.IndexHNSWFlat(VECTOR_DIM, 32, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = 80
         started = time.perf_counter()
         graph.add(vectors)
@@ -142,14 +152,13 @@ def _queries(
 
 
 def _measure(queries: dict[str, Query], repeats: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each, of the process's own time: with one thread, what else runs on the machine does not count.
-    All in turn, so that a slow moment hits all alike."""
+    """Time the queries in turn, in milliseconds of CPU time, which other processes on the machine do not change."""
     times: dict[str, list[float]] = {name: [] for name in queries}
-    for turn in range(repeats + 3):
+    for turn in range(_WARM_UP + repeats):
         for name, query in queries.items():
             started = time.process_time()
             query()
-            if turn >= 3:
+            if turn >= _WARM_UP:
                 times[name].append(1e3 * (time.process_time() - started))
     return {
         name: {
@@ -187,7 +196,7 @@ def _markdown(content: dict[str, Any]) -> str:
         "",
         f"Command: `{content['command']}`",
         "",
-        f"Machine: {describe(content['machine'])}",
+        f"Machine: {describe_machine(content['machine'])}",
         "",
         markdown(["images", "tokens of an id", *(f"{name}, ms" for name in METHODS)], body),
         "",

@@ -1,4 +1,4 @@
-"""Rankings to the figures of a cell: the standard metrics, and the paper's own definitions."""
+"""The metrics of a cell: by their standard definitions, and by those of the paper."""
 
 from __future__ import annotations
 
@@ -17,18 +17,27 @@ from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.search.beam import beam_search
 
 METRICS = ("IA@1", "IA@5", "P@10", "MAP@10", "Recall@100")
-_QUERIES = 10  # the paper's
-_OWN_BEAM = 32  # for IA; queries are scored against every id
+_PAPER_QUERIES = 10
+_INDEXED_BEAM = 32  # for IA only; test queries are ranked against all ids
 
 Ids = npt.NDArray[np.int64]
 
 
-def figures(own: Ids, rankings: Ids, relevant: Sequence[Ids], indexed: int, seed: int) -> dict[str, Any]:
-    """`metrics` (with chance and interval, over all queries) and `paper` (its definitions, ten queries).
+def score_rankings(
+    own: Ids, rankings: Ids, relevant: Sequence[Ids], indexed: int, seed: int
+) -> dict[str, Any]:
+    """Compute the metrics of rankings.
 
     Args:
-        own: (N, >= 5) what was found for each indexed image; row i is that of id i.
-        rankings: (Q, N) what was found for each test query.
+        own: (N, >= 5) ranked ids for each indexed image, in the order of ids.
+        rankings: (Q, N) ranked ids for each test query.
+        relevant: relevant ids of each test query.
+        indexed: number of indexed images, N.
+        seed: seed of the sample of queries for the paper's metrics.
+
+    Returns:
+        `metrics` by standard definitions over all queries, with chance level and interval, and `paper` by the paper's
+        definitions over ten queries.
     """
     measured = indexing_accuracy(own, np.arange(indexed), indexed)
     measured |= summarise(rankings, relevant, indexed, METRICS[2:])
@@ -41,10 +50,12 @@ def figures(own: Ids, rankings: Ids, relevant: Sequence[Ids], indexed: int, seed
     return {"metrics": {name: metric.as_dict() for name, metric in measured.items()}, "paper": paper}
 
 
-def paper_map_at_10(rankings: Ids, relevant: Sequence[Ids], *, seed: int, queries: int = _QUERIES) -> float:
-    """What the paper calls MAP@10: the mean P@10 of ten sampled queries, or NaN if no query has relevant ids.
+def paper_map_at_10(
+    rankings: Ids, relevant: Sequence[Ids], *, seed: int, queries: int = _PAPER_QUERIES
+) -> float:
+    """MAP@10 as the paper defines it: the mean P@10 of ten sampled queries, or NaN if no query has relevant ids.
 
-    It serves comparisons with the paper only; `summarise` computes MAP@10 by its standard definition over all queries.
+    Use it for comparisons with the paper only; `summarise` computes MAP@10 by its standard definition over all queries.
     """
     drawn = _draw_queries(relevant, seed, queries)
     return (
@@ -56,7 +67,7 @@ def paper_map_at_10(rankings: Ids, relevant: Sequence[Ids], *, seed: int, querie
 
 def paper_recall_at_100(rankings: Ids, relevant: Sequence[Ids], *, seed: int) -> float:
     """The paper's Recall@100: the mean over the same ten queries that `paper_map_at_10` samples, or NaN."""
-    drawn = _draw_queries(relevant, seed, _QUERIES)
+    drawn = _draw_queries(relevant, seed, _PAPER_QUERIES)
     return (
         float(recall_at(rankings[drawn], [relevant[q] for q in drawn], 100).mean())
         if len(drawn)
@@ -72,7 +83,7 @@ def _draw_queries(relevant: Sequence[Ids], seed: int, queries: int) -> Ids:
 
 @torch.inference_mode()
 def rank(model: Seq2Seq, trie: Trie, pixels: Tensor, beam: int) -> Ids:
-    """Ids (Q, min(beam, N)), best first, of uint8 pixels (Q, 3, S, S)."""
+    """Rank ids for uint8 pixels (Q, 3, S, S): (Q, min(beam, N)), best first."""
     model.eval()
     device = next(model.parameters()).device
     batch = max(1, min(64, 20_000 // beam))
@@ -83,17 +94,32 @@ def rank(model: Seq2Seq, trie: Trie, pixels: Tensor, beam: int) -> Ids:
     return np.concatenate(found)
 
 
-def model_figures(
+def score_model(
     model: Seq2Seq, trie: Trie, indexed: Tensor, queries: Tensor, relevant: Sequence[Ids], seed: int
 ) -> dict[str, Any]:
-    """`figures` of a trained model; queries are scored against all ids, so no beam cuts their lists."""
+    """Compute the metrics of a model, as `score_rankings` does. Test queries are ranked against all ids.
+
+    Args:
+        model: the model.
+        trie: its ids.
+        indexed: uint8 pixels (N, 3, S, S) of the indexed images, in the order of ids.
+        queries: uint8 pixels (Q, 3, S, S) of the test queries.
+        relevant: relevant ids of each test query.
+        seed: seed of the sample of queries for the paper's metrics.
+    """
     count = len(indexed)
-    own = rank(model, trie, indexed, min(count, _OWN_BEAM))
-    return figures(own, rank(model, trie, queries, count), relevant, count, seed)
+    own = rank(model, trie, indexed, min(count, _INDEXED_BEAM))
+    return score_rankings(own, rank(model, trie, queries, count), relevant, count, seed)
 
 
-def chance_figures(rankings: Ids, relevant: Sequence[Ids], indexed: int) -> dict[str, Any]:
-    """What a uniformly random ranking reaches, in closed form; no interval, as nothing is sampled."""
+def score_chance(rankings: Ids, relevant: Sequence[Ids], indexed: int) -> dict[str, Any]:
+    """The expected metrics of a uniformly random ranking, in closed form and so without intervals.
+
+    Args:
+        rankings: (Q, N) any ranking of the ids for each test query; only its shape matters.
+        relevant: relevant ids of each test query.
+        indexed: number of indexed images, N.
+    """
     measured = indexing_accuracy(rankings[:, :5], np.zeros(len(rankings), dtype=np.int64), indexed)
     measured |= summarise(rankings, relevant, indexed, METRICS[2:])
     metrics = {

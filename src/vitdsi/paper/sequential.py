@@ -1,4 +1,4 @@
-"""The paper's schedule: indexing until the own ids are known, then retrieval (section 3.2)."""
+"""The paper's schedule: indexing until the model knows the ids of its images, then retrieval (section 3.2)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from vitdsi.training.schedule import Schedule
 
 @dataclass
 class SequentialSchedule(Schedule):
-    """Two phases, `indexing` and `retrieval`, each with a cooldown of its own.
+    """Two phases, `indexing` and `retrieval`, each with its own cooldown.
 
-    The indexing phase may end when the own ids are known, the retrieval phase when the held-out loss no longer falls.
-    `training.paper.retrieval_epochs=0` leaves out the second phase.
+    The indexing phase may end when the indexing accuracy reaches its target, the retrieval phase when the held-out loss
+    no longer falls. `training.paper.retrieval_epochs=0` omits the retrieval phase.
     """
 
     phase: str = "indexing"
 
     @property
     def retrieval_share(self) -> float:
-        """Share of retrieval examples in a batch: none, then all."""
+        """Share of retrieval examples in a batch: 0 in the indexing phase, 1 in the retrieval phase."""
         return 1.0 if self.phase == "retrieval" else 0.0
 
     @property
@@ -30,7 +30,7 @@ class SequentialSchedule(Schedule):
 
     @property
     def steps_per_epoch(self) -> float:
-        """Steps in which as many examples pass as there are indexed images, in both phases."""
+        """Steps in which as many examples are seen as there are indexed images, in both phases."""
         return self._steps_per_epoch(1.0)
 
     def _may_end(self, knows_own_ids: bool, stale: bool) -> bool:

@@ -1,7 +1,7 @@
-"""The paper's architecture, a single stack: patches and digits stand in one sequence, and there is no encoder.
+"""The paper's architecture, a single stack: one sequence of patches and digits, without an encoder.
 
 Patches attend to all patches, digits to all patches and to the digits before them. Patches never attend to digits, so
-they are read once, whatever is written: their keys and values in each block are the memory that all beams share.
+they are read once for all ids: their keys and values in each block are the memory that all beams share.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vitdsi.model.layers import EncoderBlock
 
 
 class _Block(EncoderBlock):
-    """An encoder block in two halves, so that its tokens can also attend to keys and values from elsewhere."""
+    """An encoder block in two halves, so that its tokens can also attend to the keys and values of other tokens."""
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, KeysValues]:
         """The normalised tokens (B, T, D), and their keys and values, each (B, H, T, D / H)."""
@@ -25,7 +25,7 @@ class _Block(EncoderBlock):
         return normed, self.attention.keys_values(normed)
 
     def add(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Add to x what attention found, then what the feed-forward network makes of it."""
+        """Add the output of attention to x, then that of the feed-forward network."""
         x = x + self.dropout(attended)
         out: Tensor = x + self.feed_forward(self.norm_feed_forward(x))
         return out
@@ -55,7 +55,7 @@ class SingleStack(IdDecoder):
     def forward(self, tokens: Tensor, image: Tensor, *, digits_alone: bool = False) -> Tensor:
         """The last hidden states (B, S + L, D) of patch tokens (B, S, D) and the digits (B, L) after them.
 
-        The digits begin with BOS. With `digits_alone`, the last block does no work on patches, and only the hidden
+        The digits begin with BOS. With `digits_alone`, the last block does not compute the patches, and only the hidden
         states (B, L, D) of the digits are returned.
         """
         count, length = image.shape[1], tokens.shape[1]
@@ -95,9 +95,9 @@ class SingleStack(IdDecoder):
 
 
 def _attend(block: _Block, normed: Tensor, memory: KeysValues, past: KeysValues) -> Tensor:
-    """What beams (B, K, D) find in the patches they share (B, H, S, d) and in their own digits (B, K, H, t, d).
+    """Attention of beams (B, K, D) over the patches that they share (B, H, S, d) and their own digits (B, K, H, t, d).
 
-    One softmax spans both, and the patches are not copied for each beam.
+    One softmax is taken over both. The keys and values of the patches are not copied for each beam.
     """
     attention = block.attention
     batch, beams, dim = normed.shape

@@ -1,4 +1,4 @@
-"""Splits of a labelled data set: the images to index, and the queries to train, validate and test with."""
+"""Splits of a labelled data set into images to index and queries for training, validation and test."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def split_per_class(
 
     The order within a class depends only on the seed and the name of the class, so neither the order of the records nor
     the other classes change it. Counts are rounded to the nearest integer, except that at least one image of every
-    class is indexed, because its queries would have no answer otherwise.
+    class is indexed, because otherwise its queries would have no relevant image.
 
     Args:
         records: labelled images.

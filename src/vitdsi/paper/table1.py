@@ -1,38 +1,45 @@
-"""The paper's Table 1: every method on every DB size and id scheme, written as Markdown and JSON."""
+"""The paper's Table 1: all methods, DB sizes and id schemes, written as Markdown and JSON."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from vitdsi.files import write_atomically
 from vitdsi.paper.cells import Cell
-from vitdsi.paper.machine import machine_class
+from vitdsi.paper.machine import Machine, describe_machine, distinct_machines
 from vitdsi.paper.methods import Result
 from vitdsi.paper.runner import Options, Runner
-from vitdsi.paper.tables import INTERVALS, main_table, paper_table, rows
+from vitdsi.paper.tables import (
+    INTERVALS_NOTE,
+    QUICK_NOTE,
+    Row,
+    average_seeds,
+    main_table,
+    paper_table,
+    write_report,
+)
 
-QUICK = "**Quick run:** training is cut short to be done in minutes. These figures say that the code works, no more."
-_ENDS = {
-    True: "ends when the validation loss has stopped falling, with the weights of its minimum",
+_RETRIEVAL_ENDS = {  # with early stopping, or without
+    True: "ends when the validation loss no longer falls, with the weights of its minimum",
     False: "takes all its epochs, with the weights of the last",
 }
 
 
 def run_table1(runner: Runner, out: Path, command: str) -> list[tuple[Cell, Result]]:
-    """Compute what is missing, and write table1.md and table1.json into `out`. Returns the cells."""
-    cells = runner.run()
-    write_table1(cells, runner.options, out, command)
-    return cells
+    """Compute the cells that are missing, and write table1.md and table1.json to `out`.
 
+    Args:
+        runner: computes the cells.
+        out: folder to write to.
+        command: the command line, for the record.
 
-def write_table1(cells: Sequence[tuple[Cell, Result]], options: Options, out: Path, command: str) -> None:
-    """The tables of finished cells."""
-    made = rows(cells)
-    machines = _distinct([result["machine"] for _, result in cells] or [machine_class()])
+    Returns:
+        All cells of the table with their results.
+    """
+    cells, options = runner.run(), runner.options
+    rows = average_seeds(cells)
+    machines = distinct_machines(result["machine"] for _, result in cells)
     content = {
         "format": "vitdsi-table1",
         "version": 1,
@@ -40,59 +47,45 @@ def write_table1(cells: Sequence[tuple[Cell, Result]], options: Options, out: Pa
         "command": command,
         "machines": machines,
         "options": asdict(options),
-        "rows": made,
+        "rows": rows,
     }
-    with write_atomically(out / "table1.json") as stream:
-        stream.write((json.dumps(content, indent=1) + "\n").encode())
-    with write_atomically(out / "table1.md") as stream:
-        stream.write(_markdown(made, cells, options, command, machines).encode())
+    write_report(out, "table1", _markdown(rows, cells[0][0], options, command, machines), content)
+    return cells
 
 
 def _markdown(
-    made: list[dict[str, Any]],
-    cells: Sequence[tuple[Cell, Result]],
+    rows: Sequence[Row],
+    first: Cell,
     options: Options,
     command: str,
-    machines: list[dict[str, Any]],
+    machines: Sequence[Machine],
 ) -> str:
-    first = cells[0][0]
-    queries = sorted({row["metrics"]["P@10"]["queries"] for row in made})
+    queries = sorted({row["metrics"]["P@10"]["queries"] for row in rows})
     lines = [
         f"# Table 1: {first.dataset}, relevance: {first.relevance}",
         "",
-        *([QUICK, ""] if options.quick else []),
+        *([QUICK_NOTE, ""] if options.quick else []),
         f"Command: `{command}`",
         "",
-        *(f"Machine: {describe(machine)}" for machine in machines),
+        *(f"Machine: {describe_machine(machine)}" for machine in machines),
         "",
         "## Standard metrics, over all test queries",
         "",
-        main_table(made),
+        main_table(rows),
         "",
-        f"{INTERVALS} Test queries: {', '.join(map(str, queries))} over {len(options.seeds)} seed(s). DB size is the "
-        f"number of images in all, of which {options.indexing_share:.0%} are indexed; the others are queries, split "
-        f".8/.1/.1 by image. Models read {options.image_size} px, SIFT {options.bovw_size} px. Seconds are training "
-        "(for baselines: indexing) time; the retrieval phase of the fine-tuned rows "
-        f"{_ENDS[options.early_stopping]}; ours has at most that of the fine-tuned row beside it. kNN uses a backbone "
-        "trained on ImageNet; all other rows start from nothing.",
+        f"{INTERVALS_NOTE} Test queries: {', '.join(map(str, queries))} over {len(options.seeds)} seed(s). DB size is "
+        f"the number of images in all roles, of which {options.indexing_share:.0%} are indexed; the others are "
+        f"queries, split .8/.1/.1 by image. Models read {options.image_size} px, SIFT {options.bovw_size} px. Seconds "
+        "are training time (for baselines, indexing time). The retrieval phase of the fine-tuned rows "
+        f"{_RETRIEVAL_ENDS[options.early_stopping]}. Ours trains for at most as long as the fine-tuned row of the same "
+        "size and ids. kNN uses a backbone trained on ImageNet; all other rows are trained from scratch.",
         "",
         "## The paper's own definitions: measured here / printed in the paper",
         "",
-        paper_table(made),
+        paper_table(rows),
         "",
-        "MAP@10 is here the mean P@10 of ten sampled queries, and Recall@100 the mean of the same ten, as the paper "
-        "defines them; figures of ten queries vary a lot. The paper's are of ImageNet at 160 px, with ten classes.",
+        "As in the paper, MAP@10 is the mean P@10 of ten sampled queries, and Recall@100 the mean over the same ten; "
+        "means of ten queries vary a lot. The paper's figures are of ten classes of ImageNet at 160 px.",
         "",
     ]
     return "\n".join(lines)
-
-
-def describe(machine: dict[str, Any]) -> str:
-    """One line: cores, processor, GPU."""
-    gpu = machine["gpu"] or "no GPU"
-    counts = f"cores: {machine['cores']}, torch threads: {machine['threads']}"
-    return f"{counts}, {machine['cpu']}, {gpu}, torch {machine['torch']}"
-
-
-def _distinct(machines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [machine for i, machine in enumerate(machines) if machine not in machines[:i]]

@@ -1,32 +1,38 @@
-"""Cells to rows over seeds, and rows to Markdown."""
+"""Results of cells as rows of a table, averaged over seeds, and tables as Markdown."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from vitdsi.files import write_atomically
 from vitdsi.paper.cells import Cell
 from vitdsi.paper.printed import COLUMNS, printed
 from vitdsi.paper.scores import METRICS
 
 Row = dict[str, Any]
 
-INTERVALS = (
+QUICK_NOTE = (
+    "**Quick run:** training is cut short to take minutes. These figures only show that the code works."
+)
+INTERVALS_NOTE = (
     "Brackets are 95 % intervals: a bootstrap over queries (for IA over indexed images); over several seeds, "
     "the mean with the seeds' intervals combined as those of independent samples."
 )
 
 
-def rows(cells: Sequence[tuple[Cell, Mapping[str, Any]]]) -> list[Row]:
-    """One row a method, size and id scheme, in the order of the cells: means over seeds."""
+def average_seeds(cells: Sequence[tuple[Cell, Mapping[str, Any]]]) -> list[Row]:
+    """Average cells that differ only in their seed; rows are sorted by size, then in the order of the cells."""
     groups: dict[tuple[str, int, str, str], list[tuple[Cell, Mapping[str, Any]]]] = {}
     for cell, result in cells:
         groups.setdefault((cell.dataset, cell.size, cell.method, cell.scheme), []).append((cell, result))
-    made = []
+    rows = []
     for (dataset, size, method, scheme), members in groups.items():
         results = [result for _, result in members]
-        made.append(
+        rows.append(
             {
                 "dataset": dataset,
                 "size": size,
@@ -34,8 +40,10 @@ def rows(cells: Sequence[tuple[Cell, Mapping[str, Any]]]) -> list[Row]:
                 "method": method,
                 "ids": scheme,
                 "seeds": [cell.seed for cell, _ in members],
-                "metrics": {name: _over_seeds([r["metrics"][name] for r in results]) for name in METRICS},
-                "paper": {name: _mean([r["paper"][name] for r in results]) for name in COLUMNS},
+                "metrics": {
+                    name: _average_metric([result["metrics"][name] for result in results]) for name in METRICS
+                },
+                "paper": {name: _mean([result["paper"][name] for result in results]) for name in COLUMNS},
                 "printed": printed(method, scheme, size),
                 "seconds": _mean([result["seconds"] for result in results]),
                 "parameters": results[0]["parameters"],
@@ -43,7 +51,7 @@ def rows(cells: Sequence[tuple[Cell, Mapping[str, Any]]]) -> list[Row]:
                 "cells": [cell.name() for cell, _ in members],
             }
         )
-    return sorted(made, key=lambda row: row["size"])
+    return sorted(rows, key=lambda row: row["size"])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -51,7 +59,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _over_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _average_metric(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     value = _mean([metric["value"] for metric in metrics])
     bounds: list[float | None] = [None, None]
     if value is not None and all(None not in (metric["value"], *metric["ci95"]) for metric in metrics):
@@ -71,48 +79,60 @@ def _over_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table; columns after the first two are right-aligned."""
+    """A Markdown table whose columns are right-aligned except for the first two."""
     rule = ["---" if i < 2 else "---:" for i in range(len(header))]
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *body))
 
 
-def main_table(made: Sequence[Row]) -> str:
-    """The standard metrics of every row with intervals; chance is a row of each size."""
+def main_table(rows: Sequence[Row]) -> str:
+    """The standard metrics of each row with their intervals."""
     body = [
         [
             row["method"],
             row["ids"],
             f"{row['size']} ({row['indexed']})",
-            *(interval(row["metrics"][name]) for name in METRICS),
+            *(format_interval(row["metrics"][name]) for name in METRICS),
             "-" if row["method"] == "chance" else f"{row['seconds']:.0f}",
             f"{row['parameters']:,}" if row["parameters"] else "-",
         ]
-        for row in made
+        for row in rows
     ]
     return markdown(["method", "ids", "DB size (indexed)", *METRICS, "seconds", "parameters"], body)
 
 
-def paper_table(made: Sequence[Row]) -> str:
-    """The paper's own definitions: measured here / printed in the paper."""
+def paper_table(rows: Sequence[Row]) -> str:
+    """The metrics as the paper defines them, each as 'measured here / printed in the paper'."""
     body = [
         [
             row["method"],
             row["ids"],
             f"{row['size']} ({row['indexed']})",
-            *(f"{number(row['paper'][name])} / {number(row['printed'].get(name))}" for name in COLUMNS),
+            *(
+                f"{format_number(row['paper'][name])} / {format_number(row['printed'].get(name))}"
+                for name in COLUMNS
+            ),
         ]
-        for row in made
+        for row in rows
     ]
     return markdown(["method", "ids", "DB size (indexed)", *COLUMNS], body)
 
 
-def interval(metric: Mapping[str, Any]) -> str:
-    """`0.512 [0.470, 0.554]`."""
+def format_interval(metric: Mapping[str, Any]) -> str:
+    """The value of a metric with its interval, such as `0.512 [0.470, 0.554]`."""
     low, high = metric["ci95"]
-    bounds = "" if low is None else f" [{number(low)}, {number(high)}]"
-    return number(metric["value"]) + bounds
+    bounds = "" if low is None else f" [{format_number(low)}, {format_number(high)}]"
+    return format_number(metric["value"]) + bounds
 
 
-def number(value: float | None) -> str:
-    """Three decimals, or a dash."""
+def format_number(value: float | None) -> str:
+    """Three decimals, or a dash for None and NaN."""
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def write_report(out: Path, stem: str, text: str, content: Mapping[str, Any]) -> list[str]:
+    """Write a report to `out` as Markdown for readers and JSON for programs; return the names of the files."""
+    contents = {f"{stem}.md": text, f"{stem}.json": json.dumps(content, indent=1) + "\n"}
+    for name, written in contents.items():
+        with write_atomically(out / name) as stream:
+            stream.write(written.encode())
+    return list(contents)

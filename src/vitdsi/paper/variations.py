@@ -1,4 +1,4 @@
-"""What each ablation varies: the claims of the paper's section 3.2.1."""
+"""The settings that the ablations vary, and what the paper claims about them in section 3.2.1."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Variation:
-    """One setting.
+    """A setting that an ablation varies.
 
     Attributes:
-        values: as the paper tries them. setting: the configuration's key, or the name of an option of the table.
-        claim: what the paper says.
+        setting: a key of the configuration, or the name of an attribute of `Options`.
+        values: the values that the paper tries.
+        claim: the claim of the paper.
         early_stopping: whether the retrieval phase may end before its last epoch.
     """
 
