@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
 from vitdsi.ids.trie import NONE, Trie
+from vitdsi.kmeans import kmeans
 from vitdsi.model.heads.base import Head
 
 INITIAL_SCALE = 20.0  # Of the scores; it is learned from there on.
 _MAX_ONE_BY_ONE = 32  # Up to this many nodes, scoring one after another is faster than sorting them by node.
 _UNUSED_BIAS = -1e4  # Bias of a prototype that is not in use; finite, so that gradients stay finite.
+_MAX_ITERATIONS = 10  # Of k-means, which finds the prototypes.
 
 
 class TrieHead(Head):
@@ -195,13 +197,9 @@ def _centres(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
 
     k is smaller than `count` if fewer vectors are different. If k = n, the vectors themselves are the centres.
     """
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
     count = min(count, len(torch.unique(vectors, dim=0)))
     if count == len(vectors):
         return vectors, torch.ones(count)
-    with threadpool_limits(limits=1):
-        found = KMeans(count, n_init=1, max_iter=10, random_state=seed % 2**31).fit(vectors.numpy())
-    sizes = torch.bincount(torch.from_numpy(found.labels_).long(), minlength=count).float()
-    return torch.from_numpy(found.cluster_centers_).float(), sizes.clamp(min=1)
+    centres, labels = kmeans(vectors.numpy(), count, seed, _MAX_ITERATIONS)
+    sizes = torch.bincount(torch.from_numpy(labels), minlength=len(centres)).float()
+    return torch.from_numpy(centres), sizes.clamp(min=1)
