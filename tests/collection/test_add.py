@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers_images import photo
 from helpers_stored import add, collection, own_first, stored
 
+from vitdsi import ImageIndex, load_config
+from vitdsi.collection.add import add as add_images
 from vitdsi.collection.add import new_images
 from vitdsi.collection.compact import compact
 from vitdsi.collection.remove import remove
-from vitdsi.errors import UsageError
+from vitdsi.errors import UnreadableImagesError, UsageError
 from vitdsi.ids.trie import NONE
 from vitdsi.model.graft import graft
 from vitdsi.search.options import SearchOptions
@@ -101,3 +105,75 @@ def test_where_features_were_dropped_additions_are_found_and_old_images_stay() -
     assert (rankings(grown, stored().features, SearchOptions(k=1))[:, 0] == np.arange(60)).mean() >= 0.9
     with pytest.raises(UsageError, match="features were dropped"):
         compact(grown, retrain=True)
+
+
+def test_images_without_classes_cannot_be_added_to_an_index_with_classes() -> None:
+    index = stored(labels=True)
+    with pytest.raises(UsageError, match="the images of this index have classes; give labels"):
+        add_images(index, collection(3, 1, name="new"), reader=None)  # type: ignore[arg-type]
+    unchanged, result = add_images(index, collection(60), reader=None)  # type: ignore[arg-type]
+    assert unchanged is index and result.unchanged == 60
+
+
+@pytest.fixture
+def small(toy: object) -> ImageIndex:
+    """An empty index whose backbone is the toy, so that photos are read in no time."""
+    config = load_config(overrides=["model.backbone=toy", "training.max_epochs=2", "device=cpu"])
+    return ImageIndex(config)
+
+
+def write(folder: Path, **seeds: int) -> Path:
+    """Photos by name, of which those with the same seed have the same bytes."""
+    folder.mkdir(exist_ok=True)
+    for name, seed in seeds.items():
+        photo(24, 16, seed).save(folder / f"{name}.png")
+    return folder
+
+
+def test_result_names_what_was_added_replaced_skipped_doubled_and_unmatched(
+    small: ImageIndex, tmp_path: Path
+) -> None:
+    small.fit(write(tmp_path / "photos", a=0, b=1, c=2, d=3))
+    more = write(tmp_path / "photos", b=10, e=11, f=11)
+    (more / "broken.png").write_bytes(b"no image")
+    facts = {"e.png": {"album": "x"}, "nowhere.png": {"album": "y"}}
+    result = small.add(more, metadata=facts, replace=True)
+    assert result.image_ids == ["b.png", "e.png", "f.png"]
+    assert result.replaced == ["b.png"]
+    assert result.unchanged == 3
+    assert [Path(error.path).name for error in result.skipped] == ["broken.png"]
+    assert result.duplicates == (("e.png", "f.png"),)
+    assert result.unmatched == ("nowhere.png",)
+    assert [found.image_id for found in small.search(more / "e.png", where="album = 'x'")] == ["e.png"]
+    assert len(small.trie_.live_ids()) == 6
+
+
+def test_adding_what_the_index_holds_changes_nothing(small: ImageIndex, tmp_path: Path) -> None:
+    photos = write(tmp_path / "photos", a=0, b=1, c=2)
+    before = small.fit(photos).state_
+    result = small.add(photos)
+    assert (result.image_ids, result.replaced, result.unchanged) == ([], [], 3)
+    assert small.state_ is before
+
+
+def test_changed_content_is_refused_unless_it_is_to_be_replaced(small: ImageIndex, tmp_path: Path) -> None:
+    photos = write(tmp_path / "photos", a=0, b=1)
+    before = small.fit(photos).state_
+    write(photos, b=9)
+    with pytest.raises(UsageError, match=r"1 image_ids, such as 'b.png'; replace them \(--replace\)"):
+        small.add(photos)
+    assert small.state_ is before
+
+
+def test_strict_addition_names_all_unreadable_files_and_changes_nothing(
+    small: ImageIndex, tmp_path: Path
+) -> None:
+    photos = write(tmp_path / "photos", a=0, b=1)
+    before = small.fit(photos).state_
+    write(photos, c=2)
+    for name in ("broken.png", "worse.png"):
+        (photos / name).write_bytes(b"no image")
+    with pytest.raises(UnreadableImagesError, match="unreadable files: 2") as error:
+        small.add(photos, strict=True)
+    assert [Path(skipped.path).name for skipped in error.value.errors] == ["broken.png", "worse.png"]
+    assert small.state_ is before

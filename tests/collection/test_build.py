@@ -46,6 +46,34 @@ def test_a_second_fit_after_load_resolves_the_settings_afresh(
     assert loaded.fit(images[:2]).config.training.retrieval_ratio == pytest.approx(0.5)
 
 
+def test_learning_a_loaded_index_again_forgets_the_share_that_gone_queries_had_raised(
+    images: list[np.ndarray], tmp_path: Path
+) -> None:
+    ImageIndex(load_config(overrides=SHORT)).fit(images[:2], queries=images[2:]).save(tmp_path / "two.dsi")
+    loaded = ImageIndex.load(tmp_path / "two.dsi")
+    loaded.compact(retrain=True)
+    assert loaded.config.training.retrieval_ratio == pytest.approx(0.5)
+    loaded.save(tmp_path / "again.dsi")
+    again = ImageIndex.load(tmp_path / "again.dsi")
+    again.compact(retrain=True)
+    assert again.config == loaded.config
+
+
+def test_embedding_width_follows_the_size_of_the_collection_at_each_fit_and_retraining(
+    images: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "MAX_ROW_NUMBERS", 2 * 6 * 96)
+    config = load_config(overrides=[*SHORT, "model.embedding_dim=192"])
+    ImageIndex(config).fit(images).save(tmp_path / "six.dsi")
+    loaded = ImageIndex.load(tmp_path / "six.dsi")
+    assert loaded.model_.head.vectors(loaded.trie_, loaded.trie_.live_ids()).shape == (6, 96)
+    loaded.remove([0, 1, 2])
+    loaded.compact(retrain=True)
+    assert loaded.config.model.embedding_dim == 192
+    assert loaded.model_.head.vectors(loaded.trie_, loaded.trie_.live_ids()).shape == (3, 192)
+    assert loaded.fit(images).config.model.embedding_dim == 96
+
+
 def test_the_report_names_what_was_skipped_doubled_and_unmatched(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

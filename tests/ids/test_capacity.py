@@ -53,3 +53,11 @@ def test_longer_codes_leave_room_for_a_tenth_of_the_collection() -> None:
     codes = encode_numbers(np.arange(90), 10, length=2)  # 9 spare slots; 100 free ones of 3 digits
     live = np.ones(90, dtype=bool)
     assert [length_for(codes, live, 10, count) for count in (91, 92)] == [3, 4]
+
+
+def test_length_for_a_full_collection_raises_and_names_the_remedies() -> None:
+    codes, live = encode_numbers(np.arange(16), 4, length=2), np.ones(16, dtype=bool)
+    with pytest.raises(UsageError, match=r"0 slots are left for 3 new images: 16 .* \(compact\), or build"):
+        length_for(codes, live, 4, 3)
+    live[7] = False
+    assert length_for(codes, live, 4, 3) == 3  # below the one free slot there are four of three digits

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers_growth import GrowingCollection
 
 from vitdsi.errors import UsageError
 from vitdsi.ids import IdContext
+from vitdsi.ids.capacity import capacity_left
 from vitdsi.ids.semantic import SemanticIds
 from vitdsi.ids.trie import Trie
 
@@ -47,3 +49,13 @@ def test_many_identical_images_of_any_width_get_different_codes(count: int, widt
 def test_assign_without_features_raises() -> None:
     with pytest.raises(UsageError, match="features"):
         SemanticIds().assign(IdContext(3, 10))
+
+
+@pytest.mark.parametrize("base", [2, 3, 16])
+def test_collection_as_large_as_the_base_leaves_room_for_more(base: int) -> None:
+    features = np.random.default_rng(0).normal(size=(base, 4)).astype(np.float32)
+    codes = assign(features, base)
+    assert capacity_left(codes, np.ones(base, dtype=bool), base) > 0
+    collection = GrowingCollection(codes, base, seed=0, width=4)
+    for count in (1, 30):
+        collection.add("semantic", count)

@@ -97,6 +97,8 @@ def add(
     )
     if not len(fresh):
         return state, result
+    if state.labels is not None and fresh.labels is None:
+        raise UsageError("the images of this index have classes; give labels, or a folder of class folders")
     if replaced:
         state = remove(state, replaced)
     return add_new(state, fresh, reader, on_progress), result

@@ -60,10 +60,22 @@ def capacity_left(codes: Codes, live: npt.NDArray[np.bool_], base: int) -> int:
 
 
 def shortest_length(codes: Codes, base: int, minimum: int, count: int, *, variable: bool = False) -> int:
-    """Return the smallest number of tokens, at least `minimum`, that leaves `count` codes free beside live `codes`."""
+    """Return the smallest number of tokens, at least `minimum`, that leaves `count` codes free beside live `codes`.
+
+    Without `variable`, at least one code of `minimum` digits must be free: below a full level all longer codes are
+    taken, too.
+    """
     while free_slots(codes, base, minimum, variable=variable) < count:
         minimum += 1
     return minimum
+
+
+def no_slots_left(images: int, base: int, length: int, count: int) -> UsageError:
+    """The error for `count` new images where existing ones use all codes of `length` digits."""
+    return UsageError(
+        f"0 slots are left for {count} new images: {images} images use all ids of {length} digits in base {base};"
+        " give all images new ids (compact), or build with a larger ids.base"
+    )
 
 
 def spare_slots(codes: Codes) -> int:
@@ -76,9 +88,14 @@ def length_for(codes: Codes, live: npt.NDArray[np.bool_], base: int, count: int)
 
     This is the width of codes (N, L) where they leave more than `count` slots free. Otherwise it is long enough for a
     tenth of the collection more. The last slot is never used up: below it there is room for any number of longer codes.
+
+    Raises UsageError if no slot is free.
     """
     used = codes[in_use(codes, live, base)]
     length: int = codes.shape[1]
-    if count < free_slots(used, base, length):
+    free = free_slots(used, base, length)
+    if count < free:
         return length
+    if not free and count:
+        raise no_slots_left(len(used), base, length, count)
     return shortest_length(used, base, length, count + spare_slots(used))

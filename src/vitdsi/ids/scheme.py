@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitdsi.errors import UsageError
-from vitdsi.ids.capacity import capacity_left, has_variable_length, in_use
+from vitdsi.ids.capacity import capacity_left, has_variable_length, in_use, no_slots_left
 from vitdsi.ids.codes import Codes, Vocabulary
 
 Features = npt.NDArray[np.float32]
@@ -155,10 +155,7 @@ class IdScheme(ABC):
         if growth.count == 0:
             return np.empty((0, length), dtype=np.int64)
         if not growth.variable_length and capacity_left(growth.codes, growth.live, growth.base) == 0:
-            raise UsageError(
-                f"0 slots are left for {growth.count} new images: {images} images use all ids of {length} digits in"
-                f" base {growth.base}; give all images new ids (compact), or build with a larger ids.base"
-            )
+            raise no_slots_left(images, growth.base, length, growth.count)
         codes = self._new_codes(growth)
         missing = max(0, length - codes.shape[1])
         return np.pad(codes, ((0, 0), (0, missing)), constant_values=Vocabulary(growth.base).pad)

@@ -39,23 +39,29 @@ class SemanticIds(TreeScheme):
         features = directions(context.features)
         rng = np.random.default_rng(context.seed)
         codes: list[list[int]] = [[] for _ in range(context.count)]
-        _split(features, np.arange(context.count), context.base, rng, codes)
+        # A collection that would fill the first level gets two, because below a full level nothing can be added.
+        _split(features, np.arange(context.count), context.base, rng, codes, context.base - 1)
         length = max(map(len, codes), default=1)
         return np.array([code + [pad] * (length - len(code)) for code in codes], dtype=np.int64)
 
 
 def _split(
-    features: Features, members: Members, base: int, rng: np.random.Generator, codes: list[list[int]]
+    features: Features,
+    members: Members,
+    base: int,
+    rng: np.random.Generator,
+    codes: list[list[int]],
+    most: int,
 ) -> None:
-    """Append the remaining digits of the images `members` to their codes."""
-    if len(members) <= base:
+    """Append the remaining digits of the images `members` to their codes: a single one for at most `most` images."""
+    if len(members) <= most:
         for digit, i in enumerate(members):
             codes[i].append(digit)
         return
     for digit, group in enumerate(_clusters(features, members, base, rng)):
         for i in group:
             codes[i].append(digit)
-        _split(features, group, base, rng, codes)
+        _split(features, group, base, rng, codes, base)
 
 
 def _clusters(features: Features, members: Members, base: int, rng: np.random.Generator) -> list[Members]:

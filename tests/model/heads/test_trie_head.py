@@ -115,6 +115,16 @@ def test_imprint_leaves_known_nodes_as_they_are() -> None:
     assert torch.equal(made.prototype_bias, before.prototype_bias)
 
 
+def test_imprint_of_embeddings_that_differ_only_by_rounding_is_silent() -> None:
+    vectors = torch.full((6, 2), 1e-14)
+    vectors[:3, 0] = torch.nextafter(vectors[0, 0], torch.tensor(1.0))
+    vectors[0, 1] = 1e-38
+    trie = Trie(np.array([[0, digit] for digit in range(6)]), 6)
+    made = untrained(trie, embedding_dim=2, prototypes=3)
+    made.imprint(trie, torch.arange(6), vectors, seed=0)
+    torch.testing.assert_close(made.rows[tuple(trie.last_edges(torch.arange(6)))], vectors)
+
+
 @pytest.mark.parametrize("prototypes", [2, 3, 9])
 def test_imprinted_prototypes_are_the_centres_of_what_lies_below(prototypes: int) -> None:
     vectors = torch.tensor([[0.0, 0], [0, 0.1], [5, 5], [5, 5], [5, 5]])

@@ -22,6 +22,7 @@ from vitdsi.model.heads.base import Head
 INITIAL_SCALE = 20.0  # Of the scores; it is learned from there on.
 _MAX_ONE_BY_ONE = 32  # Up to this many nodes, scoring one after another is faster than sorting them by node.
 _UNUSED_BIAS = -1e4  # Bias of a prototype that is not in use; finite, so that gradients stay finite.
+_MAX_ITERATIONS = 10  # Of k-means, which finds the prototypes.
 
 
 class TrieHead(Head):
@@ -198,6 +199,6 @@ def _centres(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """
     if count_distinct(vectors.numpy(), count) == len(vectors):
         return vectors, torch.ones(len(vectors))
-    centres, clusters = kmeans(vectors.numpy(), count, seed, max_iterations=10)
+    centres, clusters = kmeans(vectors.numpy(), count, seed, _MAX_ITERATIONS)
     sizes = torch.bincount(torch.from_numpy(clusters), minlength=len(centres)).float()
     return torch.from_numpy(centres), sizes.clamp(min=1)
