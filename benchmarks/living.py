@@ -1,16 +1,15 @@
-"""Does a collection stay good while images come and go? 5,000 images indexed, three seeds.
+"""How well does an index of 5,000 images stand additions, removals and filters? How well does it find duplicates?
 
     python benchmarks/living.py changes IMAGENETTE [key=value ...]      add 500 at once and 100 ten times, with and
-                                                                        without tokens; remove 1,000; filter
-    python benchmarks/living.py duplicates IMAGENETTE [key=value ...]   500 altered copies among 5,000
+                                                                        without stored features; remove 1,000; filter
+    python benchmarks/living.py duplicates IMAGENETTE [key=value ...]   find 500 altered copies among 5,000 photos
 
-IMAGENETTE is a folder with train/<class>/ and val/<class>/. Each writes one JSON object to stdout. With seed=S, or
-labels=none or folder, only these run.
+IMAGENETTE is a folder with train/<class>/ and val/<class>/. Each job writes one JSON object to stdout. All three seeds
+are run, and `changes` with and without labels, unless seed=S, labels=none or labels=folder is given.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import tempfile
@@ -21,43 +20,44 @@ from typing import Any
 
 import numpy as np
 import torch
-from main_job import first_of_each_class, fit, mean, timed
+from shared import first_of_each_class, fit, mean, pooled_reader, timed
 
 from vitdsi import ImageIndex
-from vitdsi.backbones.cache import default_cache
-from vitdsi.backbones.reader import FeatureReader
+from vitdsi.collection.add import add
+from vitdsi.collection.compact import compact
+from vitdsi.collection.read import read_collection
 from vitdsi.config import load_config
 from vitdsi.photos.alter import altered_copy
 from vitdsi.photos.decode import decode
 from vitdsi.photos.find import ImageRecord
+from vitdsi.search.filters import Filters
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank, rankings
+from vitdsi.state import IndexState
 from vitdsi.training.teacher import nearest
 
 _SEEDS = (0, 1, 2)
-_EACH = 500  # indexed images of each of the 10 classes
+_PER_CLASS = 500  # indexed images of each of the 10 classes
 _LABELS = ("none", "folder")
-_ADDED = {"1 x 500": (1, 500), "10 x 100": (10, 100)}
-_ALLOWED = (0.01, 0.1, 0.5)
+_ADDITIONS = {"1 x 500": (1, 500), "10 x 100": (10, 100)}
+_ALLOWED_SHARES = (0.01, 0.1, 0.5)
 
 
 def changes(root: Path, overrides: list[str]) -> dict[str, Any]:
-    """Adding, with and without tokens and labels; removing and filtering, without labels."""
+    """Add with and without stored features and labels; remove and filter without labels."""
     results: dict[str, list[dict[str, Any]]] = {}
     for labels in _chosen("labels", _LABELS, overrides):
         for seed in map(int, _chosen("seed", _SEEDS, overrides)):
             config = load_config(overrides=[f"labels={labels}", f"seed={seed}", *overrides])
-            index = fit(config, first_of_each_class(root / "train", _EACH))
-            built = index.state_
+            index = fit(config, first_of_each_class(root / "train", _PER_CLASS))
             runs = {}
-            for name in _ADDED:
-                runs[f"add {name}"] = add(index, root, seed, name)
-                index._put(built, ())
-                runs[f"add {name}, tokens dropped"] = add(index, root, seed, name, keep_features=False)
-                index._put(built, ())
+            for name in _ADDITIONS:
+                runs[f"add {name}"] = measure_adding(index, root, seed, name)
+                dropped = measure_adding(index, root, seed, name, keep_features=False)
+                runs[f"add {name}, features dropped"] = dropped
             if labels == "none":
-                runs["filter"] = filter(index, root, seed)
-                runs["remove"] = remove(index, root, seed)
+                runs["filter"] = measure_filters(index, root, seed)
+                runs["remove"] = measure_removing(index, root, seed)
             for name, run in runs.items():
                 results.setdefault(f"labels={labels}, {name}", []).append({"seed": seed, **run})
                 print(labels, name, seed, run, file=sys.stderr, flush=True)
@@ -65,134 +65,142 @@ def changes(root: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def _chosen(key: str, values: Iterable[Any], overrides: list[str]) -> Iterable[Any]:
-    """What `overrides` say of a key, or else all its values."""
+    """The values that `overrides` give to a key, or all of them if there are none."""
     given = [text.partition("=")[2] for text in overrides if text.startswith(f"{key}=")]
     return given or values
 
 
-def add(index: ImageIndex, root: Path, seed: int, name: str, *, keep_features: bool = True) -> dict[str, Any]:
-    """IA@1 of old and new images after val photos were added, and milliseconds an image beside the backbone's."""
-    chunks, each = _ADDED[name]
+def measure_adding(
+    index: ImageIndex, root: Path, seed: int, name: str, *, keep_features: bool = True
+) -> dict[str, Any]:
+    """Add val photos; return IA@1 of old and new images, and milliseconds for each image besides the backbone's.
+
+    The index stays as it is.
+    """
+    times, count = _ADDITIONS[name]
     photos = first_of_each_class(root / "val", 100)
-    photos = [photos[i] for i in np.random.default_rng(seed).permutation(len(photos))[: chunks * each]]
-    loaded = FeatureReader("pooled", cache=default_cache()).load(
+    photos = [photos[i] for i in np.random.default_rng(seed).permutation(len(photos))[: times * count]]
+    loaded = pooled_reader().load(
         [r.path for r in photos]
-    )  # the backbone's part
-    old, inputs = np.arange(len(index.image_ids_)), index.features_
-    assert inputs is not None
-    inputs = torch.cat([inputs, loaded.features])
+    )  # fills the cache, so that the backbone is not timed
+    state, old = index.state_, np.arange(len(index.image_ids_))
+    assert state.features is not None
+    features = torch.cat([state.features, loaded.features])
     if not keep_features:
-        index.compact(retrain=False, keep_features=False)
-    seconds, began = 0.0, time.process_time()
-    for c in range(chunks):
-        part = photos[c * each : (c + 1) * each]
-        labels = None if index.labels_ is None else [r.label or "" for r in part]
-        seconds += timed(lambda p=part, q=labels: index.add([r.path for r in p], q))
-    computing = time.process_time() - began
+        state = compact(state, retrain=False, keep_features=False)
+    started, started_computing = time.perf_counter(), time.process_time()
+    for start in range(0, len(photos), count):
+        part = photos[start : start + count]
+        labels = None if state.labels is None else [r.label or "" for r in part]
+        given = read_collection([r.path for r in part], labels, index.reader, by_folder=False)
+        state, _ = add(state, given, index.reader)
+    seconds, computing = time.perf_counter() - started, time.process_time() - started_computing
     return {
         "old IA@1 before": index.report_.indexing_accuracy,
-        "old IA@1": own_first(index, inputs, old),
-        "new IA@1": own_first(index, inputs, np.arange(len(old), len(inputs))),
-        "ms an image": 1000 * seconds / (chunks * each),
-        "CPU ms an image": 1000 * computing / (chunks * each),
+        "old IA@1": indexing_accuracy(state, features, old),
+        "new IA@1": indexing_accuracy(state, features, np.arange(len(old), len(features))),
+        "ms an image": 1000 * seconds / len(photos),
+        "CPU ms an image": 1000 * computing / len(photos),
     }
 
 
-def own_first(index: ImageIndex, inputs: torch.Tensor, ids: np.ndarray) -> float:
-    """IA@1 of some ids."""
-    state = dataclasses.replace(index.state_, inputs=inputs)
-    return float((rankings(state, inputs[ids], SearchOptions(k=1))[:, 0] == ids).mean())
+def indexing_accuracy(state: IndexState, features: torch.Tensor, ids: np.ndarray) -> float:
+    """IA@1 of some ids, whose features are rows of `features`."""
+    return float((rankings(state, features[ids], SearchOptions(k=1))[:, 0] == ids).mean())
 
 
 def photos_with_classes(root: Path) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    """Inputs (1000, 1280) and classes (1000, 1) of val photos, and the classes (5000,) of the indexed images."""
+    """Features (Q, D) and classes (Q, 1) of the val photos, and the classes (N,) of the indexed images."""
     photos = first_of_each_class(root / "val", 100)
-    inputs = FeatureReader("pooled", cache=default_cache()).load([r.path for r in photos]).features
-    classes = np.array([r.label for r in first_of_each_class(root / "train", _EACH)])
-    return inputs, np.array([r.label for r in photos])[:, None], classes
+    features = pooled_reader().load([r.path for r in photos]).features
+    classes = np.array([r.label for r in first_of_each_class(root / "train", _PER_CLASS)])
+    return features, np.array([r.label for r in photos])[:, None], classes
 
 
-def filter(index: ImageIndex, root: Path, seed: int) -> dict[str, Any]:
-    """Share of the top 10 that is of the query's class, ours and exact kNN's with the same filter, and milliseconds of
-    a filtered search over those of one without."""
-    val, wanted, classes = photos_with_classes(root)
+def measure_filters(index: ImageIndex, root: Path, seed: int) -> dict[str, Any]:
+    """P@10 by class with a filter, also of exact kNN, and the time of a filtered search over that of another one."""
+    val, query_classes, classes = photos_with_classes(root)
     assert index.features_ is not None
     pixels = torch.zeros(1, 3, index.reader.image_size, index.reader.image_size, dtype=torch.uint8)
     run: dict[str, Any] = {}
-    for share in _ALLOWED:
+    for share in _ALLOWED_SHARES:
         rng = np.random.default_rng([seed, int(100 * share)])
         allowed = np.sort(rng.choice(len(classes), round(share * len(classes)), replace=False))
-        within = index._filters.get(index.state_, None, allowed.tolist())
-        found = np.concatenate(
-            [rank(index.state_, part, SearchOptions(k=10), within)[0] for part in torch.split(val, 64)]
-        )
+        options = SearchOptions(k=10, allow=frozenset(allowed.tolist()))
+        within = Filters(index.state_).trie_for(options)
+        ids = np.concatenate([rank(index.state_, part, options, within)[0] for part in torch.split(val, 64)])
         exact, _ = nearest(val, index.features_[allowed], 10, exclude_own=False)
-        run[f"{share:.0%} P@10"] = float((classes[found] == wanted).mean())
-        run[f"{share:.0%} P@10 exact kNN"] = float((classes[allowed[exact.numpy()]] == wanted).mean())
-        run[f"{share:.0%} time over unfiltered"] = in_turn(
+        run[f"{share:.0%} P@10"] = float((classes[ids] == query_classes).mean())
+        exact_classes = classes[allowed[exact.numpy()]]
+        run[f"{share:.0%} P@10 exact kNN"] = float((exact_classes == query_classes).mean())
+        run[f"{share:.0%} time over unfiltered"] = time_ratio(
             lambda w=within: rank(index.state_, index.reader.features(pixels), SearchOptions(k=10), w),
             lambda: rank(index.state_, index.reader.features(pixels), SearchOptions(k=10)),
         )
     return run
 
 
-def in_turn(one: Callable[[], object], other: Callable[[], object]) -> float:
-    """Median seconds of `one` over those of `other`, measured in turn."""
+def time_ratio(first: Callable[[], object], second: Callable[[], object]) -> float:
+    """Median time of `first` over that of `second`, measured alternately."""
     with torch.inference_mode():
-        times = [(timed(one), timed(other)) for _ in range(150)][30:]
-    ours, base = np.median(times, axis=0)
-    return float(ours / base)
+        times = [(timed(first), timed(second)) for _ in range(150)][30:]
+    numerator, denominator = np.median(times, axis=0)
+    return float(numerator / denominator)
 
 
-def remove(index: ImageIndex, root: Path, seed: int) -> dict[str, Any]:
-    """Milliseconds to remove 1,000 of 5,000 images and to write that, removed ids in 10,000 searches, and the others'
-    figures before (the 1,000 left out of the results) and after."""
-    val, wanted, classes = photos_with_classes(root)
-    inputs = index.features_
-    assert inputs is not None
-    gone = np.random.default_rng(seed).choice(len(classes), 1000, replace=False)
-    kept = np.setdiff1d(np.arange(len(classes)), gone)
-    queries = torch.cat([inputs, val])
+def measure_removing(index: ImageIndex, root: Path, seed: int) -> dict[str, Any]:
+    """Remove 1,000 of 5,000 images.
+
+    Measures milliseconds to remove them and to write the index, removed ids in the results of 10,000 searches, and the
+    metrics of the other images before (without the 1,000 in the results) and after.
+    """
+    val, query_classes, classes = photos_with_classes(root)
+    features = index.features_
+    assert features is not None
+    removed = np.random.default_rng(seed).choice(len(classes), 1000, replace=False)
+    kept = np.setdiff1d(np.arange(len(classes)), removed)
+    queries = torch.cat([features, val])
     queries = queries[torch.arange(10_000) % len(queries)]
 
-    def figures(when: str) -> dict[str, float]:
-        found = [row[~np.isin(row, gone)][:10] for row in rankings(index.state_, val, SearchOptions(k=60))]
-        hits = classes[np.stack(found)] == wanted
+    def metrics(when: str) -> dict[str, float]:
+        ids = [row[~np.isin(row, removed)][:10] for row in rankings(index.state_, val, SearchOptions(k=60))]
+        hits = classes[np.stack(ids)] == query_classes
         return {
             f"P@10 of the others {when}": float(hits.mean()),
-            f"IA@1 of the others {when}": own_first(index, inputs, kept),
+            f"IA@1 of the others {when}": indexing_accuracy(index.state_, features, kept),
         }
 
-    run = figures("before")
+    run = metrics("before")
     with tempfile.TemporaryDirectory() as folder:
         index.save(Path(folder) / "i.dsi")
-        run["remove ms"] = 1000 * timed(lambda: index.remove([int(i) for i in gone]))
+        run["remove ms"] = 1000 * timed(lambda: index.remove(removed.tolist()))
         run["write ms"] = 1000 * timed(lambda: index.save(Path(folder) / "i.dsi"))
-    run["removed ids found"] = float(
-        np.isin(rankings(index.state_, queries, SearchOptions(k=10)), gone).sum()
-    )
-    return {**run, "searches": len(queries), **figures("after")}
+    results = rankings(index.state_, queries, SearchOptions(k=10))
+    run["removed ids found"] = float(np.isin(results, removed).sum())
+    return {**run, "searches": len(queries), **metrics("after")}
 
 
 def duplicates(root: Path, overrides: list[str]) -> dict[str, Any]:
-    """Precision and recall of the pairs that 500 altered copies among 5,000 photos make. Two photos of the set that
-    are near-identical by themselves count as a mistake."""
+    """Precision and recall of the pairs of 500 altered copies among 5,000 photos with their originals.
+
+    Near-identical photos of the data set itself count as mistakes.
+    """
     runs = []
     for seed in map(int, _chosen("seed", _SEEDS, overrides)):
-        records = first_of_each_class(root / "train", _EACH)
-        copied = np.random.default_rng(seed).choice(len(records), 500, replace=False)
+        records = first_of_each_class(root / "train", _PER_CLASS)
+        originals = np.random.default_rng(seed).choice(len(records), 500, replace=False)
         with tempfile.TemporaryDirectory() as folder:
             copies = []
-            for n, i in enumerate(copied):
+            for n, i in enumerate(originals):
                 path = Path(folder) / f"{n}.png"
                 altered_copy(decode(records[i].path), np.random.default_rng([seed, n])).save(path)
                 copies.append(ImageRecord(path.name, path, records[i].label))
             index = fit(load_config(overrides=[f"seed={seed}", *overrides]), records + copies)
-        began = time.perf_counter()
+        started = time.perf_counter()
         groups = index.near_identical()
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         number = {image_id: i for i, image_id in enumerate(index.image_ids_)}
-        truth = {(int(i), len(records) + n) for n, i in enumerate(copied)}
+        truth = {(int(i), len(records) + n) for n, i in enumerate(originals)}
         found = {
             (number[a], number[b]) for group in groups for n, a in enumerate(group) for b in group[n + 1 :]
         }

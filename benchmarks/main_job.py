@@ -1,11 +1,11 @@
-"""Is the main job good and fast enough? Quality against exact kNN on the same features, times as ratios in one run.
+"""Quality and speed of the main job: compared with exact kNN on the same features, and with the backbone's time.
 
-    python benchmarks/main_job.py unlabelled IMAGENETTE [key=value ...]    2,000 images, no labels, and the val photos
-    python benchmarks/main_job.py labelled IMAGENETTE [key=value ...]      25 % indexed, random ids, classes
-    python benchmarks/main_job.py build IMAGENETTE [key=value ...]         5,000 images against one backbone pass
-    python benchmarks/main_job.py search IMAGENETTE [key=value ...]        one query against the backbone alone
+    python benchmarks/main_job.py unlabelled IMAGENETTE [key=value ...]    index 2,000 images without labels
+    python benchmarks/main_job.py labelled IMAGENETTE [key=value ...]      index 25 %, with classes and random ids
+    python benchmarks/main_job.py build IMAGENETTE [key=value ...]         index 5,000 images; time over a backbone pass
+    python benchmarks/main_job.py search IMAGENETTE [key=value ...]        one search; time over the backbone alone
 
-IMAGENETTE is a folder with train/<class>/ and val/<class>/. Each writes one JSON object to stdout.
+IMAGENETTE is a folder with train/<class>/ and val/<class>/. Each job writes one JSON object to stdout.
 """
 
 from __future__ import annotations
@@ -13,77 +13,59 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from shared import (
+    altered_features,
+    first_of_each_class,
+    fit,
+    mean,
+    pooled_reader,
+    relevant_ids,
+    show_evaluation,
+    timed,
+)
 
-from vitdsi import ImageIndex, IndexConfig
-from vitdsi.backbones.cache import default_cache
+from vitdsi import ImageIndex
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.config import load_config
 from vitdsi.evaluation.metrics import average_precision_at, precision_at
 from vitdsi.paper.split import split_per_class
-from vitdsi.photos.alter import altered_copy
 from vitdsi.photos.decode import load_square
 from vitdsi.photos.find import ImageRecord, scan_folder
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
-from vitdsi.training.loop import Progress
 from vitdsi.training.teacher import nearest
 
 _SEEDS = (0, 1, 2)
 
 
-def show(progress: Progress) -> None:
-    """One line an evaluation on stderr."""
-    if progress.loss is not None and progress.done % 50 == 0:
-        print(progress, file=sys.stderr, flush=True)
-
-
-def first_of_each_class(folder: Path, each: int) -> list[ImageRecord]:
-    """The first `each` images of every class, by name."""
-    records = scan_folder(folder, "folder")
-    classes = sorted({record.label or "" for record in records})
-    return [r for label in classes for r in [r for r in records if r.label == label][:each]]
-
-
-def fit(config: IndexConfig, records: list[ImageRecord], **queries: Any) -> ImageIndex:
-    """An index of the records; their classes are used where the config says so."""
-    labels = [r.label or "" for r in records] if config.labels == "folder" else None
-    index = ImageIndex(config, cache=default_cache())
-    return index.fit([r.path for r in records], labels, on_progress=show, **queries)
-
-
 def hits_of_classes(ids: np.ndarray, records: list[ImageRecord], queries: list[ImageRecord]) -> float:
-    """Share of the results (Q, K) that are of the query's class."""
+    """Share of the results (Q, K) that have the class of their query."""
     classes = np.array([r.label for r in records])
     return float((classes[ids] == np.array([q.label for q in queries])[:, None]).mean())
 
 
 def unlabelled(root: Path, overrides: list[str]) -> dict[str, Any]:
-    """IA@1, altered copies at rank 1 and class purity of the top 10, ours and exact cosine kNN's."""
+    """IA@1, altered copies at rank 1, and class purity of the top 10; the last two also of exact cosine kNN."""
     records = first_of_each_class(root / "train", 200)
     photos = scan_folder(root / "val", "folder")
     runs = []
     for seed in _SEEDS:
         config = load_config(overrides=["labels=none", f"seed={seed}", *overrides])
         index = fit(config, records)
-        loader = FeatureReader("pooled", cache=default_cache())
-        rng_of = [np.random.default_rng([seed + 1000, i]) for i in range(len(records))]
-        altered = loader.load(
-            [r.path for r in records], alter=lambda image, i, r=rng_of: altered_copy(image, r[i])
-        )
-        val = loader.load([r.path for r in photos]).features
+        reader = pooled_reader()
+        altered = altered_features(reader, records, seed)
+        val = reader.load([r.path for r in photos]).features
         own = np.arange(len(records))
         stored = index.features_
         assert stored is not None
-        found, _ = rank(index.state_, altered.features, SearchOptions(k=1))
+        found, _ = rank(index.state_, altered, SearchOptions(k=1))
         top, _ = rank(index.state_, val, SearchOptions(k=10))
-        exact = nearest(altered.features, stored, 1, exclude_own=False)[0].numpy()
+        exact = nearest(altered, stored, 1, exclude_own=False)[0].numpy()
         exact_top = nearest(val, stored, 10, exclude_own=False)[0].numpy()
         runs.append(
             {
@@ -102,24 +84,23 @@ def unlabelled(root: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def labelled(root: Path, overrides: list[str]) -> dict[str, Any]:
-    """IA@1 and MAP@10 on held-out photos, ours with random ids and exact cosine kNN's."""
+    """IA@1, and MAP, MAP@10 and P@10 of held-out photos with random ids and of exact cosine kNN."""
     runs = []
     for seed in _SEEDS:
         split = split_per_class(scan_folder(root / "train", "folder"), seed=seed)
         config = load_config(overrides=["labels=folder", "ids.scheme=random", f"seed={seed}", *overrides])
-        queries = [*split.train]
         index = fit(
             config,
             split.indexing,
-            queries=[r.path for r in queries],
-            query_labels=[r.label for r in queries],
+            queries=[r.path for r in split.train],
+            query_labels=[r.label for r in split.train],
         )
         paths, labels = [r.path for r in split.test], [r.label or "" for r in split.test]
         metrics = index.evaluate(paths, labels)
-        test = FeatureReader("pooled", cache=default_cache()).load(paths).features
+        test = pooled_reader().load(paths).features
         assert index.features_ is not None
         exact = nearest(test, index.features_, len(split.indexing), exclude_own=False)[0].numpy()
-        relevant = [np.array([i for i, r in enumerate(split.indexing) if r.label == q]) for q in labels]
+        relevant = relevant_ids(split.indexing, split.test)
         runs.append(
             {
                 "seed": seed,
@@ -138,14 +119,14 @@ def labelled(root: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def build(root: Path, overrides: list[str]) -> dict[str, Any]:
-    """Seconds to index 5,000 images from files, over seconds to decode them and run the backbone once."""
+    """Seconds to index 5,000 images from files, over seconds to decode them and run the backbone once, uncached."""
     records = first_of_each_class(root / "train", 500)
     paths = [r.path for r in records]
     config = load_config(overrides=overrides)
     once = timed(lambda: FeatureReader("pooled").load(paths))
     with tempfile.TemporaryDirectory() as folder:
         index = ImageIndex(config)
-        seconds = timed(lambda: index.fit(paths, on_progress=show).save(Path(folder) / "out.dsi"))
+        seconds = timed(lambda: index.fit(paths, on_progress=show_evaluation).save(Path(folder) / "out.dsi"))
     return {
         "images": len(paths),
         "backbone pass s": once,
@@ -157,7 +138,7 @@ def build(root: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def search(root: Path, overrides: list[str]) -> dict[str, Any]:
-    """Milliseconds from decoded pixels to ids at N = 5,000, over the backbone's forward alone; medians in turn."""
+    """Milliseconds from pixels to ids at N = 5,000, over those of the backbone alone; medians of alternating runs."""
     records = first_of_each_class(root / "train", 500)
     index = fit(load_config(overrides=["training.max_epochs=2", *overrides]), records)
     backbone = index.reader.backbone
@@ -173,18 +154,6 @@ def search(root: Path, overrides: list[str]) -> dict[str, Any]:
             )
     ours, base = float(np.median(whole[50:])), float(np.median(alone[50:]))
     return {"N": len(records), "search ms": ours * 1e3, "backbone ms": base * 1e3, "ratio": ours / base}
-
-
-def timed(run: Callable[[], object]) -> float:
-    """Seconds that `run` takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def mean(runs: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over seeds."""
-    return {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key != "seed"}
 
 
 if __name__ == "__main__":

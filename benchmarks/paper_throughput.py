@@ -1,17 +1,18 @@
-"""How fast is the paper's model trained, against a step written as its author wrote it? Images/s, medians in one run.
+"""How fast is the paper's model trained, compared with a step as its author wrote it? Images per second, medians.
 
     python benchmarks/paper_throughput.py [--sizes 64,160] [--images 512] [--repeats 15]
 
-Steps of batch 32 on random images with ids of random numbers:
+Training steps with batches of 32 random images and random ids:
 
-- ours: one teacher-forced forward over all digits, backward, gradient clipping and fused AdamW, as in training/loop.py;
-  the single stack of configs/paper.yaml, and an encoder-decoder of as many blocks each;
-- per digit: the same models and steps, but with one full forward a digit;
-- author: the paper's own structure, written again from its description: patches, BOS, digits and EOS in one sequence
-  padded to full length, torch's MultiheadAttention under a causal and a padding mask, one full forward a digit, Adam.
+- ours: one teacher-forced forward pass over all digits, a backward pass, gradient clipping and fused AdamW, as in
+  training/loop.py; for the single stack of recipes/paper.yaml, and for an encoder-decoder with as many blocks in each;
+- per digit: the same models and steps, but with a full forward pass for each digit;
+- author: the paper's model, implemented from its description: patches, BOS, digits and EOS in one sequence that is
+  padded to its full length, torch's MultiheadAttention with a causal mask and a padding mask, a full forward pass for
+  each digit, and Adam.
 
-Writes one JSON object to stdout. The GEMM peak is that of a large float32 product with the same threads. With one
-thread (OMP_NUM_THREADS=1) times are the process's own, so that what else runs on the machine does not count.
+Writes one JSON object to stdout. The GEMM peak is that of a large float32 product with the same number of threads. With
+one thread (OMP_NUM_THREADS=1), times are CPU times of the process, so that other processes do not matter.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class AuthorsBlock(nn.Module):
 
 
 class AuthorsModel(nn.Module):
-    """Patches, then the digits so far, then padding; the last place gives the next digit."""
+    """A sequence of patches, the digits so far, and padding; the last position gives the next digit."""
 
     def __init__(
         self, side: int, patch: int, dim: int, hidden: int, heads: int, depth: int, tokens: int
@@ -95,12 +96,12 @@ class AuthorsModel(nn.Module):
 
 
 def steps(side: int, trie: Trie) -> dict[str, tuple[nn.Module, Step]]:
-    """One training step of each kind, on the same batch."""
+    """Prepare a training step of each kind, with its model; all use the same batch."""
     images = torch.rand(BATCH, 3, side, side)
     ids = torch.arange(BATCH)
     codes, nodes, target = trie.codes[ids], trie.nodes[ids], one_hot_targets(trie, ids)
-    begun = torch.cat([torch.full((BATCH, 1), trie.vocabulary.bos), codes[:, :-1]], dim=1)
-    made: dict[str, tuple[nn.Module, Step]] = {}
+    prefixes = torch.cat([torch.full((BATCH, 1), trie.vocabulary.bos), codes[:, :-1]], dim=1)
+    prepared: dict[str, tuple[nn.Module, Step]] = {}
 
     def add(name: str, model: nn.Module, loss: Callable[[], Tensor]) -> None:
         optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, fused=True)
@@ -111,26 +112,26 @@ def steps(side: int, trie: Trie) -> dict[str, tuple[nn.Module, Step]]:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
 
-        made[name] = model.train(), step
+        prepared[name] = model.train(), step
 
     for architecture in ("single_stack", "encoder_decoder"):
-        given = [
+        overrides = [
             f"model.paper.image_size={side}",
             "model.decoder_depth=6",
             f"model.paper.architecture={architecture}",
         ]
-        config = load_config("paper", given).model
-        together = Seq2Seq(config, trie, (3, side, side))
-        apart = Seq2Seq(config, trie, (3, side, side))
+        config = load_config("paper", overrides).model
+        at_once = Seq2Seq(config, trie, (3, side, side))
+        per_digit = Seq2Seq(config, trie, (3, side, side))
         add(
             f"ours, {architecture}",
-            together,
-            lambda model=together: next_token_loss(model(images, codes, nodes), target, None).mean(),
+            at_once,
+            lambda model=at_once: next_token_loss(model(images, codes, nodes), target, None).mean(),
         )
         add(
             f"per digit, {architecture}",
-            apart,
-            lambda model=apart: next_token_loss(
+            per_digit,
+            lambda model=per_digit: next_token_loss(
                 torch.stack(
                     [
                         model(images, codes[:, : t + 1], nodes[:, : t + 1])[:, t]
@@ -144,7 +145,7 @@ def steps(side: int, trie: Trie) -> dict[str, tuple[nn.Module, Step]]:
         )
     author = AuthorsModel(
         side,
-        config.patch_size,
+        config.paper.patch_size,
         config.embed_dim,
         config.mlp_dim,
         config.num_heads,
@@ -152,20 +153,20 @@ def steps(side: int, trie: Trie) -> dict[str, tuple[nn.Module, Step]]:
         codes.shape[1] + 1,
     ).train()
     adam = torch.optim.Adam(author.parameters(), lr=5e-4)
-    wanted = codes.masked_fill(nodes == NONE, -100)
+    target_codes = codes.masked_fill(nodes == NONE, -100)
 
     def authors_step() -> None:
         adam.zero_grad()
-        scores = [author(images, begun[:, : t + 1]) for t in range(codes.shape[1])]
-        F.cross_entropy(torch.stack(scores, dim=1).flatten(0, 1), wanted.flatten()).backward()
+        scores = [author(images, prefixes[:, : t + 1]) for t in range(codes.shape[1])]
+        F.cross_entropy(torch.stack(scores, dim=1).flatten(0, 1), target_codes.flatten()).backward()
         adam.step()
 
-    made["author"] = author, authors_step
-    return made
+    prepared["author"] = author, authors_step
+    return prepared
 
 
 def gemm_peak(size: int = 2048, repeats: int = 7) -> float:
-    """FLOP/s of a float32 matrix product."""
+    """Median FLOP/s of a float32 matrix product."""
     a, b = torch.rand(size, size), torch.rand(size, size)
     times = []
     for _ in range(repeats + 1):
@@ -176,17 +177,17 @@ def gemm_peak(size: int = 2048, repeats: int = 7) -> float:
 
 
 def measure(side: int, trie: Trie, repeats: int) -> dict[str, object]:
-    """Medians of alternating steps, and what each step computes."""
-    made = steps(side, trie)
+    """Median times of alternating steps, and the FLOP of each."""
+    prepared = steps(side, trie)
     flops = {}
-    for name, (_, step) in made.items():
+    for name, (_, step) in prepared.items():
         with FlopCounterMode(display=False) as counter:
             step()
         flops[name] = counter.get_total_flops()
-    times: dict[str, list[float]] = {name: [] for name in made}
+    times: dict[str, list[float]] = {name: [] for name in prepared}
     peaks = []
     for turn in range(repeats + 1):
-        for name, (_, step) in made.items():
+        for name, (_, step) in prepared.items():
             started = CLOCK()
             step()
             if turn:
@@ -206,7 +207,7 @@ def measure(side: int, trie: Trie, repeats: int) -> dict[str, object]:
                 "share_of_gemm_peak": round(flops[name] / seconds[name] / peak, 3),
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
             }
-            for name, (model, _) in made.items()
+            for name, (model, _) in prepared.items()
         },
         "ratios": {
             f"{ours} / {other}": round(seconds[other] / seconds[ours], 2)
@@ -221,25 +222,30 @@ def measure(side: int, trie: Trie, repeats: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure every size and print."""
+    """Measure each image size, and print the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", default="64,160", help="sides of the images")
     parser.add_argument(
-        "--images", type=int, default=512, help="indexed images, which decides the digits of an id"
+        "--sizes", default="64,160", help="sides of the images in pixels, separated by commas"
     )
-    parser.add_argument("--repeats", type=int, default=15, help="timed steps of each kind")
-    given = parser.parse_args()
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=512,
+        help="number of indexed images, which determines the number of digits",
+    )
+    parser.add_argument("--repeats", type=int, default=15, help="number of timed steps of each kind")
+    args = parser.parse_args()
     torch.manual_seed(0)
-    trie = Trie(scheme_named("random").assign(IdContext(given.images, 10, variable_length=True)), 10)
+    trie = Trie(scheme_named("random").assign(IdContext(args.images, 10, variable_length=True)), 10)
     report = {
         "machine": machine_class(),
         "clock": CLOCK.__name__,
         "batch": BATCH,
-        "images": given.images,
+        "images": args.images,
         "digits": trie.max_length,
-        "sizes": [measure(int(side), trie, given.repeats) for side in given.sizes.split(",")],
+        "sizes": [measure(int(side), trie, args.repeats) for side in args.sizes.split(",")],
     }
     print(json.dumps(report, indent=1))
 

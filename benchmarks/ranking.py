@@ -1,13 +1,13 @@
-"""What does a wider beam, or a code of 16 bytes an image, add to the order of the results?
+"""How do the width of the beam, reranking, and stored codes of 16 bytes change the order of the results?
 
     python benchmarks/ranking.py NAME=FOLDER ... [--seed 0] [key=value ...]
 
-An index without labels of 25 % of each class, as in benchmarks/quality.py. For each beam, by the model's probability
-alone and with likeness as well (the default): P@10 and MAP@10 of the test photos, altered copies of 500 indexed images
-at rank 1, and milliseconds a query in batches of 64. Then the beam of 24 by log p + weight * cosine(query, code), where
-a code is the product-quantised summary of an image, 16 bytes, or the signs of its first 128 axes, or nothing but the
-row that the model has for its last digit (the default, with weight 50). The largest weight is the cosine alone. One
-JSON object a line.
+25 % of each class are indexed without labels, as in benchmarks/quality.py. For each beam, without reranking and with it
+(the default): P@10 and MAP@10 of the test photos, altered copies of 500 indexed images at rank 1, and milliseconds of
+CPU time for each query in batches of 64. Then the results of a beam of 24 are ordered by log p + weight * cosine(query,
+code). A code is the product-quantised embedding of an image (16 bytes), the signs of its first 128 axes, or the row of
+the trie head for its last digit (as in the default, with weight 50). The largest weight orders by the cosine alone.
+Writes a JSON object on each line.
 """
 
 from __future__ import annotations
@@ -21,16 +21,13 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
-from main_job import fit
+from shared import altered_features, fit, named_folders, pooled_reader, relevant_ids
 from torch import Tensor
 
 from vitdsi import ImageIndex
-from vitdsi.backbones.cache import default_cache
-from vitdsi.backbones.reader import FeatureReader
 from vitdsi.config import load_config
 from vitdsi.evaluation.metrics import hit_at, summarise
 from vitdsi.paper.split import split_per_class
-from vitdsi.photos.alter import altered_copy
 from vitdsi.photos.find import scan_folder
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
@@ -38,91 +35,88 @@ from vitdsi.search.rank import rank
 _BEAMS = (10, 12, 24, 48, 100, 300)
 _RERANKED = 24
 _WEIGHTS = (0.0, 10.0, 30.0, 50.0, 1e6)
-_ALTERED = 500
+_ALTERED_IMAGES = 500
 
 
 def search(
     index: ImageIndex, inputs: Tensor, beam: int, rerank: bool = False
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Ids and logarithms of scores (Q, beam), and milliseconds of this process a query."""
+    """Ids (Q, beam) and logarithms of their scores, and milliseconds of CPU time for each query."""
     start = time.process_time()
     found = [
         rank(index.state_, part, SearchOptions(k=beam, beam_size=beam, rerank=rerank))
         for part in torch.split(inputs, 64)
     ]
-    spent = (time.process_time() - start) / len(inputs) * 1e3
+    milliseconds = (time.process_time() - start) / len(inputs) * 1e3
     ids, scores = (np.concatenate(part) for part in zip(*found, strict=True))
-    return ids, np.log(np.maximum(scores, 1e-30)), spent
+    return ids, np.log(np.maximum(scores, 1e-30)), milliseconds
 
 
-def codes(summaries: np.ndarray) -> dict[str, np.ndarray]:
-    """What 16 bytes an image keep of summaries (N, D), as unit vectors (N, D)."""
-    quantizer = faiss.ProductQuantizer(summaries.shape[1], 16, 8)
+def codes(embeddings: np.ndarray) -> dict[str, np.ndarray]:
+    """Embeddings (N, D) after compression to 16 bytes in two ways, as unit vectors (N, D)."""
+    quantizer = faiss.ProductQuantizer(embeddings.shape[1], 16, 8)
     quantizer.verbose = False
-    quantizer.train(summaries)
-    signs = np.where(summaries > 0, 1.0, -1.0)
+    quantizer.train(embeddings)
+    signs = np.where(embeddings > 0, 1.0, -1.0)
     signs[:, 128:] = 0
-    kept = {"product quantised": quantizer.decode(quantizer.compute_codes(summaries)), "signs": signs}
-    return {name: v / np.linalg.norm(v, axis=1, keepdims=True) for name, v in kept.items()}
+    decoded = {"product quantised": quantizer.decode(quantizer.compute_codes(embeddings)), "signs": signs}
+    return {name: v / np.linalg.norm(v, axis=1, keepdims=True) for name, v in decoded.items()}
 
 
 def leaf_rows(index: ImageIndex) -> np.ndarray:
-    """What the model itself keeps of each image: the row of its last digit, as unit vectors (N, D)."""
+    """The row of the trie head for the last digit of each image, as unit vectors (N, D)."""
     trie, head = index.trie_, index.model_.head
     rows = head.vectors(trie, trie.live_ids()).detach()
     return torch.nn.functional.normalize(rows, dim=-1).numpy()
 
 
 def study(name: str, folder: Path, seed: int, overrides: list[str]) -> None:
-    """Print a line a setting."""
+    """Print a line for each setting."""
     split = split_per_class(scan_folder(folder, "folder"), seed=seed)
     index = fit(load_config(overrides=[f"seed={seed}", *overrides]), split.indexing)
-    loader = FeatureReader("pooled", cache=default_cache())
-    test = loader.load([r.path for r in split.test]).features
-    own = np.arange(len(split.indexing))[:: max(1, len(split.indexing) // _ALTERED)]
-    altered = loader.load(
-        [split.indexing[i].path for i in own],
-        alter=lambda image, i: altered_copy(image, np.random.default_rng([seed + 1000, i])),
-    ).features
-    classes = np.array([r.label for r in split.indexing])
-    relevant = [np.flatnonzero(classes == r.label) for r in split.test]
+    reader, count = pooled_reader(), len(split.indexing)
+    test = reader.load([r.path for r in split.test]).features
+    own = np.arange(count)[:: max(1, count // _ALTERED_IMAGES)]
+    altered = altered_features(reader, [split.indexing[i] for i in own], seed)
+    relevant = relevant_ids(split.indexing, split.test)
 
-    def show(what: dict[str, Any], ids: np.ndarray, copies: np.ndarray) -> None:
-        found = summarise(ids, relevant, len(classes), ("P@10", "MAP@10"))
-        values = {metric: round(value.value, 4) for metric, value in found.items()}
-        first = round(float(hit_at(copies, own, 1).mean()), 4)
-        print(json.dumps({"set": name, "seed": seed, **what, **values, "altered@1": first}), flush=True)
+    def show(setting: dict[str, Any], ids: np.ndarray, altered_ids: np.ndarray) -> None:
+        metrics = summarise(ids, relevant, count, ("P@10", "MAP@10"))
+        values = {metric: round(value.value, 4) for metric, value in metrics.items()}
+        values["altered@1"] = round(float(hit_at(altered_ids, own, 1).mean()), 4)
+        print(json.dumps({"set": name, "seed": seed, **setting, **values}), flush=True)
 
     for beam in _BEAMS:
         for rerank in (False, True):
-            ids, _, spent = search(index, test, beam, rerank)
-            what = {"beam": beam, "likeness": rerank, "ms": round(spent, 3)}
-            show(what, ids, search(index, altered, beam, rerank)[0])
+            ids, _, milliseconds = search(index, test, beam, rerank)
+            setting = {"beam": beam, "reranked": rerank, "ms": round(milliseconds, 3)}
+            show(setting, ids, search(index, altered, beam, rerank)[0])
     stem: Any = index.model_.stem
     assert index.features_ is not None
     with torch.inference_mode():
-        kept, *queries = (stem.embedding(x.float()).numpy() for x in (index.features_, test, altered))
+        embeddings, *queries = (stem.embedding(x.float()).numpy() for x in (index.features_, test, altered))
     lists = [search(index, x, _RERANKED)[:2] for x in (test, altered)]
-    for code, vectors in {"rows": leaf_rows(index), **codes(kept)}.items():
+    for code, vectors in {"rows": leaf_rows(index), **codes(embeddings)}.items():
         for weight in _WEIGHTS:
             ranked = []
-            for (ids, scores), asked in zip(lists, queries, strict=True):
-                cosine = np.einsum("qkd,qd->qk", vectors[ids], asked)
+            for (ids, scores), query in zip(lists, queries, strict=True):
+                cosine = np.einsum("qkd,qd->qk", vectors[ids], query)
                 order = np.argsort(-(scores + weight * cosine), axis=1, kind="stable")
                 ranked.append(np.take_along_axis(ids, order, axis=1))
             show({"beam": _RERANKED, "code": code, "weight": weight}, *ranked)
 
 
 def main() -> None:
-    """Every set that is given."""
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("given", nargs="+")
+    """Study each set of photos."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("given", nargs="+", metavar="NAME=FOLDER | key=value")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_intermixed_args()
-    pairs = [text.split("=", 1) for text in args.given]
-    sets = {name: Path(value) for name, value in pairs if Path(value).is_dir()}
+    sets, overrides = named_folders(args.given)
     for name, folder in sets.items():
-        study(name, folder, args.seed, [f"{key}={value}" for key, value in pairs if key not in sets])
+        study(name, folder, args.seed, overrides)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def cell_name(photos: Path, out: Path, method: str = "fine-tuned", **changes: An
 
 def test_interrupted_run_continues_with_the_missing_cells(photos: Path, tmp_path: Path) -> None:
     def interrupt(line: str) -> None:
-        if "ours" in line and "begins" in line:
+        if "ours" in line and "started" in line:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -33,7 +33,7 @@ def test_interrupted_run_continues_with_the_missing_cells(photos: Path, tmp_path
     said: list[str] = []
     cells = runner(photos, tmp_path, say=said.append).run()
     assert [cell.method for cell, _ in cells] == list(OPTIONS.methods)
-    assert [line.rpartition(": ")[2] for line in said if "zero-shot" in line] == ["kept"]
+    assert [line.rpartition(": ")[2] for line in said if "zero-shot" in line] == ["already computed"]
     assert {path: path.read_bytes() for path in kept} == kept
     assert len(list((tmp_path / "cells").iterdir())) == 4
 

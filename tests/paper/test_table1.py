@@ -73,7 +73,7 @@ def test_command_writes_tables_figures_curves_and_manifest_and_keeps_them(
 
     cells = {path: path.read_bytes() for path in (out / "cells").iterdir()}
     again = run(*given[: -len(SHORT)], *SHORT, "--no-figures")
-    assert again.stderr.count(": kept") >= len(found) and ": begins" not in again.stderr
+    assert again.stderr.count(": already computed") >= len(found) and ": started" not in again.stderr
     assert {path: path.read_bytes() for path in (out / "cells").iterdir()} == cells
     assert json.loads((out / "table1.json").read_text())["rows"] == table["rows"]
 

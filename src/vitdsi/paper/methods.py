@@ -107,7 +107,7 @@ def prepare(config: IndexConfig, samples: Samples, pixels: Tensor) -> Experiment
         model = Seq2Seq(config.model, trie, tuple(pixels.shape[1:]))
     model.to(device_for(config.device))
     train = [row for row in samples.rows("train") if len(samples.relevant[row])]
-    held_out = torch.tensor([row for row in samples.rows("validation") if len(samples.relevant[row])], dtype=torch.long)
+    held_out = [row for row in samples.rows("validation") if len(samples.relevant[row])]
     views = _Views(pixels)
     data = TrainingData(
         trie,
@@ -115,8 +115,8 @@ def prepare(config: IndexConfig, samples: Samples, pixels: Tensor) -> Experiment
         views,
         samples.targets(trie),
         torch.tensor(train, dtype=torch.long),
-        views.clean(held_out),
-        held_out,
+        views.clean(torch.tensor(held_out, dtype=torch.long)),
+        torch.tensor(held_out, dtype=torch.long),
     )
     return Experiment(config, samples, pixels, trie, model, data)
 

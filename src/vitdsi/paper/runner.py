@@ -119,7 +119,7 @@ class Runner:
         cell = self.cell(method, size, scheme, seed)
         stored = self.store.load(cell)
         if stored is not None:
-            self.say(f"{_title(cell)}: kept")
+            self.say(f"{_title(cell)}: already computed")
         return cell, self._compute(cell) if stored is None else stored
 
     def cell(self, method: str, size: int, scheme: str, seed: int) -> Cell:
@@ -161,7 +161,7 @@ class Runner:
 
     def _compute(self, cell: Cell) -> Result:
         """Compute the result of a cell and store it."""
-        self.say(f"{_title(cell)}: begins")
+        self.say(f"{_title(cell)}: started")
         samples, method = self.samples(cell.size, cell.seed), cell.method
         if method in TRAINED:
             result = self._train(cell, samples)
@@ -180,7 +180,9 @@ class Runner:
     def _train(self, cell: Cell, samples: Samples) -> Result:
         """Train and measure a model. The cell that the method builds on is computed first if necessary."""
         size, scheme, seed = cell.size, cell.scheme, cell.seed
-        minutes, source, weights = None, {}, self.store.weights(cell)
+        minutes: float | None = None
+        source: Result = {}
+        weights = self.store.weights(cell)
         if cell.method == "fine-tuned":
             source_cell, source = self.result("zero-shot", size, scheme, seed)
             weights = self.store.weights(source_cell)

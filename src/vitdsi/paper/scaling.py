@@ -203,7 +203,7 @@ def _markdown(content: dict[str, Any]) -> str:
         f"Medians of {content['repeats']} single queries, {content['results']} results, one thread, CPU time, all "
         f"methods in turn. DSI: the paper's model from {content['image_size']}-pixel input to ids, beam "
         f"{content['beam']}, one step a token. "
-        f"Others: from a ready vector of {content['vector_dim']} numbers, without what makes it from an image. "
+        f"Others: from a vector of {content['vector_dim']} numbers to ids, without the time to compute the vector. "
         f"Graphs are built up to {content['hnsw_limit']:,} vectors.",
         "",
         f"From {first['size']:,} to {last['size']:,} images the time grew: {growth}.",
