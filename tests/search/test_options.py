@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from vitdsi.errors import UsageError
-from vitdsi.search.options import SearchOptions, search_options
+from vitdsi.search.options import SearchOptions
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_value_out_of_range_is_refused_when_the_options_are_made(
     with pytest.raises(UsageError, match=f"^{message}$"):
         SearchOptions(**wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=f"^{message}$"):
-        search_options(**wrong)  # type: ignore[arg-type]
+        SearchOptions(**wrong)  # type: ignore[arg-type]
 
 
 def test_limits_themselves_are_accepted() -> None:
@@ -34,15 +34,15 @@ def test_limits_themselves_are_accepted() -> None:
 
 def test_allow_is_taken_from_any_iterable_in_any_order() -> None:
     once = (name for name in ("b.jpg", 3, "b.jpg", "a.jpg"))
-    options = search_options(5, allow=once)
+    options = SearchOptions(5, allow=once)
     assert options.allow == {"a.jpg", "b.jpg", 3}
-    assert options == search_options(5, allow=[3, "a.jpg", "b.jpg"])
-    assert hash(options) == hash(search_options(5, allow=[3, "a.jpg", "b.jpg"]))
+    assert options == SearchOptions(5, allow=[3, "a.jpg", "b.jpg"])
+    assert hash(options) == hash(SearchOptions(5, allow=[3, "a.jpg", "b.jpg"]))
 
 
 def test_empty_allow_list_differs_from_no_allow_list() -> None:
-    assert search_options(allow=[]).allow == frozenset()
-    assert search_options().allow is None
+    assert SearchOptions(allow=[]).allow == frozenset()
+    assert SearchOptions().allow is None
 
 
 def test_every_argument_reaches_its_field() -> None:
@@ -55,5 +55,5 @@ def test_every_argument_reaches_its_field() -> None:
         "beam_size": 7,
         "rerank": False,
     }
-    assert search_options(**given) == SearchOptions(**given)  # type: ignore[arg-type]
-    assert vars(search_options(**given)) == given  # type: ignore[arg-type]
+    assert SearchOptions(**given) == SearchOptions(**given)  # type: ignore[arg-type]
+    assert vars(SearchOptions(**given)) == given  # type: ignore[arg-type]

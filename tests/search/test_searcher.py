@@ -12,7 +12,7 @@ from helpers_stored import stored
 from vitdsi.collection.remove import remove
 from vitdsi.errors import UsageError
 from vitdsi.search import searcher as searcher_module
-from vitdsi.search.options import SearchOptions, search_options
+from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.similarity import Similarity
@@ -51,13 +51,13 @@ def test_results_below_the_minimum_score_are_left_out() -> None:
 
 
 def test_filter_restricts_the_results() -> None:
-    options = search_options(10, where="album = 'a1'", allow=range(10))
+    options = SearchOptions(10, where="album = 'a1'", allow=range(10))
     (row,) = Searcher(stored()).search(queries(5), options)
     assert sorted(result.id for result in row) == [1, 4, 7]
 
 
 def test_filter_that_allows_nothing_gives_no_results() -> None:
-    assert Searcher(stored()).search(queries(5, 6), search_options(allow=[])) == [[], []]
+    assert Searcher(stored()).search(queries(5, 6), SearchOptions(allow=[])) == [[], []]
 
 
 def test_collapse_leaves_out_near_identical_results() -> None:
@@ -75,7 +75,7 @@ def test_collapse_leaves_out_near_identical_results() -> None:
 def test_collapse_ends_the_results_where_no_distinct_image_is_left() -> None:
     index = index_with_copies()
     assert index.features is not None
-    options = search_options(10, allow=[0, 60, 61, 7], collapse=True)
+    options = SearchOptions(10, allow=[0, 60, 61, 7], collapse=True)
     (row,) = Searcher(index).search(index.features[:1], options)
     assert {COPIES.get(result.id, result.id) for result in row} == {0, 7} and len(row) == 2
 
@@ -107,7 +107,7 @@ def test_collapse_without_stored_features_is_refused_and_plain_search_is_not() -
 def test_threads_that_search_at_once_get_the_results_of_searching_in_turn() -> None:
     searcher = Searcher(stored())
     options = [
-        search_options(5, where=f"width < {110 + 5 * i}" if i % 2 else None, collapse=i % 3 == 0)
+        SearchOptions(5, where=f"width < {110 + 5 * i}" if i % 2 else None, collapse=i % 3 == 0)
         for i in range(16)
     ]
     expected = [Searcher(stored()).search(queries(i, i + 20), given) for i, given in enumerate(options)]
