@@ -151,7 +151,7 @@ def command_page() -> str:
         "",
         "Results are printed on stdout as JSON lines, everything else on stderr. The exit code is 0 after success, 1"
         " where something could not be read or went wrong, 2 after a mistake in the arguments or settings, and 130"
-        " after Ctrl-C. `vitdsi VERB --help` shows what stands here.",
+        " after Ctrl-C. `vitdsi VERB --help` shows the same as this page.",
         "",
         *_command_lines(cli, "vitdsi", 2),
     ]
