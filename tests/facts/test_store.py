@@ -396,7 +396,7 @@ def test_truncated_file_is_refused_and_damaged_file_never_raises_anything_else(t
     assert refused > 3
 
 
-def test_loading_a_file_that_vanishes_meanwhile_raises_file_not_found(
+def test_loading_a_file_that_is_deleted_meanwhile_raises_file_not_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "m.sqlite"
