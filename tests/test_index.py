@@ -19,6 +19,8 @@ SHORT = [
     "training.batch_size=32",
     "training.evaluate_every=10",
 ]
+TOY = "model.backbone=toy"
+PIXELS = ["model.stem=pixels", "model.paper.image_size=32", "model.paper.patch_size=8"]
 
 
 def paint(folder: Path, count: int = 24, seed: int = 0) -> Path:
@@ -59,7 +61,9 @@ def test_every_image_finds_itself(index: ImageIndex, photos: Path) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 24, 500])
-def test_exactly_as_many_results_as_there_are(index: ImageIndex, photos: Path, k: int) -> None:
+def test_search_returns_k_results_or_as_many_as_there_are_images(
+    index: ImageIndex, photos: Path, k: int
+) -> None:
     found = index.search(photos / index.image_ids_[5], k)
     assert len(found) == min(k, 24)
     if k >= 24:
@@ -67,14 +71,16 @@ def test_exactly_as_many_results_as_there_are(index: ImageIndex, photos: Path, k
         assert {r.image_id for r in found} == set(index.image_ids_)
 
 
-def test_one_image_equals_many(index: ImageIndex, photos: Path) -> None:
+def test_searching_in_batches_equals_searching_one_by_one(index: ImageIndex, photos: Path) -> None:
     paths = [photos / name for name in index.image_ids_[:7]]
     alone = [index.search(path, 4) for path in paths]
     together = index.search_many(paths, 4, batch_size=3)
     assert [[r.id for r in row] for row in alone] == [[r.id for r in row] for row in together]
 
 
-def test_save_and_load_answer_alike(index: ImageIndex, photos: Path, tmp_path: Path) -> None:
+def test_loaded_index_gives_the_results_of_the_saved_one(
+    index: ImageIndex, photos: Path, tmp_path: Path
+) -> None:
     index.save(tmp_path / "out.dsi")
     again = ImageIndex.load(tmp_path / "out.dsi")
     path = photos / index.image_ids_[3]
@@ -84,39 +90,40 @@ def test_save_and_load_answer_alike(index: ImageIndex, photos: Path, tmp_path: P
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.dsi"]
 
 
-def test_an_interrupted_run_equals_an_uninterrupted_one(
-    photos: Path, index: ImageIndex, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("toy")
+def test_interrupted_and_resumed_fit_equals_an_uninterrupted_one(photos: Path, tmp_path: Path) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.phase == "joint" and progress.done == 10:
             raise KeyboardInterrupt
 
+    config = load_config(overrides=[*SHORT, TOY, "training.max_epochs=30"])
+    whole = ImageIndex(config).fit(photos)
     state = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
-        ImageIndex(index.config).fit(photos, checkpoint=state, on_progress=interrupt)
-    resumed = ImageIndex(index.config).fit(photos, checkpoint=state, resume=True)
-    weights = index.model_.state_dict()
+        ImageIndex(config).fit(photos, checkpoint=state, on_progress=interrupt)
+    resumed = ImageIndex(config).fit(photos, checkpoint=state, resume=True)
+    weights = whole.model_.state_dict()
     for name, value in resumed.model_.state_dict().items():
         assert torch.equal(value, weights[name]), name
 
 
-def test_other_images_do_not_resume(photos: Path, index: ImageIndex, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("toy")
+def test_resuming_with_other_settings_is_refused(photos: Path, tmp_path: Path) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.phase == "joint":
             raise KeyboardInterrupt
 
     state = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
-        ImageIndex(index.config).fit(photos, checkpoint=state, on_progress=interrupt)
-    other = load_config(overrides=[*SHORT, "model.embed_dim=64"])
+        ImageIndex(load_config(overrides=[*SHORT, TOY])).fit(photos, checkpoint=state, on_progress=interrupt)
+    other = load_config(overrides=[*SHORT, TOY, "model.embed_dim=64"])
     with pytest.raises(UsageError, match="start without resume"):
         ImageIndex(other).fit(photos, checkpoint=state, resume=True)
 
 
-@pytest.mark.parametrize("scheme", ["random", "clustered", "semantic"])
-def test_labelled_images_and_extra_queries(photos: Path, tmp_path: Path, scheme: str) -> None:
+def test_index_with_classes_and_queries_is_better_than_chance(photos: Path, tmp_path: Path) -> None:
     queries = paint(tmp_path / "queries", 20, seed=5)
-    config = load_config(overrides=[*SHORT, "labels=folder", f"ids.scheme={scheme}"])
+    config = load_config(overrides=[*SHORT, "labels=folder", "ids.scheme=clustered"])
     labelled = ImageIndex(config).fit(photos, queries=queries)
     assert labelled.labels_ is not None and set(labelled.labels_) == {"round", "square"}
     metrics = labelled.evaluate(queries)
@@ -127,11 +134,11 @@ def test_labelled_images_and_extra_queries(photos: Path, tmp_path: Path, scheme:
     assert metrics["MAP"].value > metrics["MAP"].chance
 
 
-def test_the_paper_sequence_of_phases(photos: Path) -> None:
+def test_sequential_schedule_trains_indexing_then_retrieval(photos: Path) -> None:
     overrides = [
-        *SHORT, "labels=folder", "model.stem=pixels", "model.paper.image_size=32", "model.paper.patch_size=8",
-        "model.paper.dropout=0.1", "model.paper.head=digits", "ids.scheme=random", "ids.paper.variable_length=true",
-        "training.paper.target=sampled", "training.paper.schedule=sequential", "training.paper.constrained=false",
+        *SHORT, "labels=folder", *PIXELS, "model.paper.dropout=0.1", "model.paper.head=digits",
+        "ids.scheme=random", "ids.paper.variable_length=true", "training.paper.target=sampled",
+        "training.paper.schedule=sequential", "training.paper.constrained=false",
         "training.paper.retrieval_epochs=40",
     ]  # fmt: skip
     phases: list[str] = []
@@ -143,49 +150,78 @@ def test_the_paper_sequence_of_phases(photos: Path) -> None:
     assert len(fitted.search(photos / fitted.image_ids_[0], 24)) == 24
 
 
-@pytest.mark.parametrize("stem", ["map", "pixels"])
-def test_other_stems_without_labels(photos: Path, stem: str, tmp_path: Path) -> None:
-    overrides = [
-        f"model.stem={stem}",
-        "model.depth=1",
-        "model.paper.image_size=32",
-        "model.paper.patch_size=8",
-    ]
-    scheme = "semantic" if stem == "map" else "random"
-    fitted = ImageIndex(load_config(overrides=[*SHORT, *overrides, f"ids.scheme={scheme}"])).fit(photos)
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize(
+    "overrides", [["model.stem=map", TOY], [*PIXELS, "ids.scheme=random"]], ids=["map", "pixels"]
+)
+def test_stems_of_maps_and_pixels_build_an_index_without_labels(
+    photos: Path, overrides: list[str], tmp_path: Path
+) -> None:
+    config = load_config(overrides=[*SHORT, "model.depth=1", "training.max_epochs=10", *overrides])
+    fitted = ImageIndex(config).fit(photos)
     fitted.save(tmp_path / "out.dsi")
     found = ImageIndex.load(tmp_path / "out.dsi").search(photos / fitted.image_ids_[4], 24)
     assert {r.image_id for r in found} == set(fitted.image_ids_)
+    assert found == fitted.search(photos / fitted.image_ids_[4], 24)
 
 
-def test_arrays_and_repeated_images(photos: Path) -> None:
+@pytest.mark.usefixtures("toy")
+def test_arrays_are_named_by_position(photos: Path) -> None:
     arrays = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((photos / "round").iterdir())]
-    fitted = ImageIndex(load_config(overrides=SHORT)).fit(arrays)
-    assert fitted.image_ids_[0] == "000000"
+    fitted = ImageIndex(load_config(overrides=[*SHORT, TOY])).fit(arrays)
+    assert fitted.image_ids_ == [f"{i:06}" for i in range(12)]
     assert fitted.search(arrays[2], 1)[0].id == 2
 
 
-def test_unreadable_files_are_skipped_and_duplicates_reported(photos: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "mixed"
-    folder.mkdir()
-    for i, path in enumerate(sorted((photos / "round").iterdir())[:5]):
-        (folder / f"{i}.png").write_bytes(path.read_bytes())
-    (folder / "copy.png").write_bytes((folder / "2.png").read_bytes())
-    (folder / "empty.jpg").write_bytes(b"")
-    fitted = ImageIndex(load_config(overrides=SHORT)).fit(folder)
-    assert [Path(error.path).name for error in fitted.report_.skipped] == ["empty.jpg"]
-    assert fitted.report_.duplicates == (("2.png", "copy.png"),)
-    assert len(fitted.image_ids_) == 6
-    with pytest.raises(ImageReadError, match="empty"):
-        fitted.search(folder / "empty.jpg")
+def test_searching_with_an_unreadable_file_raises(index: ImageIndex, tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(ImageReadError, match=r"empty\.jpg: the file is empty"):
+        index.search(tmp_path / "empty.jpg")
 
 
-def test_one_image_is_a_collection(photos: Path) -> None:
-    fitted = ImageIndex(load_config(overrides=SHORT)).fit(photos / "round" / "01.png")
+@pytest.mark.usefixtures("toy")
+def test_collection_of_one_image_can_be_searched(photos: Path) -> None:
+    fitted = ImageIndex(load_config(overrides=[*SHORT, TOY])).fit(photos / "round" / "01.png")
     assert [r.image_id for r in fitted.search(photos / "round" / "03.png")] == ["01.png"]
 
 
-def test_wrong_use_is_explained(photos: Path, index: ImageIndex, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("toy")
+def test_index_without_stored_features_gives_the_same_results(photos: Path) -> None:
+    config = load_config(overrides=[*SHORT, TOY, "training.max_epochs=10"])
+    kept, dropped = (ImageIndex(config).fit(photos, keep_features=keep) for keep in (True, False))
+    assert kept.features_ is not None and dropped.features_ is None
+    query = photos / "round" / "03.png"
+    assert dropped.search(query, 5) == kept.search(query, 5)
+    with pytest.raises(UsageError, match="keeps no features"):
+        dropped.near_identical()
+
+
+@pytest.mark.usefixtures("toy")
+def test_changes_of_a_loaded_index_are_saved_to_its_folder(photos: Path, tmp_path: Path) -> None:
+    config = load_config(overrides=[*SHORT, TOY, "training.max_epochs=10"])
+    path = tmp_path / "out.dsi"
+    ImageIndex(config).fit(photos).save(path)
+    weights = (path / "model-000001.safetensors").stat().st_mtime_ns
+    loaded = ImageIndex.load(path)
+    loaded.remove(["round/03.png", 0])
+    loaded.save(path)
+    assert (path / "model-000001.safetensors").stat().st_mtime_ns == weights  # of the parts, only two changed
+    again = ImageIndex.load(path)
+    assert again.info()["removed"] == 2 and again.info() == loaded.info()
+    again.compact(retrain=False)
+    again.save(tmp_path / "copy.dsi")
+    assert len(ImageIndex.load(tmp_path / "copy.dsi").image_ids_) == 22
+    assert ImageIndex.load(path).info()["removed"] == 2
+
+
+@pytest.mark.usefixtures("toy")
+def test_near_identical_images_are_named_in_groups(photos: Path) -> None:
+    images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((photos / "round").iterdir())]
+    fitted = ImageIndex(load_config(overrides=[*SHORT, TOY])).fit([*images, images[4][:, ::-1]])
+    assert fitted.near_identical(1.19) == [["000004", "000012"]]
+
+
+def test_wrong_arguments_are_refused_with_advice(photos: Path, index: ImageIndex, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="call fit"):
         ImageIndex(IndexConfig()).search(photos / "round" / "01.png")
     with pytest.raises(UsageError, match="at least 1"):
@@ -219,16 +255,3 @@ def test_broken_and_newer_indexes_are_refused(index: ImageIndex, tmp_path: Path)
         ImageIndex.load(path)
     with pytest.raises(UsageError, match="is not an index"):
         index.save(path)
-
-
-def test_features_are_read_from_the_cache(
-    photos: Path, index: ImageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from vitdsi.backbones.efficientnet import EfficientNetLite0
-    from vitdsi.backbones.reader import FeatureReader
-
-    first = FeatureReader("pooled", cache=tmp_path).load(sorted(photos.rglob("*.png")))
-    monkeypatch.setattr(EfficientNetLite0, "features", lambda *_: pytest.fail("the backbone ran again"))
-    second = FeatureReader("pooled", cache=tmp_path).load(sorted(photos.rglob("*.png")))
-    assert torch.equal(first.features, second.features)
-    assert first.hashes == second.hashes

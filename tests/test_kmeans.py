@@ -37,7 +37,7 @@ def test_kmeans_equals_scikit_learn_with_the_same_random_state() -> None:
     np.testing.assert_array_equal(labels, expected.labels_)
 
 
-def test_the_seed_decides_the_clusters() -> None:
+def test_same_seed_gives_the_same_clusters_and_another_does_not() -> None:
     vectors = np.random.default_rng(1).normal(size=(200, 5)).astype(np.float32)
     first, again, other, large = (kmeans(vectors, 7, seed, 5)[1] for seed in (1, 1, 2, 1 + 2**32))
     np.testing.assert_array_equal(first, again)

@@ -5,7 +5,7 @@ import torch
 from vitdsi.backbones.base import weights_hash
 
 
-def test_hash_depends_on_names_types_shapes_and_values() -> None:
+def test_weights_hash_depends_on_names_types_shapes_and_values() -> None:
     weight = torch.arange(6.0).view(2, 3)
     states = [
         {"a": weight},
@@ -19,7 +19,7 @@ def test_hash_depends_on_names_types_shapes_and_values() -> None:
     assert len(weights_hash(states[0])) == 16
 
 
-def test_hash_does_not_depend_on_order_or_memory_layout() -> None:
+def test_weights_hash_does_not_depend_on_order_or_memory_layout() -> None:
     weight, scale = torch.arange(6.0).view(2, 3), torch.tensor(3)
     strided = weight.T.contiguous().T
     assert not strided.is_contiguous()

@@ -35,7 +35,7 @@ def square(image: Image.Image, size: int = 224) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
 
 
-def test_a_cat_is_a_cat(backbone: EfficientNetLite0) -> None:
+def test_photo_of_a_cat_is_classified_as_a_cat(backbone: EfficientNetLite0) -> None:
     skimage = pytest.importorskip("skimage")
     path = Path(skimage.__file__).parent / "data" / "chelsea.png"
     if not path.is_file():
@@ -48,7 +48,7 @@ def test_a_cat_is_a_cat(backbone: EfficientNetLite0) -> None:
     assert set(top) == {281, 282, 285}  # tabby, tiger cat, Egyptian cat
 
 
-def test_shapes(backbone: EfficientNetLite0) -> None:
+def test_feature_map_pooled_vector_and_logits_have_their_shapes(backbone: EfficientNetLite0) -> None:
     with torch.no_grad():
         for size in (64, 224):
             features, pooled = backbone(torch.randn(2, 3, size, size))
@@ -81,7 +81,9 @@ def reference_same(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 7), (9, 6), (5, 12)])
-def test_padding_is_that_of_tensorflow(backbone: EfficientNetLite0, size: tuple[int, int]) -> None:
+def test_every_convolution_pads_as_tensorflow_does(
+    backbone: EfficientNetLite0, size: tuple[int, int]
+) -> None:
     """One convolution of each kernel and stride that the network has."""
     convolutions = {
         (m.kernel_size[0], m.stride[0]): m for m in backbone.modules() if isinstance(m, nn.Conv2d)
@@ -93,7 +95,7 @@ def test_padding_is_that_of_tensorflow(backbone: EfficientNetLite0, size: tuple[
             torch.testing.assert_close(conv(x), reference_same(x, conv), atol=1e-3, rtol=1e-3)
 
 
-def test_it_is_frozen(backbone: EfficientNetLite0) -> None:
+def test_network_is_frozen_and_in_evaluation_mode(backbone: EfficientNetLite0) -> None:
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
     assert not backbone.training
     features, pooled = backbone(torch.randn(1, 3, 64, 64))
@@ -108,7 +110,7 @@ def test_images_of_a_batch_do_not_mix(backbone: EfficientNetLite0) -> None:
     torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
 
 
-def test_the_input_is_left_as_it_is(backbone: EfficientNetLite0) -> None:
+def test_input_is_not_changed(backbone: EfficientNetLite0) -> None:
     x = torch.randn(1, 3, 64, 64)
     before = x.clone()
     with torch.no_grad():

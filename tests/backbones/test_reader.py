@@ -39,7 +39,7 @@ def assert_same(one: ReadPhotos, two: ReadPhotos) -> None:
     assert one.hashes == two.hashes
 
 
-def test_features_thumbnails_and_hashes_of_files(toy: type[ToyBackbone], paths: list[Path]) -> None:
+def test_files_give_features_thumbnails_and_hashes(toy: type[ToyBackbone], paths: list[Path]) -> None:
     read = toy_reader().load(paths)
     assert read.kept.tolist() == list(range(70))
     assert read.hashes == [content_hash(path) for path in paths]
@@ -70,7 +70,7 @@ def test_photos_that_are_no_files_have_no_hash_and_are_not_cached(
     assert not (tmp_path / "cache").exists()
 
 
-def test_known_content_does_not_pass_the_backbone_whatever_its_name(
+def test_renamed_files_are_found_in_the_cache_by_content(
     toy: type[ToyBackbone], paths: list[Path], tmp_path: Path
 ) -> None:
     first = toy_reader(tmp_path / "cache").load(paths)
@@ -120,7 +120,7 @@ def test_unreadable_files_are_left_out_and_named(
     assert toy.seen == 70 + 67
 
 
-def test_nothing_readable_gives_empty_tensors(toy: type[ToyBackbone], tmp_path: Path) -> None:
+def test_no_readable_file_gives_empty_tensors(toy: type[ToyBackbone], tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"broken")
     for sources, errors in (([], 0), ([tmp_path / "a.png", tmp_path / "missing.png"], 2)):
         read = toy_reader(tmp_path / "cache").load(sources)
@@ -191,7 +191,7 @@ def test_reader_sees_what_others_have_cached_since_it_was_made(
     assert toy.seen == 70
 
 
-def test_readers_at_the_same_time_share_a_folder(
+def test_readers_in_several_threads_share_a_cache(
     toy: type[ToyBackbone], paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_module, "SHARD_ROWS", 8)
@@ -232,7 +232,7 @@ def test_reader_with_an_unknown_backbone_is_refused() -> None:
         FeatureReader("pooled", backbone="none")
 
 
-def test_device_names() -> None:
+def test_auto_device_is_cuda_where_there_is_one() -> None:
     assert device_for("cpu") == torch.device("cpu")
     assert device_for("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 

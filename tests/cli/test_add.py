@@ -14,7 +14,7 @@ from vitdsi.index import ImageIndex
 New = Callable[..., Path]
 
 
-def test_prints_one_json_line(copied: Path, new: New) -> None:
+def test_add_prints_one_json_line_and_records_the_change(copied: Path, new: New) -> None:
     before = json.loads(run("info", copied, "--json").stdout)
     folder = new("a.png", "b/c.png")
     result = run("add", copied, folder)
@@ -44,7 +44,7 @@ def test_new_images_are_found_and_old_ones_keep_their_ids(copied: Path, photos: 
     assert (numbers["a.png"], numbers["b/c.png"]) == (COUNT, COUNT + 1)
 
 
-def test_a_folder_that_has_grown(copied: Path, photos: Path, tmp_path: Path) -> None:
+def test_images_that_the_index_holds_are_left_out(copied: Path, photos: Path, tmp_path: Path) -> None:
     grown = Path(shutil.copytree(photos, tmp_path / "grown"))
     photo(seed=100).save(grown / "round" / "new.png")
     result = run("add", copied, grown)
@@ -56,13 +56,13 @@ def test_a_folder_that_has_grown(copied: Path, photos: Path, tmp_path: Path) -> 
     assert (again["added"], again["unchanged"], again["images"]) == (0, COUNT + 1, COUNT + 1)
 
 
-def test_prefix(copied: Path, photos: Path) -> None:
+def test_prefix_is_put_before_new_image_ids(copied: Path, photos: Path) -> None:
     (summary,) = lines(run("add", copied, photos / "round", "--prefix", "2024/é "))
     assert (summary["added"], summary["images"]) == (COUNT // 2, COUNT + COUNT // 2)
     assert live(copied)[COUNT] == "2024/é 01.png"
 
 
-def test_other_content_needs_replace(copied: Path, photos: Path, new: New) -> None:
+def test_changed_content_is_refused_without_replace(copied: Path, photos: Path, new: New) -> None:
     folder = new("round/01.png", "round/fresh.png")
     before = content(copied)
     refused = run("add", copied, folder)
@@ -79,7 +79,7 @@ def test_other_content_needs_replace(copied: Path, photos: Path, new: New) -> No
     assert {line["id"] for line in found if line["image_id"] == "round/01.png"} == {COUNT}
 
 
-def test_bad_files_are_skipped_or_refused(copied: Path, new: New) -> None:
+def test_unreadable_files_are_skipped_or_refused_with_strict(copied: Path, new: New) -> None:
     folder = new("a.png", "b.png")
     (folder / "bad.jpg").write_bytes(b"no image")
     before = content(copied)
@@ -95,14 +95,14 @@ def test_bad_files_are_skipped_or_refused(copied: Path, new: New) -> None:
     assert "unreadable and skipped: 1\n" in result.stderr
 
 
-def test_copies_among_the_new_are_named(copied: Path, new: New) -> None:
+def test_duplicates_among_new_images_are_listed(copied: Path, new: New) -> None:
     folder = new("a.png", "b.png")
     shutil.copy(folder / "a.png", folder / "a again.png")
     result = run("add", copied, folder)
     assert "with the same content as another: 1\n  a again.png = a.png\n" in result.stderr
 
 
-def test_metadata(copied: Path, new: New, tmp_path: Path) -> None:
+def test_metadata_of_new_images_can_be_searched(copied: Path, new: New, tmp_path: Path) -> None:
     table = tmp_path / "new.csv"
     table.write_text("file,album\na.png,sea\nnowhere.png,hills\n", "utf-8")
     folder = new("a.png", "b.png")
@@ -112,7 +112,9 @@ def test_metadata(copied: Path, new: New, tmp_path: Path) -> None:
     assert [line["image_id"] for line in found] == ["a.png"]
 
 
-def test_usage_errors(copied: Path, photos: Path, new: New, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused_and_change_nothing(
+    copied: Path, photos: Path, new: New, tmp_path: Path
+) -> None:
     folder, empty, table = new("a.png"), tmp_path / "empty", tmp_path / "odd.csv"
     empty.mkdir()
     table.write_text("colour\nred\n", "utf-8")
@@ -129,7 +131,7 @@ def test_usage_errors(copied: Path, photos: Path, new: New, tmp_path: Path) -> N
     assert run("add", copied, folder, "--labels", "none").exit_code == 0
 
 
-def test_classes_must_fit(photos: Path, new: New, tmp_path: Path) -> None:
+def test_new_images_need_classes_if_the_index_has_them(photos: Path, new: New, tmp_path: Path) -> None:
     dsi = tmp_path / "classes.dsi"
     assert index(photos, dsi, "--labels", "folder", "--epochs", 2).exit_code == 0
     flat = new("a.png", folder="flat")
@@ -155,7 +157,7 @@ def test_ctrl_c_leaves_the_index_as_it_was(
     assert lines(run("add", copied, new("a.png", "b.png")))[0]["added"] == 2
 
 
-def test_without_features(copied: Path, new: New) -> None:
+def test_images_can_be_added_without_stored_features(copied: Path, new: New) -> None:
     assert run("compact", copied, "--drop-features").exit_code == 0
     (summary,) = lines(run("add", copied, new("a.png", "b.png")))
     assert (summary["added"], summary["images"]) == (2, COUNT + 2)

@@ -11,7 +11,7 @@ New = Callable[..., Path]
 
 
 @pytest.mark.parametrize("verb", ["add", "remove", "compact"])
-def test_two_writers(copied: Path, new: New, photos: Path, verb: str) -> None:
+def test_change_during_another_change_is_refused(copied: Path, new: New, photos: Path, verb: str) -> None:
     arguments = {"add": [new("a.png")], "remove": ["round/01.png"], "compact": []}[verb]
     before = content(copied)
     with FileLock(copied / "lock"):
@@ -22,7 +22,7 @@ def test_two_writers(copied: Path, new: New, photos: Path, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["add", "remove", "compact"])
-def test_broken_index(copied: Path, new: New, verb: str) -> None:
+def test_change_of_a_broken_index_is_refused_and_writes_nothing(copied: Path, new: New, verb: str) -> None:
     arguments = {"add": [new("a.png")], "remove": ["round/01.png"], "compact": []}[verb]
     (copied / "trie-000001.safetensors").write_bytes(b"")
     before = content(copied)

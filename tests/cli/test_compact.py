@@ -14,7 +14,7 @@ def part_sizes(dsi: Path) -> int:
     return sum(path.stat().st_size for path in dsi.iterdir() if path.name not in ("lock", "index.json"))
 
 
-def test_drops_what_was_removed(copied: Path, photos: Path) -> None:
+def test_compact_drops_removed_images_and_keeps_results(copied: Path, photos: Path) -> None:
     query = photos / "round" / "05.png"
     assert run("remove", copied, "round/01.png", "round/03.png").exit_code == 0
     before, size = lines(run("search", copied, query, "-k", 100)), part_sizes(copied)
@@ -34,7 +34,7 @@ def test_drops_what_was_removed(copied: Path, photos: Path) -> None:
     assert (facts["images"], facts["removed"]) == (COUNT - 2, 0)
 
 
-def test_retrain(copied: Path, photos: Path) -> None:
+def test_retrain_learns_everything_again(copied: Path, photos: Path) -> None:
     assert run("remove", copied, "round/01.png").exit_code == 0
     result = run("compact", copied, "--retrain")
     (summary,) = lines(result)
@@ -44,13 +44,13 @@ def test_retrain(copied: Path, photos: Path) -> None:
     assert found[0]["image_id"] == "round/05.png" and len(found) == COUNT - 1
 
 
-def test_by_itself_it_learns_again_when_much_has_changed(copied: Path) -> None:
+def test_compact_learns_again_by_itself_after_many_changes(copied: Path) -> None:
     assert lines(run("compact", copied))[0]["retrained"] is False
     assert run("remove", copied, *range(COUNT // 2)).exit_code == 0
     assert lines(run("compact", copied))[0]["retrained"] is True
 
 
-def test_without_features(copied: Path) -> None:
+def test_compact_without_stored_features_learns_nothing_again(copied: Path) -> None:
     (summary,) = lines(run("compact", copied, "--drop-features"))
     assert summary["bytes_before"] - summary["bytes"] > COUNT * 3 * 32 * 32
     one_error_line(run("compact", copied, "--retrain"), 2, "features were dropped")

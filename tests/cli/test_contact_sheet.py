@@ -53,7 +53,7 @@ def _read(path: Path) -> _Page:
     return _Page(path.read_text(encoding="utf-8"))
 
 
-def test_shows_queries_and_ranked_results(tmp_path: Path) -> None:
+def test_page_shows_queries_and_ranked_results(tmp_path: Path) -> None:
     query, cat, dog = (_photo(tmp_path / name) for name in ("q.png", "cat.png", "dog.png"))
     results = [Result("pets/cat.png", cat, 0.8312, True), Result("pets/dog.png", dog, 0.00004, False)]
     out = tmp_path / "sheet.html"
@@ -69,7 +69,7 @@ def test_shows_queries_and_ranked_results(tmp_path: Path) -> None:
     assert page.text.count("found") == 2  # <title> and <h1>
 
 
-def test_thumbnails_are_inside_the_file_at_their_size(tmp_path: Path) -> None:
+def test_thumbnails_are_embedded_at_the_given_size(tmp_path: Path) -> None:
     out = tmp_path / "sheet.html"
     write_contact_sheet(out, [Row(_photo(tmp_path / "q.png"), [])], title="t", thumb=80)
     (source,) = _read(out).attributes("img", "src")
@@ -80,7 +80,7 @@ def test_thumbnails_are_inside_the_file_at_their_size(tmp_path: Path) -> None:
         assert (image.format, image.size) == ("JPEG", (80, 40))
 
 
-def test_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+def test_page_loads_no_other_files(tmp_path: Path) -> None:
     out = tmp_path / "sheet.html"
     query = _photo(tmp_path / "q.png")
     write_contact_sheet(out, [Row(query, [Result("a", query, 0.5)])], title="t")
@@ -101,14 +101,14 @@ def test_names_and_title_are_escaped(tmp_path: Path) -> None:
     assert nasty in page.attributes("span", "title")
 
 
-def test_a_name_that_is_no_utf8_can_be_written(tmp_path: Path) -> None:
+def test_name_that_is_not_utf8_is_written_with_a_replacement(tmp_path: Path) -> None:
     query = _photo(tmp_path / "q.png")
     out = tmp_path / "sheet.html"
     write_contact_sheet(out, [Row(query, [Result("caf\udce9.jpg", query, 0.5)])], title="t")
     assert "caf?.jpg" in _read(out).text
 
 
-def test_unreadable_images_leave_a_box(tmp_path: Path) -> None:
+def test_unreadable_image_is_shown_as_an_empty_box(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     out = tmp_path / "sheet.html"
@@ -118,13 +118,13 @@ def test_unreadable_images_leave_a_box(tmp_path: Path) -> None:
     assert page.attributes("img", "src") == []
 
 
-def test_no_queries_is_a_page_too(tmp_path: Path) -> None:
+def test_page_without_queries_is_written(tmp_path: Path) -> None:
     out = tmp_path / "sheet.html"
     write_contact_sheet(out, [], title="t")
     assert "0 queries" in _read(out).text
 
 
-def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
+def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     out = tmp_path / "sheet.html"
     out.write_text("old")
     with pytest.raises(KeyError):

@@ -9,7 +9,7 @@ from helpers_cli import lines, run
 New = Callable[..., Path]
 
 
-def test_json_lines(copies: Path) -> None:
+def test_groups_are_json_lines_larger_ones_first(copies: Path) -> None:
     result = run("duplicates", copies)
     assert result.exit_code == 0
     assert lines(result) == [
@@ -20,13 +20,13 @@ def test_json_lines(copies: Path) -> None:
     assert result.stderr == "groups of near-identical images: 3; images beyond the first of each: 4\n"
 
 
-def test_plain(copies: Path) -> None:
+def test_plain_output_lists_each_group(copies: Path) -> None:
     shown = run("duplicates", copies, "--plain").stdout
     assert shown.splitlines()[:4] == ["group 1", "  2 again.png", "  2 and again.png", "  2.png"]
     assert shown.splitlines()[4] == "group 2"
 
 
-def test_threshold(copies: Path) -> None:
+def test_higher_threshold_finds_fewer_groups(copies: Path) -> None:
     strict = lines(run("duplicates", copies, "--threshold", 1.1999))
     assert [line["image_ids"] for line in strict] == [
         ["2 again.png", "2 and again.png", "2.png"],
@@ -37,13 +37,13 @@ def test_threshold(copies: Path) -> None:
     assert run("duplicates", copies, "--threshold", 1.3).exit_code == 2
 
 
-def test_none(dsi: Path) -> None:
+def test_index_without_near_identical_images_has_no_groups(dsi: Path) -> None:
     result = run("duplicates", dsi, "--threshold", 1.19)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == "groups of near-identical images: 0; images beyond the first of each: 0\n"
 
 
-def test_removed_ones_are_in_no_group(copies: Path, tmp_path: Path) -> None:
+def test_removed_images_are_in_no_group(copies: Path, tmp_path: Path) -> None:
     dsi = shutil.copytree(copies, tmp_path / "copied.dsi")
     extra = [name for line in lines(run("duplicates", dsi)) for name in line["image_ids"][1:]]
     assert run("remove", dsi, "--from-file", "-", stdin="\n".join(extra).encode()).exit_code == 0

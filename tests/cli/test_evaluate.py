@@ -10,7 +10,7 @@ from helpers_cli import COUNT, one_error_line, run
 New = Callable[..., Path]
 
 
-def test_table_and_report(dsi: Path, photos: Path, tmp_path: Path) -> None:
+def test_figures_are_printed_and_written_to_the_report(dsi: Path, photos: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     result = run("evaluate", dsi, photos, "--labels", "folder", "--json", report)
     assert result.exit_code == 0, result.stderr
@@ -29,7 +29,9 @@ def test_table_and_report(dsi: Path, photos: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
-def test_without_features(copied: Path, photos: Path, tmp_path: Path) -> None:
+def test_indexing_accuracy_is_left_out_without_stored_features(
+    copied: Path, photos: Path, tmp_path: Path
+) -> None:
     assert run("compact", copied, "--drop-features", "--no-retrain").exit_code == 0
     report = tmp_path / "report.json"
     result = run("evaluate", copied, photos, "--json", report)
@@ -44,7 +46,9 @@ def test_without_features(copied: Path, photos: Path, tmp_path: Path) -> None:
     }
 
 
-def test_queries_of_other_classes_are_left_out(dsi: Path, photos: Path, tmp_path: Path) -> None:
+def test_queries_of_classes_that_are_not_indexed_are_excluded(
+    dsi: Path, photos: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(photos, tmp_path / "more"))
     (folder / "oval").mkdir()
     shutil.copy(folder / "round" / "01.png", folder / "oval")
@@ -54,7 +58,7 @@ def test_queries_of_other_classes_are_left_out(dsi: Path, photos: Path, tmp_path
     assert (report["queries"], report["excluded"]) == (COUNT, 1)
 
 
-def test_usage_errors(dsi: Path, photos: Path, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused(dsi: Path, photos: Path, tmp_path: Path) -> None:
     report = tmp_path / "nowhere" / "report.json"
     one_error_line(run("evaluate", dsi, photos, "--json", report), 2, "no such folder")
     one_error_line(run("evaluate", dsi, tmp_path / "none"), 2, "none")

@@ -46,9 +46,7 @@ class TestIndex:
             assert config["training"]["max_epochs"] == 3.0
             assert config["model"]["paper"]["image_size"] == 32
 
-    def test_bad_files_are_skipped_and_listed_and_duplicates_named(
-        self, photos: Path, tmp_path: Path
-    ) -> None:
+    def test_unreadable_files_and_duplicates_are_listed(self, photos: Path, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(photos, tmp_path / "mixed"))
         for i in range(11):
             (folder / f"bad{i:02}.jpg").write_bytes(b"" if i else b"no image")
@@ -62,7 +60,7 @@ class TestIndex:
         assert "  and 1 more\n" in result.stderr
         assert "copy of 01.png = round/01.png" in result.stderr
 
-    def test_strict_refuses_bad_files(self, photos: Path, tmp_path: Path) -> None:
+    def test_strict_refuses_a_folder_with_an_unreadable_file(self, photos: Path, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(photos, tmp_path / "mixed"))
         (folder / "bad.jpg").write_bytes(b"no image")
         result = index(folder, tmp_path / "a.dsi", "--strict", "--epochs", 2)
@@ -72,7 +70,9 @@ class TestIndex:
         assert result.stderr.splitlines()[-1].startswith("error: unreadable files: 1;")
         assert not (tmp_path / "a.dsi").exists()
 
-    def test_strict_accepts_a_clean_folder(self, photos: Path, tmp_path: Path) -> None:
+    def test_strict_accepts_a_folder_in_which_all_files_can_be_read(
+        self, photos: Path, tmp_path: Path
+    ) -> None:
         assert index(photos, tmp_path / "a.dsi", "--strict", "--epochs", 2).exit_code == 0
 
     def test_existing_output_needs_force(self, photos: Path, copied: Path) -> None:
@@ -83,7 +83,9 @@ class TestIndex:
         assert (copied / "index.json").read_bytes() != before
 
     @pytest.mark.parametrize("what", ["file.dsi", "folder.dsi"])
-    def test_force_never_replaces_what_is_no_index(self, photos: Path, tmp_path: Path, what: str) -> None:
+    def test_force_never_replaces_anything_but_an_index(
+        self, photos: Path, tmp_path: Path, what: str
+    ) -> None:
         precious = tmp_path / what
         if what == "folder.dsi":
             precious.mkdir()
@@ -94,19 +96,21 @@ class TestIndex:
         )
         assert precious.read_text("utf-8") == "dear"
 
-    def test_foreign_folder_in_place_of_the_state_is_left_alone(self, photos: Path, tmp_path: Path) -> None:
+    def test_other_folder_in_place_of_the_training_state_is_left_alone(
+        self, photos: Path, tmp_path: Path
+    ) -> None:
         precious = tmp_path / "a.dsi.training" / "letter.txt"
         precious.parent.mkdir()
         precious.write_text("dear", "utf-8")
         one_error_line(index(photos, tmp_path / "a.dsi"), 2, "a.dsi.training")
         assert precious.read_text("utf-8") == "dear"
 
-    def test_other_suffix_is_noted(self, photos: Path, tmp_path: Path) -> None:
+    def test_unusual_suffix_is_noted(self, photos: Path, tmp_path: Path) -> None:
         result = index(photos, tmp_path / "photos", "--epochs", 2)
         assert result.exit_code == 0
         assert result.stderr.startswith("note: the name of an index usually ends with .dsi")
 
-    def test_usage_errors(self, photos: Path, tmp_path: Path) -> None:
+    def test_wrong_arguments_are_refused_and_nothing_is_written(self, photos: Path, tmp_path: Path) -> None:
         out, empty = tmp_path / "a.dsi", tmp_path / "empty"
         empty.mkdir()
         one_error_line(index(tmp_path / "nowhere", out), 2, "nowhere", "no such file or folder")
@@ -121,12 +125,12 @@ class TestIndex:
 
 
 class TestMetadata:
-    def test_sizes_exif_and_table(self, described: Path) -> None:
+    def test_metadata_comes_from_files_and_from_the_table(self, described: Path) -> None:
         columns = json.loads(run("info", described, "--json").stdout)["metadata"]
         assert columns["width"] == columns["stars"] == columns["year"] == "integer"
         assert columns["album"] == columns["taken"] == columns["camera"] == "text"
 
-    def test_names_of_no_image_are_listed(self, photos: Path, tmp_path: Path) -> None:
+    def test_names_in_the_table_that_no_image_has_are_listed(self, photos: Path, tmp_path: Path) -> None:
         table = tmp_path / "more.jsonl"
         rows = [
             {"image_id": "round/01.png", "album": "a"},
@@ -151,7 +155,7 @@ class TestMetadata:
             ("a.parquet", "PAR1", []),
         ],
     )
-    def test_odd_files_are_refused_before_an_image_is_read(
+    def test_wrong_table_is_refused_before_an_image_is_read(
         self, photos: Path, tmp_path: Path, name: str, text: str | None, parts: list[str]
     ) -> None:
         table = tmp_path / name
@@ -162,8 +166,8 @@ class TestMetadata:
         assert [path.name for path in tmp_path.iterdir()] == ([] if text is None else [name])
 
 
-class TestTokens:
-    def test_dropped(self, photos: Path, tmp_path: Path) -> None:
+class TestFeatures:
+    def test_dropped_features_make_the_index_smaller(self, photos: Path, tmp_path: Path) -> None:
         kept, dropped = tmp_path / "kept.dsi", tmp_path / "dropped.dsi"
         assert index(photos, kept, "--epochs", 2, "--keep-features").exit_code == 0
         assert index(photos, dropped, "--epochs", 2, "--drop-features").exit_code == 0
@@ -173,7 +177,7 @@ class TestTokens:
         sizes = [json.loads(run("info", dsi, "--json").stdout)["bytes"] for dsi in (kept, dropped)]
         assert sizes[0]["features"] - sizes[1]["features"] > COUNT * 3 * 32 * 32
 
-    def test_the_paper_s_configuration(self, photos: Path, tmp_path: Path) -> None:
+    def test_named_configuration_of_the_paper_builds_an_index(self, photos: Path, tmp_path: Path) -> None:
         out = tmp_path / "paper.dsi"
         small = [
             "model.paper.image_size=32",
@@ -188,7 +192,7 @@ class TestTokens:
 
 
 class TestInterruption:
-    def test_resumed_equals_uninterrupted(
+    def test_resumed_run_equals_an_uninterrupted_one(
         self, photos: Path, tmp_path: Path, interrupt_at: Callable[..., None]
     ) -> None:
         out, state = tmp_path / "two words.dsi", tmp_path / "two words.dsi.training"
@@ -211,7 +215,7 @@ class TestInterruption:
             whole / "model-000001.safetensors"
         ).read_bytes()
 
-    def test_before_training_there_is_nothing_to_resume(
+    def test_run_stopped_before_training_says_to_start_again(
         self, photos: Path, tmp_path: Path, interrupt_at: Callable[..., None]
     ) -> None:
         interrupt_at(lambda phase, done: phase == "reading")

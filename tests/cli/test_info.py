@@ -10,7 +10,7 @@ from helpers_cli import COUNT, one_error_line, run
 New = Callable[..., Path]
 
 
-def test_json_and_plain_say_the_same(dsi: Path) -> None:
+def test_json_and_plain_output_agree(dsi: Path) -> None:
     facts = json.loads(run("info", dsi, "--json").stdout)
     assert facts["images"] == COUNT and facts["scheme"] == "random"
     plain = dict(line.split(maxsplit=1) for line in run("info", dsi).stdout.splitlines())
@@ -18,7 +18,7 @@ def test_json_and_plain_say_the_same(dsi: Path) -> None:
     assert plain["report.IA@1"] == str(facts["report"]["IA@1"])
 
 
-def test_what_it_holds(dsi: Path) -> None:
+def test_info_has_metadata_columns_capacity_and_bytes_of_each_part(dsi: Path) -> None:
     facts = json.loads(run("info", dsi, "--json").stdout)
     assert facts["metadata"] == {
         "width": "integer",
@@ -32,19 +32,19 @@ def test_what_it_holds(dsi: Path) -> None:
     assert all(size > 0 for size in facts["bytes"].values())
 
 
-def test_not_an_index(tmp_path: Path) -> None:
+def test_path_that_is_not_an_index_is_refused(tmp_path: Path) -> None:
     one_error_line(run("info", tmp_path), 1, str(tmp_path), "not an index")
     one_error_line(run("info", tmp_path / "none.dsi"), 2, "none.dsi")
 
 
 @pytest.mark.parametrize("file", ["model-000001.safetensors", "index.json", "trie-000001.safetensors"])
-def test_broken_index(copied: Path, file: str) -> None:
+def test_broken_index_is_refused(copied: Path, file: str) -> None:
     content = (copied / file).read_bytes()
     (copied / file).write_bytes(content[: len(content) // 2])
     one_error_line(run("info", copied), 1, str(copied), "broken")
 
 
-def test_newer_index(copied: Path) -> None:
+def test_index_of_a_newer_format_is_refused(copied: Path) -> None:
     description = json.loads((copied / "index.json").read_text("utf-8"))
     description["format_version"] = 999
     (copied / "index.json").write_text(json.dumps(description), "utf-8")

@@ -63,7 +63,9 @@ def parts(dsi: Path) -> set[tuple[str, int]]:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment(copied: Path, photos: Path, tmp_path: Path) -> None:
+def test_kill_at_any_moment_leaves_the_index_before_or_after_the_change(
+    copied: Path, photos: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "new"
     folder.mkdir()
     for i in range(_EACH):

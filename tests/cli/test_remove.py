@@ -12,7 +12,7 @@ from vitdsi.index import ImageIndex
 New = Callable[..., Path]
 
 
-def test_by_image_id_and_by_number(copied: Path, photos: Path) -> None:
+def test_images_are_removed_by_image_id_and_by_number(copied: Path, photos: Path) -> None:
     names = ImageIndex.load(copied).image_ids_
     result = run("remove", copied, names[3], 5, names[3])
     assert result.exit_code == 0
@@ -23,7 +23,7 @@ def test_by_image_id_and_by_number(copied: Path, photos: Path) -> None:
     assert len(found) == COUNT * (COUNT - 2)
 
 
-def test_from_a_file_and_from_stdin(copied: Path, tmp_path: Path) -> None:
+def test_names_are_read_from_a_file_and_from_stdin(copied: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone.txt"
     gone.write_bytes(b"round/01.png\r\n\r\n6")
     assert lines(run("remove", copied, "--from-file", gone))[0]["removed"] == 2
@@ -35,7 +35,7 @@ def test_from_a_file_and_from_stdin(copied: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["two words .png", " für 子.png", "-k.png", "a\nb.png", "end.png\n"])
-def test_any_name(copied: Path, new: New, name: str) -> None:
+def test_image_of_any_file_name_can_be_removed(copied: Path, new: New, name: str) -> None:
     folder = new(name)
     assert lines(run("add", copied, folder / name))[0]["added"] == 1
     assert lines(run("remove", copied, "--", name))[0] == {
@@ -54,17 +54,19 @@ def test_names_in_a_file_keep_their_spaces(copied: Path, new: New, tmp_path: Pat
     assert live(copied)[COUNT:] == ["a .png"]
 
 
-def test_an_image_id_comes_before_the_number_that_it_looks_like(copied: Path, new: New) -> None:
+def test_number_is_read_as_an_image_id_if_there_is_one(copied: Path, new: New) -> None:
     folder = new("7")
     assert lines(run("add", copied, folder / "7"))[0]["added"] == 1
     kept = ImageIndex.load(copied).image_ids_[7]
     assert lines(run("remove", copied, "7"))[0]["removed"] == 1
     assert live(copied)[7] == kept and "7" not in live(copied)
-    assert lines(run("remove", copied, "7"))[0]["removed"] == 1  # nobody is called so now: the number
+    assert (
+        lines(run("remove", copied, "7"))[0]["removed"] == 1
+    )  # no image has this image_id any more, so it is the number
     assert kept not in live(copied)
 
 
-def test_usage_errors_change_nothing(copied: Path, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused_and_change_nothing(copied: Path, tmp_path: Path) -> None:
     before = content(copied)
     one_error_line(
         run("remove", copied, "round/01.png", "nobody.png"),
@@ -82,12 +84,14 @@ def test_usage_errors_change_nothing(copied: Path, tmp_path: Path) -> None:
     assert content(copied) == before
 
 
-def test_removed_is_removed_only_once(copied: Path) -> None:
+def test_removing_a_removed_image_is_refused(copied: Path) -> None:
     assert run("remove", copied, "round/01.png").exit_code == 0
     one_error_line(run("remove", copied, "round/01.png"), 2, "round/01.png", f"holds {COUNT - 1} images")
 
 
-def test_the_last_image(copied: Path, photos: Path, new: New) -> None:
+def test_index_whose_images_were_all_removed_can_be_searched_and_grown(
+    copied: Path, photos: Path, new: New
+) -> None:
     query = photos / "round" / "01.png"
     assert lines(run("remove", copied, *range(COUNT)))[0]["images"] == 0
     result = run("search", copied, query)

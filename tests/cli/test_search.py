@@ -8,7 +8,7 @@ from helpers_cli import COUNT, lines, one_error_line, run
 
 
 class TestSearch:
-    def test_json_lines(self, dsi: Path, photos: Path) -> None:
+    def test_results_are_json_lines_with_descending_scores(self, dsi: Path, photos: Path) -> None:
         query = photos / "round" / "03.png"
         result = run("search", dsi, query, "-k", 4)
         assert (result.exit_code, result.stderr) == (0, "")
@@ -33,7 +33,7 @@ class TestSearch:
         wanted = [f"./photos/round/{i:02}.png" for i in range(1, COUNT, 2)] + ["photos/square/02.png"]
         assert [line["query"] for line in lines(result)] == wanted
 
-    def test_stdin(self, dsi: Path, photos: Path) -> None:
+    def test_image_on_stdin_gives_the_results_of_its_file(self, dsi: Path, photos: Path) -> None:
         path = photos / "square" / "04.png"
         piped = lines(run("search", dsi, "-", "-k", 3, stdin=path.read_bytes()))
         named = lines(run("search", dsi, path, "-k", 3))
@@ -41,12 +41,14 @@ class TestSearch:
         assert [line["score"] for line in piped] == [line["score"] for line in named]
         assert piped[0]["image_id"] == "square/04.png"
 
-    def test_empty_stdin(self, dsi: Path) -> None:
+    def test_empty_stdin_is_reported_as_skipped(self, dsi: Path) -> None:
         result = run("search", dsi, "-", stdin=b"")
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith("skipped -: the file is empty")
 
-    def test_bad_queries_are_skipped(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
+    def test_unreadable_queries_are_skipped_with_exit_code_1(
+        self, dsi: Path, photos: Path, tmp_path: Path
+    ) -> None:
         bad = tmp_path / "bad.jpg"
         bad.write_bytes(b"no image")
         good = [photos / "round" / "01.png", photos / "round" / "03.png"]
@@ -56,12 +58,12 @@ class TestSearch:
         assert f"skipped {bad}: not an image" in result.stderr
         assert result.stderr.endswith("skipped 1 of 3 images\n")
 
-    def test_strict_stops_at_a_bad_query(self, dsi: Path, tmp_path: Path) -> None:
+    def test_strict_stops_at_an_unreadable_query(self, dsi: Path, tmp_path: Path) -> None:
         bad = tmp_path / "bad.jpg"
         bad.write_bytes(b"no image")
         one_error_line(run("search", dsi, bad, "--strict"), 1, str(bad), "not an image")
 
-    def test_plain(self, dsi: Path, photos: Path) -> None:
+    def test_plain_results_are_aligned_columns(self, dsi: Path, photos: Path) -> None:
         first, second = photos / "round" / "01.png", photos / "round" / "03.png"
         result = run("search", dsi, first, second, "-k", 10, "--plain")
         one, two = result.stdout.split("\n\n")
@@ -70,7 +72,7 @@ class TestSearch:
         assert len(rows) == 10 and rows[0].startswith("   1  ") and rows[0].endswith("  round/01.png")
         assert len({row.index(row.split()[2]) for row in rows}) == 1
 
-    def test_sheet(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
+    def test_sheet_shows_all_queries(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
         sheet = tmp_path / "sheet.html"
         result = run("search", dsi, photos / "round", "-k", 2, "--sheet", sheet, "--images", photos)
         assert result.exit_code == 0, result.stderr
@@ -78,7 +80,7 @@ class TestSearch:
         html = sheet.read_text("utf-8")
         assert all(f"round/{i:02}.png" in html for i in range(1, COUNT, 2))
 
-    def test_usage_errors(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
+    def test_wrong_arguments_are_refused(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
         query, empty, sheet = photos / "round" / "01.png", tmp_path / "empty", tmp_path / "sheet.html"
         empty.mkdir()
         one_error_line(run("search", dsi, tmp_path / "none.jpg"), 2, "none.jpg", "no such file")
@@ -114,7 +116,7 @@ class TestFilters:
             ('format = "JPEG" and bytes > 0', "0 1 2 3 4 5"),
         ],
     )
-    def test_where(self, described: Path, condition: str, wanted: str) -> None:
+    def test_where_restricts_the_results(self, described: Path, condition: str, wanted: str) -> None:
         query = described.parent / "photos" / "5.jpg"
         result = run("search", described, query, "-k", 100, "--where", condition)
         assert (result.exit_code, result.stderr) == (0, "")
@@ -124,14 +126,18 @@ class TestFilters:
         scores = [line["score"] for line in found]
         assert scores == sorted(scores, reverse=True)
 
-    def test_the_best_of_the_allowed_in_the_order_without_filter(self, dsi: Path, photos: Path) -> None:
+    def test_allowed_images_keep_the_order_of_a_search_without_a_filter(
+        self, dsi: Path, photos: Path
+    ) -> None:
         query = photos / "round" / "03.png"
         order = [line["image_id"] for line in lines(run("search", dsi, query, "-k", COUNT))]
         allowed = set(order[3::2])
         result = run("search", dsi, query, "-k", 3, "--allow-ids", "-", stdin="\n".join(allowed).encode())
         assert [line["image_id"] for line in lines(result)] == [name for name in order if name in allowed][:3]
 
-    def test_as_many_as_are_allowed(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
+    def test_fewer_allowed_images_than_k_give_fewer_results(
+        self, dsi: Path, photos: Path, tmp_path: Path
+    ) -> None:
         names = tmp_path / "names.txt"
         names.write_bytes(b"round/01.png\r\nsquare/04.png\r\n\r\nround/01.png\r\n")
         found = lines(run("search", dsi, photos / "round", "-k", 5, "--allow-ids", names))
@@ -140,7 +146,7 @@ class TestFilters:
             answer = [line["image_id"] for line in found if line["query"] == query]
             assert sorted(answer) == ["round/01.png", "square/04.png"]
 
-    def test_both_filters_hold(self, described: Path, tmp_path: Path) -> None:
+    def test_where_and_allow_ids_hold_together(self, described: Path, tmp_path: Path) -> None:
         names = tmp_path / "names.txt"
         names.write_text("1.jpg\n2.jpg\n", "utf-8")
         query = described.parent / "photos" / "5.jpg"
@@ -148,14 +154,14 @@ class TestFilters:
         assert [line["image_id"] for line in found] == ["1.jpg"]
 
     @pytest.mark.parametrize("plain", [True, False])
-    def test_nothing_allowed_is_said(self, described: Path, plain: bool) -> None:
+    def test_filter_that_allows_nothing_is_noted(self, described: Path, plain: bool) -> None:
         query = described.parent / "photos" / "5.jpg"
         result = run("search", described, query, "--where", "width > 1000", *["--plain"] * plain)
         assert (result.exit_code, result.stdout) == (0, f"{query}\n" if plain else "")
         assert result.stderr == f"note: nothing can be found in {described}: no image passes the filter\n"
         assert run("search", described, query, "--allow-ids", "-", stdin=b"").stderr == result.stderr
 
-    def test_mistakes_in_conditions(self, described: Path, dsi: Path) -> None:
+    def test_mistake_in_a_condition_is_one_error_line(self, described: Path, dsi: Path) -> None:
         query = described.parent / "photos" / "5.jpg"
 
         def refused(condition: str, *parts: str) -> None:
@@ -169,7 +175,7 @@ class TestFilters:
         refused("", "the condition ends")
         refused("width > 1; drop table facts", "found ;")
 
-    def test_usage_errors(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
+    def test_wrong_allow_lists_are_refused(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
         query, names = photos / "round" / "03.png", tmp_path / "names.txt"
         names.write_text("round/01.png\nnobody.png\n", "utf-8")
         one_error_line(run("search", dsi, query, "--allow-ids", names), 2, "'nobody.png'", "not in the index")
@@ -179,7 +185,7 @@ class TestFilters:
 
 
 class TestCollapse:
-    def test_one_of_each_group(self, copies: Path) -> None:
+    def test_collapse_returns_the_best_of_each_group(self, copies: Path) -> None:
         folder = copies.parent / "photos"
         everything = lines(run("search", copies, folder / "2.png", "-k", 100))
         found = lines(run("search", copies, folder / "2.png", "-k", 100, "--collapse"))
@@ -189,7 +195,7 @@ class TestCollapse:
         assert {line["image_id"] for line in found} == set(best.values())
         assert [line["rank"] for line in found] == list(range(1, 9))
 
-    def test_with_k_and_filter(self, copies: Path, tmp_path: Path) -> None:
+    def test_collapse_finds_k_distinct_images_among_the_allowed(self, copies: Path, tmp_path: Path) -> None:
         names = tmp_path / "names.txt"
         names.write_text("2.png\n2 again.png\n2 and again.png\n5.png\n6.png\n", "utf-8")
         query = copies.parent / "photos" / "2.png"
@@ -200,13 +206,13 @@ class TestCollapse:
             and found[1]["image_id"] in ("5.png", "6.png")
         )
 
-    def test_needs_features(self, copies: Path, tmp_path: Path) -> None:
+    def test_collapse_without_stored_features_is_refused(self, copies: Path, tmp_path: Path) -> None:
         dsi = shutil.copytree(copies, tmp_path / "copied.dsi")
         query = copies.parent / "photos" / "2.png"
         assert run("compact", dsi, "--drop-features", "--no-retrain").exit_code == 0
         one_error_line(run("search", dsi, query, "--collapse"), 2, "keeps no features")
         assert len(lines(run("search", dsi, query))) == 10
 
-    def test_with_a_beam_as_wide_as_k(self, copies: Path) -> None:
+    def test_collapse_with_a_beam_as_wide_as_k_finds_k_distinct_images(self, copies: Path) -> None:
         query = copies.parent / "photos" / "2.png"
         assert len(lines(run("search", copies, query, "-k", 4, "--beam-size", 4, "--collapse"))) == 4

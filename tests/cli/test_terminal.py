@@ -12,7 +12,7 @@ from vitdsi.index import SearchResult
 from vitdsi.progress import Progress
 
 
-def test_describe_says_what_is_known() -> None:
+def test_describe_lists_the_figures_that_are_known() -> None:
     assert describe(Progress("reading", 3)) == "reading 3"
     full = Progress("joint", 350, 1200, 0.4121, 0.93, 1.5, 5120.4, 3725.0)
     wanted = "joint 350/1200, loss 0.412, indexing accuracy 0.930, retrieval loss 1.500, 5,120 images/s, 1:02:05 left"
@@ -20,7 +20,7 @@ def test_describe_says_what_is_known() -> None:
     assert describe(Progress("joint", 1, seconds_left=65.4)).endswith("1:05 left")
 
 
-def test_without_a_terminal_a_line_for_each_phase_and_the_last() -> None:
+def test_without_a_terminal_each_phase_and_the_end_are_one_line() -> None:
     stream = io.StringIO()
     with contextlib.closing(BuildDisplay(Console(file=stream, width=20), interval=3600)) as display:
         for done in range(5):
@@ -31,7 +31,7 @@ def test_without_a_terminal_a_line_for_each_phase_and_the_last() -> None:
     assert stream.getvalue().splitlines() == ["reading 0/4", f"joint 0/4{facts}", f"joint 4/4{facts}"]
 
 
-def test_without_a_terminal_a_line_after_each_interval() -> None:
+def test_without_a_terminal_a_line_is_printed_after_each_interval() -> None:
     stream = io.StringIO()
     with contextlib.closing(BuildDisplay(Console(file=stream), interval=0)) as display:
         for done in range(3):
@@ -39,7 +39,7 @@ def test_without_a_terminal_a_line_after_each_interval() -> None:
     assert stream.getvalue().splitlines() == ["reading 0", "reading 1", "reading 2"]
 
 
-def test_ctrl_c_while_printing_repeats_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_printing_does_not_repeat_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     console = Console(file=stream)
     with contextlib.closing(BuildDisplay(console, interval=3600)) as display:
@@ -56,7 +56,7 @@ def _press(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_on_a_terminal_a_bar_for_each_phase() -> None:
+def test_on_a_terminal_each_phase_has_a_bar() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=120, color_system=None)
     with contextlib.closing(BuildDisplay(console)) as display:
@@ -67,7 +67,7 @@ def test_on_a_terminal_a_bar_for_each_phase() -> None:
     assert "joint" in shown and "7/?" in shown and "loss 0.500" in shown
 
 
-def test_results_are_aligned_and_always_printable() -> None:
+def test_results_are_aligned_and_names_that_are_not_utf8_printable() -> None:
     results = [SearchResult(9, "a.jpg", 0.5, 1), SearchResult(10, "b\udcff.jpg", 0.25, 2)]
     text = plain_results("q.jpg", results)
     assert text.splitlines() == ["q.jpg", "   9  0.5000  a.jpg", "  10  0.2500  b?.jpg"]
@@ -89,21 +89,21 @@ def test_metrics_table_mentions_excluded_queries() -> None:
         assert part in shown
 
 
-def test_a_metric_without_value_is_a_dash() -> None:
+def test_metric_without_a_value_is_a_dash() -> None:
     stream = io.StringIO()
     metric = {"value": None, "chance": None, "ci95": [None, None], "queries": 0, "excluded": 2}
     print_metrics({"MAP": metric}, Console(file=stream, width=100))
     assert "- to -" in stream.getvalue()
 
 
-def test_facts_are_dotted() -> None:
+def test_names_of_nested_facts_are_dotted() -> None:
     assert plain_facts({"images": 3, "report": {"loss": None}}).splitlines() == [
         "images       3",
         "report.loss  -",
     ]
 
 
-def test_facts_in_lists_are_numbered_and_empty_ones_a_dash() -> None:
+def test_items_of_lists_are_numbered_and_empty_values_a_dash() -> None:
     facts = {"changes": [{"verb": "add", "images": 2}, "other"], "none": [], "metadata": {}}
     assert plain_facts(facts).splitlines() == [
         "changes.1  verb add, images 2",
@@ -114,7 +114,7 @@ def test_facts_in_lists_are_numbered_and_empty_ones_a_dash() -> None:
 
 
 @pytest.mark.parametrize("count", [10, 12])
-def test_problems_lists_ten(count: int) -> None:
+def test_problems_lists_the_first_ten_files_and_counts_the_others(count: int) -> None:
     lines = list(problems([ImageReadError(f"{i}.jpg", "empty") for i in range(count)], []))
     assert lines[0] == f"unreadable and skipped: {count}"
     assert lines[1:11] == [f"  {i}.jpg: empty" for i in range(10)]
@@ -125,7 +125,7 @@ def test_problems_lists_names_that_no_image_has() -> None:
     assert list(problems([], [], ["a.jpg"])) == ["in the metadata, but no such image: 1", "  a.jpg"]
 
 
-def test_problems_counts_superfluous_copies() -> None:
+def test_problems_counts_the_copies_beyond_the_first() -> None:
     assert list(problems([], [["a", "b", "c"], ["d", "e"]])) == [
         "with the same content as another: 3",
         "  a = b = c",

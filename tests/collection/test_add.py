@@ -51,7 +51,7 @@ def test_many_small_additions_keep_old_and_new_images_findable() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["semantic", "random"])
-def test_ids_get_longer_only_when_they_are_full(scheme: str) -> None:
+def test_codes_get_longer_when_no_shorter_one_is_free(scheme: str) -> None:
     index = stored(14, scheme, 4)  # 16 ids of two digits in base 4
     before = index.trie.max_length
     grown = add(index, 30)
@@ -94,7 +94,7 @@ def test_new_images_are_those_with_another_name_or_content() -> None:
     assert (fresh.image_ids, replaced) == (["old/002.jpg"], [])
 
 
-def test_where_features_were_dropped_additions_are_found_and_old_images_stay() -> None:
+def test_images_added_without_stored_features_are_found_and_old_ones_stay() -> None:
     index = compact(stored(), retrain=False, keep_features=False)
     assert index.features is None and index.thumbnails is None
     grown = add(index, 10)
@@ -130,7 +130,7 @@ def write(folder: Path, **seeds: int) -> Path:
     return folder
 
 
-def test_result_names_what_was_added_replaced_skipped_doubled_and_unmatched(
+def test_result_names_added_replaced_skipped_duplicate_and_unmatched_images(
     small: ImageIndex, tmp_path: Path
 ) -> None:
     small.fit(write(tmp_path / "photos", a=0, b=1, c=2, d=3))

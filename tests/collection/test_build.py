@@ -20,7 +20,7 @@ def images() -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8))
 
 
-def test_a_loaded_index_keeps_the_size_that_its_images_got(
+def test_loaded_index_keeps_the_embedding_width_of_its_build(
     images: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolve, "MAX_ROW_NUMBERS", 2 * 6 * 48)
@@ -31,22 +31,20 @@ def test_a_loaded_index_keeps_the_size_that_its_images_got(
     assert loaded.search(images[0], k=6) == index.search(images[0], k=6)
 
 
-def test_a_second_fit_resolves_the_settings_afresh(images: list[np.ndarray]) -> None:
+def test_second_fit_resolves_the_settings_afresh(images: list[np.ndarray]) -> None:
     index = ImageIndex(load_config(overrides=SHORT))
     ratios = [index.fit(images[:2], queries=images[2:]).config.training.retrieval_ratio for _ in range(2)]
     assert ratios == pytest.approx([0.75, 0.75])
 
 
-def test_a_second_fit_after_load_resolves_the_settings_afresh(
-    images: list[np.ndarray], tmp_path: Path
-) -> None:
+def test_second_fit_after_load_resolves_the_settings_afresh(images: list[np.ndarray], tmp_path: Path) -> None:
     ImageIndex(load_config(overrides=SHORT)).fit(images[:2], queries=images[2:]).save(tmp_path / "two.dsi")
     loaded = ImageIndex.load(tmp_path / "two.dsi")
     assert loaded.config.training.retrieval_ratio == pytest.approx(0.75)
     assert loaded.fit(images[:2]).config.training.retrieval_ratio == pytest.approx(0.5)
 
 
-def test_learning_a_loaded_index_again_forgets_the_share_that_gone_queries_had_raised(
+def test_retraining_a_loaded_index_lowers_the_retrieval_share_that_its_queries_had_raised(
     images: list[np.ndarray], tmp_path: Path
 ) -> None:
     ImageIndex(load_config(overrides=SHORT)).fit(images[:2], queries=images[2:]).save(tmp_path / "two.dsi")
@@ -74,7 +72,7 @@ def test_embedding_width_follows_the_size_of_the_collection_at_each_fit_and_retr
     assert loaded.fit(images).config.model.embedding_dim == 96
 
 
-def test_the_report_names_what_was_skipped_doubled_and_unmatched(tmp_path: Path) -> None:
+def test_report_names_skipped_files_duplicates_and_unmatched_metadata(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for name, shade in (("a.png", 10), ("b.png", 10), ("c.png", 90)):
@@ -107,16 +105,14 @@ def test_strict_raises_before_anything_is_learned(tmp_path: Path, images: list[n
     "setting",
     ["ids.scheme=alphabetical", "model.stem=patches", "model.paper.head=flat", "model.backbone=resnet"],
 )
-def test_a_name_that_is_not_registered_is_an_error_before_photos_are_read(
-    setting: str, tmp_path: Path
-) -> None:
+def test_unregistered_name_is_refused_before_photos_are_read(setting: str, tmp_path: Path) -> None:
     key, _, name = setting.partition("=")
     index = ImageIndex(load_config(overrides=[setting]))
     with pytest.raises((ConfigError, UsageError), match=rf"{key} is '{name}'; choose"):
         index.fit(tmp_path / "there is no such folder")
 
 
-def test_queries_teach_pixels_nothing_without_classes(images: list[np.ndarray]) -> None:
+def test_queries_without_classes_are_refused_with_the_pixel_stem(images: list[np.ndarray]) -> None:
     config = load_config(
         overrides=[*SHORT, "model.stem=pixels", "model.paper.image_size=32", "ids.scheme=random"]
     )
@@ -124,7 +120,7 @@ def test_queries_teach_pixels_nothing_without_classes(images: list[np.ndarray]) 
         ImageIndex(config).fit(images[:3], queries=images[3:])
 
 
-def test_folder_labels_without_classes_are_an_error() -> None:
+def test_folder_labels_without_classes_are_refused() -> None:
     index = stored(labels=True)
     from dataclasses import replace
 

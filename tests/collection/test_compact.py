@@ -30,7 +30,7 @@ def test_compact_drops_removed_ids_and_keeps_results() -> None:
     assert small.metadata.ids_where("width = 101").tolist() == [0]
 
 
-def test_compact_learns_again_when_much_changed() -> None:
+def test_compact_learns_again_if_half_of_the_index_changed() -> None:
     index = remove(stored(), range(40))
     small = compact(index)
     assert [change.verb for change in small.changes] == ["build"]
@@ -41,7 +41,7 @@ def test_compact_learns_again_when_much_changed() -> None:
     assert [change.verb for change in little.changes] == ["remove", "compact"]
 
 
-def test_compact_of_an_index_without_images_is_an_error() -> None:
+def test_compact_of_an_index_without_images_is_refused() -> None:
     with pytest.raises(UsageError, match="every image was removed"):
         compact(remove(stored(), range(60)))
 
@@ -51,7 +51,7 @@ def test_compact_does_not_learn_again_right_after_it_did() -> None:
     assert [change.verb for change in compact(rebuilt).changes] == ["build", "compact"]
 
 
-def test_learning_again_resolves_the_settings_afresh_from_what_was_requested() -> None:
+def test_retraining_resolves_the_requested_settings_afresh() -> None:
     index = stored()
     training = replace(
         index.resolved.training, retrieval_ratio=0.9
@@ -64,6 +64,6 @@ def test_learning_again_resolves_the_settings_afresh_from_what_was_requested() -
     assert again.requested == index.requested
 
 
-def test_learning_again_without_features_is_an_error() -> None:
+def test_retraining_without_stored_features_is_refused() -> None:
     with pytest.raises(UsageError, match="the features were dropped"):
         compact(replace(stored(), features=None, thumbnails=None), retrain=True)

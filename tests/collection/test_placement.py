@@ -25,7 +25,7 @@ def node_of(trie: Trie, code: np.ndarray) -> int:
     return node
 
 
-def test_a_copy_goes_beside_its_original() -> None:
+def test_copy_gets_a_code_in_the_node_of_its_original() -> None:
     index = stored()
     assert index.features is not None
     base, trie = index.trie.vocabulary.base, index.trie
@@ -44,7 +44,7 @@ def test_a_copy_goes_beside_its_original() -> None:
 
 
 @pytest.mark.parametrize("longer", [0, 1])
-def test_all_codes_fit_together(longer: int) -> None:
+def test_placed_codes_are_prefix_free_with_existing_ones(longer: int) -> None:
     index = stored(14, base=4)
     assert index.trie.max_length == 2
     new = placed(index, features(20, 1).float(), 2 + longer)
@@ -55,13 +55,13 @@ def test_all_codes_fit_together(longer: int) -> None:
     assert len(Trie(np.concatenate([codes, there]), 4).live_ids()) == 14 + len(there)  # prefix-free
 
 
-def test_a_node_opens_branches_only_for_what_it_has_no_digit_for() -> None:
+def test_single_image_gets_a_free_digit_and_opens_no_branch() -> None:
     index = stored(14, base=4)
     (code,) = placed(index, features(1, 1).float(), 3)
     assert code[2] == index.trie.vocabulary.pad
 
 
-def test_the_model_looks_there() -> None:
+def test_untrained_model_finds_the_siblings_of_a_placed_image() -> None:
     """Without any training, the images beside a new one are among its first results."""
     index = stored()
     new = features(10, 1)
@@ -71,7 +71,7 @@ def test_the_model_looks_there() -> None:
     assert same.mean() >= 0.7
 
 
-def test_nothing_to_go_beside() -> None:
+def test_empty_trie_places_no_image() -> None:
     index = stored()
     empty = index.trie.without(range(60))
     inputs = features(3, 1).float()

@@ -8,7 +8,7 @@ from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank, rankings
 
 
-def test_a_removed_image_is_never_found_again() -> None:
+def test_removed_image_is_never_found_again() -> None:
     index = stored()
     gone = [3, 17, 41]
     smaller = remove(index, gone)

@@ -34,7 +34,7 @@ def names(path: Path) -> set[str]:
     return {file.name for file in path.iterdir()} - {"lock"}
 
 
-def test_what_is_read_is_what_was_written(path: Path) -> None:
+def test_read_index_equals_the_written_one(path: Path) -> None:
     before, after = stored(), read_index(path)
     for name in ("image_ids", "labels", "hashes", "report", "changes", "requested", "resolved"):
         assert getattr(after, name) == getattr(before, name)
@@ -48,7 +48,7 @@ def test_what_is_read_is_what_was_written(path: Path) -> None:
     assert after.generation == 1
 
 
-def test_only_what_changed_is_written(path: Path) -> None:
+def test_only_the_given_parts_are_written(path: Path) -> None:
     before = {part: file for part in PARTS for file in path.glob(f"{part}-*")}
     inodes = {part: file.stat().st_ino for part, file in before.items()}
     assert write_index(path, changed(path), ("trie", "metadata")) == 2
@@ -69,7 +69,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o640}, modes
 
 
-def test_what_a_killed_write_left_is_ignored_and_cleared(path: Path) -> None:
+def test_files_of_a_killed_write_are_ignored_and_cleared(path: Path) -> None:
     (path / "model-000002.safetensors").write_bytes(b"half")
     (path / "trie-000007.safetensors").write_bytes(b"")
     assert len(read_index(path).trie.live_ids()) == 60
@@ -90,7 +90,7 @@ class Crash(BaseException):
 
 @pytest.mark.parametrize("target", ["sync", "save_file", "write_atomically", "clear"])
 @pytest.mark.parametrize("call", range(6))
-def test_a_write_that_ends_anywhere_leaves_before_or_after(
+def test_write_that_crashes_leaves_the_index_as_before_or_after(
     path: Path, monkeypatch: pytest.MonkeyPatch, target: str, call: int
 ) -> None:
     after = changed(path)
@@ -118,7 +118,9 @@ def test_a_write_that_ends_anywhere_leaves_before_or_after(
     assert len(read_index(path).trie.live_ids()) == count
 
 
-def test_a_reader_is_not_disturbed_by_a_writer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_that_changes_while_it_is_read_is_read_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = storage._read
     seen = []
 
@@ -134,7 +136,7 @@ def test_a_reader_is_not_disturbed_by_a_writer(path: Path, monkeypatch: pytest.M
     assert seen == [1]
 
 
-def test_what_was_changed_meanwhile_is_not_overwritten(path: Path) -> None:
+def test_parts_of_an_index_that_was_changed_meanwhile_are_not_overwritten(path: Path) -> None:
     mine = changed(path)
     write_index(path, remove(read_index(path), [30]), ("trie", "metadata"))
     with pytest.raises(UsageError, match="changed by another process"):
@@ -152,7 +154,7 @@ with write_lock(Path(sys.argv[1])):
 """
 
 
-def test_two_writers(path: Path) -> None:
+def test_write_during_another_write_is_refused_until_that_process_ends(path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(path)], stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -168,7 +170,7 @@ def test_two_writers(path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_broken_parts(path: Path, part: str) -> None:
+def test_missing_or_damaged_part_is_a_format_error(path: Path, part: str) -> None:
     (file,) = path.glob(f"{part}-*")
     content = file.read_bytes()
     for broken in (content[: len(content) // 2], b"", b"\0" * 40):
@@ -196,7 +198,7 @@ def test_index_of_a_format_that_is_not_read_is_refused_with_advice(
         read_index(path)
 
 
-def test_an_index_of_format_2_is_read_as_it_was(path: Path) -> None:
+def test_index_of_format_2_is_read_and_rewritten(path: Path) -> None:
     """Format 2 called the features tokens and inputs, and some settings by other names."""
     manifest = json.loads((path / "index.json").read_text("utf-8"))
     tensors = load_file(path / manifest["files"].pop("features"))

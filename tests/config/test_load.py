@@ -15,7 +15,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_nothing_given_is_the_defaults() -> None:
+def test_no_file_and_no_overrides_give_the_defaults() -> None:
     assert load_config() == IndexConfig()
     assert load_config("default") == IndexConfig()
 
@@ -54,7 +54,7 @@ def test_overrides_come_after_the_file_and_the_file_after_the_defaults(tmp_path:
     assert load_config(path, ["seed=1", "seed=2"]).seed == 2
 
 
-def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+def test_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "")) == IndexConfig()
 
 
@@ -66,24 +66,24 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("sed=3", "seed"),
     ],
 )
-def test_an_unknown_key_names_the_nearest(given: str, meant: str) -> None:
+def test_unknown_key_is_refused_with_the_nearest_one(given: str, meant: str) -> None:
     key = given.partition("=")[0]
     with pytest.raises(ConfigError, match=f"unknown configuration key '{key}'; did you mean {meant}\\?"):
         load_config(overrides=[given])
 
 
-def test_an_unknown_key_of_a_file_names_the_nearest(tmp_path: Path) -> None:
+def test_unknown_key_in_a_file_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"did you mean model\.num_heads\?"):
         load_config(write(tmp_path, "model:\n  num_head: 2\n"))
 
 
-def test_a_key_like_no_other_lists_the_keys() -> None:
+def test_unknown_key_without_a_near_one_lists_all_keys() -> None:
     with pytest.raises(ConfigError, match=r"keys are .*training\.batch_size"):
         load_config(overrides=["zzzzzzzz=1"])
 
 
 @pytest.mark.parametrize("override", ["training.batch_size=many", "seed=1.5", "training.augment_prob=often"])
-def test_a_wrong_type_names_the_key_and_the_value(override: str) -> None:
+def test_value_of_a_wrong_type_is_refused_with_key_and_value(override: str) -> None:
     key, _, value = override.partition("=")
     with pytest.raises(ConfigError, match=key) as error:
         load_config(overrides=[override])
@@ -100,7 +100,7 @@ def test_a_wrong_type_names_the_key_and_the_value(override: str) -> None:
         ("training.paper.target=exact", "marginal, sampled"),
     ],
 )
-def test_a_choice_that_is_none_lists_the_choices(override: str, allowed: str) -> None:
+def test_unknown_choice_is_refused_with_the_choices(override: str, allowed: str) -> None:
     with pytest.raises(ConfigError, match=allowed) as error:
         load_config(overrides=[override])
     assert repr(override.partition("=")[2]) in str(error.value)
@@ -126,7 +126,7 @@ def test_numbers_out_of_range_are_refused(override: str, message: str) -> None:
     assert override.partition("=")[0] in str(error.value)
 
 
-def test_the_ends_of_a_range_are_allowed() -> None:
+def test_ends_of_a_range_are_allowed() -> None:
     config = load_config(
         overrides=["training.augment_prob=1", "training.retrieval_ratio=0", "training.batch_size=1"]
     )
@@ -137,17 +137,17 @@ def test_the_ends_of_a_range_are_allowed() -> None:
     )
 
 
-def test_an_override_needs_an_equals_sign() -> None:
+def test_override_without_an_equals_sign_is_refused() -> None:
     with pytest.raises(ConfigError, match="no '='"):
         load_config(overrides=["training.batch_size"])
 
 
-def test_a_config_that_is_not_there_lists_the_known_ones() -> None:
+def test_unknown_configuration_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"'papre' is neither a file nor one of default, paper, paper_ours"):
         load_config("papre")
 
 
-def test_what_was_saved_is_read_back() -> None:
+def test_saved_settings_are_read_back() -> None:
     config = load_config("paper", ["ids.base=37", "training.minutes=2.5", "training.max_epochs=null"])
     assert config_from_dict(dataclasses.asdict(config)) == config
 
@@ -170,25 +170,25 @@ def test_broken_yaml_is_one_line_that_says_where(tmp_path: Path, text: str) -> N
     assert "\n" not in str(error.value)
 
 
-def test_a_list_is_no_config(tmp_path: Path) -> None:
+def test_file_that_holds_a_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must map keys to values"):
         load_config(write(tmp_path, "- 1\n- 2\n"))
 
 
-def test_an_override_that_is_no_yaml_is_refused() -> None:
+def test_override_that_is_not_valid_yaml_is_refused() -> None:
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_config(overrides=["seed=[1"])
 
 
 @pytest.mark.parametrize("text", ["training: 5\n", "training: null\n"])
-def test_a_section_that_is_no_mapping_is_not_called_unknown(tmp_path: Path, text: str) -> None:
+def test_section_without_keys_is_refused_as_a_section(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"training is .*it is a section") as error:
         load_config(write(tmp_path, text))
     assert "unknown" not in str(error.value)
 
 
 @pytest.mark.parametrize("base", [1, 0, -4])
-def test_a_base_that_writes_no_number_is_refused(base: int) -> None:
+def test_base_below_two_is_refused(base: int) -> None:
     with pytest.raises(ConfigError, match=rf"ids\.base is {base}; it must be at least 2"):
         load_config(overrides=[f"ids.base={base}"])
     assert load_config(overrides=["ids.base=2"]).ids.base == 2
@@ -206,30 +206,30 @@ def test_a_base_that_writes_no_number_is_refused(base: int) -> None:
         ("ids.variable_length=true", "ids.paper.variable_length=true"),
     ],
 )
-def test_a_key_of_an_earlier_version_works_and_warns_with_the_new_key(old: str, new: str) -> None:
+def test_former_key_works_and_warns_with_the_new_one(old: str, new: str) -> None:
     with pytest.warns(FutureWarning, match=new.partition("=")[0]):
         found = load_config(overrides=[old])
     assert found == load_config(overrides=[new]) != IndexConfig()
 
 
 @pytest.mark.parametrize("key", ["model.memory_tokens", "model.head_scale", "training.gradient_clip"])
-def test_a_setting_that_no_longer_exists_is_ignored_with_a_warning(key: str) -> None:
+def test_removed_setting_is_ignored_with_a_warning(key: str) -> None:
     with pytest.warns(FutureWarning, match=key):
         assert load_config(overrides=[f"{key}=3"]) == IndexConfig()
 
 
-def test_the_residual_scheme_is_replaced_by_semantic_with_a_warning() -> None:
+def test_residual_scheme_is_replaced_by_semantic_with_a_warning() -> None:
     with pytest.warns(FutureWarning, match="residual"):
         assert load_config(overrides=["ids.scheme=residual"]) == IndexConfig()
 
 
-def test_a_new_key_in_an_override_wins_over_its_old_name_in_a_file(tmp_path: Path) -> None:
+def test_override_wins_over_the_former_name_of_its_key_in_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, "model:\n  head_dim: 64\n")
     with pytest.warns(FutureWarning, match="embedding_dim"):
         assert load_config(path, ["model.embedding_dim=32"]).model.embedding_dim == 32
 
 
-def test_settings_that_an_earlier_version_saved_are_read_without_a_warning() -> None:
+def test_settings_saved_by_an_earlier_version_are_read_without_a_warning() -> None:
     saved = {"labels": "folder", "training": {"views": 0.5}, "model": {"memory_tokens": 4, "head": "digits"}}
     config = config_from_dict(saved)
     assert (config.labels, config.training.augment_prob, config.model.paper.head) == ("folder", 0.5, "digits")

@@ -11,14 +11,14 @@ from vitdsi.config.settings import known_keys
 from vitdsi.errors import ConfigError
 
 
-def test_about_25_settings_face_the_user_and_the_others_are_of_the_paper() -> None:
+def test_settings_outside_the_paper_sections_are_about_25() -> None:
     keys = known_keys(IndexConfig)
     product = [key for key in keys if ".paper." not in key]
     assert 20 <= len(product) <= 28
     assert len(keys) == len(set(keys))
 
 
-def test_every_setting_has_a_docstring_of_its_own() -> None:
+def test_every_setting_has_its_own_docstring() -> None:
     missing = []
     for section in ast.parse(inspect.getsource(settings)).body:
         if not isinstance(section, ast.ClassDef):
@@ -33,7 +33,7 @@ def test_every_setting_has_a_docstring_of_its_own() -> None:
     assert missing == []
 
 
-def test_wrong_values_in_code_are_the_same_errors_as_on_the_command_line() -> None:
+def test_wrong_values_in_code_raise_the_errors_of_the_command_line() -> None:
     with pytest.raises(ConfigError, match=r"labels is 'names'; choose one of none, folder"):
         IndexConfig(labels="names")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"training\.batch_size is 0; it must be at least 1"):
@@ -42,7 +42,7 @@ def test_wrong_values_in_code_are_the_same_errors_as_on_the_command_line() -> No
         IdsConfig(bass=3)  # type: ignore[call-arg]
 
 
-def test_a_width_that_the_heads_do_not_divide_is_refused_with_one_that_works() -> None:
+def test_width_that_the_heads_do_not_divide_is_refused_with_a_suggestion() -> None:
     with pytest.raises(
         ConfigError, match=r"model\.embed_dim is 130.*model\.num_heads, 4; choose for example 128"
     ):

@@ -190,7 +190,7 @@ def test_zero_and_undefined_numbers_are_left_out(tmp_path: Path) -> None:
         (("N", "10"), ("E", "181"), None),
     ],
 )
-def test_coordinates_beyond_the_globe_are_left_out(
+def test_coordinates_out_of_range_are_left_out(
     tmp_path: Path,
     latitude: tuple[str, str],
     longitude: tuple[str, str],

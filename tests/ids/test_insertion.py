@@ -9,7 +9,7 @@ from vitdsi.ids.insertion import codes_below, insert
 from vitdsi.ids.trie import Trie
 
 
-def test_a_group_goes_into_its_node_while_there_is_room() -> None:
+def test_similar_images_go_into_the_node_of_their_group_while_it_has_room() -> None:
     codes = np.array([[c, i] for c in range(4) for i in range(5)])
     features = feature_clusters(4, 5)
     more = feature_clusters(4, 15)[::3]  # the same centres

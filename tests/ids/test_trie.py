@@ -104,7 +104,7 @@ def test_trie_of_random_codes_equals_nested_dicts(base: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_frees_codes_and_closes_branches(kind: str) -> None:
+def test_without_frees_codes_and_removes_empty_branches(kind: str) -> None:
     codes = random_codes(kind)
     trie = Trie(codes, 3)
     before = trie.child.clone()
@@ -134,7 +134,7 @@ def test_a_restriction_keeps_the_numbers_of_the_nodes_left() -> None:
     assert (some.child[kept] == trie.child[kept]).all()
 
 
-def test_rows_of_padding_cannot_be_written() -> None:
+def test_rows_of_padding_are_not_in_the_trie() -> None:
     codes = random_codes("mixed")
     codes[[3, 9]] = 4  # PAD
     trie = Trie(codes, 3)
@@ -158,7 +158,7 @@ def test_from_tensors_restores_the_saved_trie() -> None:
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
-def test_a_code_that_is_the_beginning_of_another_raises_in_any_order(order: list[int]) -> None:
+def test_code_that_is_a_prefix_of_another_raises_in_any_order(order: list[int]) -> None:
     codes = np.array([[1, 2, 0], [1, 4, 4], [0, 4, 4]])[order]
     with pytest.raises(UsageError, match="prefix-free"):
         Trie(codes, 3)

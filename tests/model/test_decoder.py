@@ -31,7 +31,7 @@ def counted(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int
 
 
 @torch.no_grad()
-def test_steps_with_a_cache_equal_one_forward(decoder: Decoder) -> None:
+def test_decoding_step_by_step_equals_one_forward_pass(decoder: Decoder) -> None:
     tokens, image = torch.randint(0, 13, (3, 5)), torch.randn(3, 4, 16).double()
     forced = decoder(tokens, image)
     state = decoder.start(decoder.read(image)[0])
@@ -40,7 +40,7 @@ def test_steps_with_a_cache_equal_one_forward(decoder: Decoder) -> None:
 
 
 @torch.no_grad()
-def test_beams_share_the_image_and_keep_their_own_past(decoder: Decoder) -> None:
+def test_beams_share_the_memory_and_keep_their_own_past(decoder: Decoder) -> None:
     image = torch.randn(2, 4, 16).double()
     paths = torch.randint(0, 13, (2, 3, 4))  # images, beams, digits
     state = decoder.start(decoder.read(image)[0])
@@ -75,7 +75,7 @@ def test_select_before_the_first_step_is_allowed(decoder: Decoder) -> None:
 
 
 @torch.no_grad()
-def test_searching_projects_each_image_once(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_projects_each_memory_once(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = counted(decoder, monkeypatch)
     state = decoder.start(decoder.read(torch.randn(3, 4, 16).double())[0])
     for t in range(5):
@@ -84,7 +84,7 @@ def test_searching_projects_each_image_once(decoder: Decoder, monkeypatch: pytes
 
 
 @torch.no_grad()
-def test_teacher_forcing_projects_each_image_once(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teacher_forcing_projects_each_memory_once(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = counted(decoder, monkeypatch)
     decoder(torch.randint(0, 13, (3, 5)), torch.randn(3, 4, 16).double())
     assert calls == [(3, 4, 16)] * 2
@@ -103,7 +103,7 @@ def test_token_attends_to_the_image_and_the_past_but_not_to_the_future(decoder: 
 
 
 @torch.no_grad()
-def test_teacher_forcing_embeds_what_the_encoder_gave(decoder: Decoder) -> None:
+def test_teacher_forcing_embeds_the_output_of_the_encoder(decoder: Decoder) -> None:
     tokens, image = torch.randint(0, 13, (3, 5)), torch.randn(3, 4, 16).double()
     hidden, embedding = decoder.teacher_forced(tokens, image, lambda x: x.mean(1))
     assert torch.equal(hidden, decoder(tokens, image))

@@ -31,7 +31,7 @@ def untrained(features: torch.Tensor, config: ModelConfig = CONFIG) -> tuple[Seq
 
 
 @torch.inference_mode()
-def test_model_knows_its_images_before_it_is_trained() -> None:
+def test_initialised_model_finds_its_images_before_training() -> None:
     features = features_of(60, 64)
     model, trie = untrained(features)
     initialise(model, trie, features, seed=0)
@@ -49,7 +49,7 @@ def test_half_precision_features_start_the_model_as_their_floats_do() -> None:
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
-def test_what_changes_is_what_starts_from_features() -> None:
+def test_only_parameters_that_start_from_features_are_changed() -> None:
     features = features_of(60, 64)
     model, trie = untrained(features)
     before = {id(value): value.clone() for value in model.parameters()}

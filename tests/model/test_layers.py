@@ -43,7 +43,7 @@ def test_encoder_block_without_positions_permutes_with_its_input() -> None:
     torch.testing.assert_close(block(x)[:, order], block(x[:, order]))
 
 
-def test_encoder_block_drops_in_training_only() -> None:
+def test_encoder_block_applies_dropout_in_training_only() -> None:
     torch.manual_seed(0)
     block = EncoderBlock(8, 2, 16, dropout=0.5)
     x = torch.randn(1, 6, 8)
@@ -67,7 +67,7 @@ def test_dropout_drops_its_share_independently_and_keeps_the_mean(p: float) -> N
     assert x.grad is not None and torch.equal(x.grad, dropped.detach())
 
 
-def test_feed_forward_treats_every_token_alike() -> None:
+def test_feed_forward_is_the_same_for_every_token() -> None:
     feed_forward = FeedForward(8, 12)
     x = torch.randn(2, 5, 8)
     alone = torch.stack([feed_forward(x[:, t]) for t in range(5)], dim=1)

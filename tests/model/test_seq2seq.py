@@ -66,7 +66,7 @@ def test_scores_depend_on_where_a_patch_stands(trie: Trie, stem: str, positions:
     torch.testing.assert_close(before, after, atol=2e-5, rtol=1e-4)
 
 
-def test_unknown_part_is_refused(trie: Trie) -> None:
+def test_unknown_stem_or_head_is_refused(trie: Trie) -> None:
     with pytest.raises(ConfigError, match=r"'patches'; choose pooled, map or pixels"):
         Seq2Seq(changed(SMALL, stem="patches"), trie, (12,))
     with pytest.raises(ConfigError, match=r"'flat'; choose trie or digits"):
@@ -148,7 +148,7 @@ def test_token_is_scored_without_reading_it_or_later_ones(trie: Trie, head: str)
 
 
 @pytest.mark.parametrize("head", ["trie", "digits"])
-def test_sixty_steps_of_training_learn_eight_ids(head: str) -> None:
+def test_training_for_sixty_steps_learns_eight_ids(head: str) -> None:
     trie = Trie(random_codes("mixed", count=8), 3)
     torch.manual_seed(0)
     model = Seq2Seq(changed(SMALL, head=head), trie, (12,))

@@ -42,14 +42,14 @@ def test_altered_copy_without_alteration_is_the_image_up_to_jpeg() -> None:
     assert difference(copies[0], altered_copy(image, np.random.default_rng(0), crop=(1, 1), jitter=0)) > 0
 
 
-def test_altered_copy_advances_the_generator_alike() -> None:
+def test_altered_copy_advances_the_generator_equally_with_any_options() -> None:
     one, two = np.random.default_rng(3), np.random.default_rng(3)
     altered_copy(photo(), one)
     altered_copy(photo(30, 90), two, crop=(1, 1), jitter=0)
     assert one.random() == two.random()
 
 
-def test_altered_copy_of_tiny_and_very_long_images() -> None:
+def test_tiny_and_very_long_images_can_be_altered() -> None:
     assert altered_copy(photo(1, 1), np.random.default_rng(0)).size == (1, 1)
     assert max(altered_copy(Image.new("RGB", (90_000, 2)), np.random.default_rng(0)).size) <= 65_500
 

@@ -17,7 +17,7 @@ def batch(count: int = 8, side: int = 32) -> torch.Tensor:
     return torch.rand(count, 3, side, side, generator=seeded(99))
 
 
-def test_shape_range_and_determinism() -> None:
+def test_views_keep_shape_and_range_and_follow_the_generator() -> None:
     images = batch()
     kept = images.clone()
     views = augment(images, seeded())
@@ -29,7 +29,7 @@ def test_shape_range_and_determinism() -> None:
     assert torch.equal(images, kept)
 
 
-def test_an_empty_batch_stays_empty() -> None:
+def test_empty_batch_stays_empty() -> None:
     assert augment(batch(0), seeded()).shape == (0, 3, 32, 32)
 
 
@@ -40,7 +40,7 @@ def test_extreme_colours_stay_in_range() -> None:
     assert 0 <= float(views.min()) <= float(views.max()) <= 1
 
 
-def test_without_alteration_it_is_the_identity() -> None:
+def test_without_any_alteration_images_are_unchanged() -> None:
     images = batch()
     views = augment(images, seeded(), crop=(1, 1), flip=False, jitter=0)
     torch.testing.assert_close(views, images, atol=1e-5, rtol=0)
@@ -74,7 +74,7 @@ def test_crop_keeps_the_asked_area_inside_the_image() -> None:
     assert float(left.std()) > 0.02
 
 
-def test_colours_follow_the_three_steps() -> None:
+def test_colours_change_by_brightness_then_contrast_then_saturation() -> None:
     """Brightness, contrast and saturation one after the other, as Pillow's ImageEnhance defines them."""
     images = 0.4 + 0.2 * batch()
     jitter = 0.2
@@ -89,7 +89,7 @@ def test_colours_follow_the_three_steps() -> None:
     torch.testing.assert_close(views, expected, atol=1e-5, rtol=0)
 
 
-def test_generator_advances_alike_whatever_the_options() -> None:
+def test_generator_advances_equally_with_any_options() -> None:
     one, two = seeded(), seeded()
     augment(batch(), one)
     augment(batch(), two, crop=(1, 1), flip=False, jitter=0)
@@ -108,12 +108,12 @@ def test_images_do_not_influence_each_other() -> None:
 @pytest.mark.parametrize(
     "images", [torch.zeros(3, 8, 8), torch.zeros(1, 1, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)]
 )
-def test_wrong_images(images: torch.Tensor) -> None:
+def test_images_of_a_wrong_shape_or_type_are_refused(images: torch.Tensor) -> None:
     with pytest.raises(UsageError, match="augment takes"):
         augment(images, seeded())
 
 
 @pytest.mark.parametrize("options", [{"crop": (0, 1)}, {"crop": (1, 0.5)}, {"jitter": -0.1}])
-def test_wrong_ranges(options: dict[str, Any]) -> None:
+def test_ranges_out_of_bounds_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="need 0 < crop"):
         augment(batch(), seeded(), **options)

@@ -31,7 +31,9 @@ from vitdsi.photos.decode import content_hash, decode, load_square, oriented_siz
         ("GIF", {}, 12),
     ],
 )
-def test_formats(tmp_path: Path, kind: str, options: dict[str, Any], tolerance: float) -> None:
+def test_every_format_is_decoded(
+    tmp_path: Path, kind: str, options: dict[str, Any], tolerance: float
+) -> None:
     path = tmp_path / "x"
     path.write_bytes(encoded(photo(), kind, **options))
     for source in (path, str(path), path.read_bytes()):
@@ -41,7 +43,7 @@ def test_formats(tmp_path: Path, kind: str, options: dict[str, Any], tolerance: 
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "I;16", "CMYK"])
-def test_modes(mode: str) -> None:
+def test_every_mode_becomes_rgb(mode: str) -> None:
     grey = photo().convert("L")
     if mode == "I;16":
         deep = (np.asarray(grey).astype(np.uint16) << 8) + 200
@@ -67,7 +69,7 @@ def test_deep_grey_is_scaled_by_what_its_values_reach(dtype: type, white: float)
     assert difference(np.asarray(image)[..., 0], np.arange(256)[None].repeat(4, 0)) < 1
 
 
-def test_float_image_with_nan_and_infinity() -> None:
+def test_nan_and_infinity_in_a_float_image_become_black() -> None:
     values = np.full((4, 4), 0.5, dtype=np.float32)
     values[0, 0], values[0, 1] = np.nan, np.inf
     pixels = np.asarray(decode(Image.fromarray(values)))
@@ -96,7 +98,7 @@ def test_transparent_palette_colour_is_white() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_first_frame_of_animations(kind: str) -> None:
+def test_animation_gives_its_first_frame(kind: str) -> None:
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     options = {"lossless": True} if kind == "WEBP" else {}
     image = decode(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
@@ -136,7 +138,7 @@ def test_broken_exif_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
-def test_truncated_files(tmp_path: Path, kind: str) -> None:
+def test_truncated_file_raises_with_its_path(tmp_path: Path, kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     data = encoded(noise, kind)
     path = tmp_path / "cut.jpg"
@@ -146,7 +148,7 @@ def test_truncated_files(tmp_path: Path, kind: str) -> None:
     assert caught.value.path == str(path)
 
 
-def test_broken_files_say_why(tmp_path: Path) -> None:
+def test_file_that_is_not_an_image_raises_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("not a picture")
     (tmp_path / "folder").mkdir()
@@ -163,7 +165,7 @@ def test_broken_files_say_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(ImageReadError, match="not a file"):
         decode(tmp_path / "pipe.jpg")
@@ -174,7 +176,7 @@ def test_postscript_is_not_opened_by_its_content() -> None:
         decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
 
 
-def test_max_pixels() -> None:
+def test_image_with_more_pixels_than_the_limit_is_refused() -> None:
     data = encoded(photo(100, 50), "PNG")
     assert decode(data, max_pixels=5000).size == (100, 50)
     with pytest.raises(ImageReadError, match="100 x 50 pixels are more than the limit of 4999"):
@@ -205,7 +207,7 @@ def test_min_side_decodes_jpegs_smaller_but_not_too_small() -> None:
     assert difference(load_square(data, 150), to_square(decode(data), 150)) < 2
 
 
-def test_limit_counts_what_is_decoded_unless_progressive() -> None:
+def test_limit_counts_decoded_pixels_except_for_progressive_jpegs() -> None:
     assert decode(encoded(photo(800, 800), "JPEG"), min_side=100, max_pixels=10_000).size == (100, 100)
     progressive = encoded(photo(800, 800), "JPEG", progressive=True)
     assert decode(progressive, min_side=100).size == (100, 100)
@@ -213,7 +215,7 @@ def test_limit_counts_what_is_decoded_unless_progressive() -> None:
         decode(progressive, min_side=100, max_pixels=10_000)
 
 
-def test_arrays_and_images() -> None:
+def test_arrays_and_pillow_images_are_decoded_to_copies() -> None:
     pixels = np.asarray(photo())
     assert difference(decode(pixels), pixels) == 0
     assert difference(decode(pixels[:, ::-1]), pixels[:, ::-1]) == 0
@@ -230,7 +232,7 @@ def test_arrays_and_images() -> None:
             decode(bad)
 
 
-def test_no_warning_leaks_and_no_filter_stays(tmp_path: Path) -> None:
+def test_decoding_leaves_warnings_and_their_filters_alone(tmp_path: Path) -> None:
     def noisy() -> bytes:
         # Pillow warns of a palette image whose transparency is bytes, and of large sizes.
         image = Image.new("P", (9500, 9500), 1)
@@ -254,7 +256,7 @@ def test_no_warning_leaks_and_no_filter_stays(tmp_path: Path) -> None:
         assert list(warnings.filters) == before
 
 
-def test_oriented_size_of_a_broken_file(tmp_path: Path) -> None:
+def test_oriented_size_of_a_broken_file_raises(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(b"nothing")
     with pytest.raises(ImageReadError, match="not an image"):
         oriented_size(tmp_path / "x.jpg")
@@ -264,18 +266,18 @@ def test_oriented_size_of_a_broken_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(96, 64), (64, 96), (64, 64), (1, 1), (10_000, 1), (1, 3000)])
-def test_to_square_shape(size: tuple[int, int]) -> None:
+def test_to_square_has_the_given_side_for_any_size(size: tuple[int, int]) -> None:
     square = to_square(photo(*size), 32)
     assert (square.shape, square.dtype) == ((32, 32, 3), np.uint8)
 
 
-def test_to_square_is_resize_and_centre_crop() -> None:
+def test_to_square_resizes_and_crops_the_centre() -> None:
     image = photo(300, 200)
     reference = image.resize((96, 64), Image.Resampling.BICUBIC).crop((16, 0, 80, 64))
     assert difference(to_square(image, 64), reference) < 1
 
 
-def test_content_hash(tmp_path: Path) -> None:
+def test_content_hash_depends_on_the_bytes_alone(tmp_path: Path) -> None:
     one, two = tmp_path / "1", tmp_path / "2"
     one.write_bytes(b"abc" * 10**6)
     two.write_bytes(b"abc" * 10**6)

@@ -17,7 +17,7 @@ def touch(root: Path, *names: str) -> None:
         (root / name).touch()
 
 
-def test_flat_and_nested(tmp_path: Path) -> None:
+def test_images_at_any_depth_are_named_by_their_relative_path(tmp_path: Path) -> None:
     touch(tmp_path, "b/deep/2.jpg", "a.jpg")
     assert scan_folder(tmp_path) == [
         ImageRecord("a.jpg", tmp_path / "a.jpg", None),
@@ -35,20 +35,20 @@ def test_first_sub_folder_is_the_class(tmp_path: Path) -> None:
     ]
 
 
-def test_image_outside_of_the_class_folders_is_named(tmp_path: Path) -> None:
+def test_image_outside_the_class_folders_is_refused_by_name(tmp_path: Path) -> None:
     touch(tmp_path, "dogs/3.jpg", "stray.jpg")
     with pytest.raises(UsageError, match=r"stray\.jpg: lies in no class folder"):
         scan_folder(tmp_path, "folder")
 
 
-def test_one_file(tmp_path: Path) -> None:
+def test_single_file_is_a_collection_without_a_class(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
     assert scan_folder(tmp_path / "a.jpg") == [ImageRecord("a.jpg", tmp_path / "a.jpg", None)]
     with pytest.raises(UsageError, match="no class folder"):
         scan_folder(tmp_path / "a.jpg", "folder")
 
 
-def test_wrong_labels(tmp_path: Path) -> None:
+def test_unknown_kind_of_labels_is_refused(tmp_path: Path) -> None:
     labels: Any = "json"
     with pytest.raises(UsageError, match="labels='json'"):
         scan_folder(tmp_path, labels)
@@ -92,7 +92,7 @@ def test_one_file_is_returned_whatever_its_suffix(tmp_path: Path) -> None:
     assert find_images(path) == [path]
 
 
-def test_wrong_and_empty_roots_are_usage_errors(tmp_path: Path) -> None:
+def test_missing_folder_or_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere: no such file or folder"):
         find_images(tmp_path / "nowhere")
     (tmp_path / "a.txt").write_text("x")

@@ -16,7 +16,7 @@ from vitdsi.photos.decode import load_square
 from vitdsi.photos.load import load_many
 
 
-def test_load_many_is_ordered_and_returns_errors(tmp_path: Path) -> None:
+def test_load_many_returns_images_and_errors_in_order(tmp_path: Path) -> None:
     paths = []
     for number in range(12):
         path = tmp_path / f"{number}.png"
@@ -33,7 +33,7 @@ def test_load_many_is_ordered_and_returns_errors(tmp_path: Path) -> None:
                 assert np.array_equal(result, load_square(paths[index], 32))
 
 
-def test_load_many_alters_by_index() -> None:
+def test_load_many_gives_alter_the_index_of_each_image() -> None:
     def alter(image: Image.Image, index: int) -> Image.Image:
         return altered_copy(image, np.random.default_rng([5, index]))
 
@@ -44,7 +44,7 @@ def test_load_many_alters_by_index() -> None:
     assert not np.array_equal(one[0], one[1])
 
 
-def test_load_many_prefetches_a_bounded_number_and_stops_when_left() -> None:
+def test_load_many_prefetches_a_bounded_number_and_stops_when_it_is_closed() -> None:
     taken = 0
 
     def sources() -> Any:
@@ -63,7 +63,7 @@ def test_load_many_prefetches_a_bounded_number_and_stops_when_left() -> None:
     assert threading.active_count() == threads
 
 
-def test_load_many_raises_what_is_not_a_read_error() -> None:
+def test_load_many_raises_unexpected_errors() -> None:
     def alter(image: Image.Image, index: int) -> Image.Image:
         time.sleep(0.01)
         raise ZeroDivisionError

@@ -16,7 +16,7 @@ def case(request: pytest.FixtureRequest):
     return small_model(trie, head), trie, torch.randn(5, 12, dtype=torch.float64)
 
 
-def test_a_beam_of_all_ids_equals_exhaustive_scoring(case) -> None:
+def test_beam_as_wide_as_the_index_equals_exhaustive_scoring(case) -> None:
     model, trie, inputs = case
     exact = log_prob(model, trie, inputs)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def test_probabilities_of_all_live_ids_sum_to_one(case) -> None:
         assert all(sorted(row) == live.live_ids().tolist() for row in ids.tolist())
 
 
-def test_a_restricted_search_renormalises_over_the_allowed(case) -> None:
+def test_restricted_search_renormalises_over_the_allowed_ids(case) -> None:
     model, trie, inputs = case
     live = trie.restrict([1, 2, 3, 11, 20])
     exact = log_prob(model, trie, inputs, live)
@@ -45,7 +45,7 @@ def test_a_restricted_search_renormalises_over_the_allowed(case) -> None:
 
 
 @pytest.mark.parametrize("beam", [1, 4, 10])
-def test_a_small_beam_returns_that_many_distinct_ids(case, beam: int) -> None:
+def test_narrow_beam_returns_as_many_distinct_ids_as_it_is_wide(case, beam: int) -> None:
     model, trie, inputs = case
     exact = log_prob(model, trie, inputs)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_a_small_beam_returns_that_many_distinct_ids(case, beam: int) -> None:
     torch.testing.assert_close(found.double(), exact.gather(1, ids), atol=1e-4, rtol=1e-4)
 
 
-def test_the_memory_is_projected_once_an_image(case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_projected_once_per_image(case, monkeypatch: pytest.MonkeyPatch) -> None:
     model, trie, inputs = case
     calls = []
     for block in model.decoder.blocks:
@@ -85,14 +85,14 @@ def test_steps_with_cached_past_equal_teacher_forcing(case) -> None:
             tokens = codes[:, t : t + 1]
 
 
-def test_nothing_allowed_finds_nothing(case) -> None:
+def test_empty_trie_gives_no_results(case) -> None:
     model, trie, inputs = case
     with torch.no_grad():
         ids, found = beam_search(model, inputs, trie.restrict([]), 5)
     assert ids.shape == found.shape == (5, 0)
 
 
-def test_the_only_id_allowed_is_certain(case) -> None:
+def test_only_allowed_id_has_probability_one(case) -> None:
     model, trie, inputs = case
     with torch.no_grad():
         ids, found = beam_search(model, inputs, trie.restrict([11]), 5)
@@ -101,7 +101,7 @@ def test_the_only_id_allowed_is_certain(case) -> None:
 
 
 @pytest.mark.parametrize("beam", [2, 3, 9])
-def test_a_restricted_beam_returns_no_more_than_there_are(case, beam: int) -> None:
+def test_restricted_beam_returns_no_more_ids_than_are_allowed(case, beam: int) -> None:
     model, trie, inputs = case
     live = trie.restrict([1, 2, 3, 11, 20])
     with torch.no_grad():

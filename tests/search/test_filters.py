@@ -27,7 +27,7 @@ def test_without_a_condition_or_a_list_there_is_no_filter() -> None:
     assert Filters(stored()).trie_for(SearchOptions(collapse=True)) is None
 
 
-def test_condition_and_list_hold_together() -> None:
+def test_ids_must_satisfy_the_condition_and_the_list() -> None:
     filters = Filters(stored())
     a1 = list(range(1, 60, 3))
     assert live(filters.trie_for(where("album = 'a1'"))) == a1
@@ -45,7 +45,7 @@ def test_removed_images_are_never_allowed() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 7, 30, 100])
-def test_a_filtered_search_returns_the_best_of_the_allowed_and_as_many_as_there_are(k: int) -> None:
+def test_filtered_search_returns_the_best_allowed_ids(k: int) -> None:
     index = stored()
     assert index.features is not None
     allowed = np.arange(1, 60, 3)
@@ -60,7 +60,7 @@ def test_a_filtered_search_returns_the_best_of_the_allowed_and_as_many_as_there_
     assert (own[:, 0] == allowed).all()
 
 
-def test_a_filter_is_built_once_and_the_oldest_of_too_many_is_built_again() -> None:
+def test_filter_is_cached_until_32_newer_ones_are_used() -> None:
     filters = Filters(stored())
     first = filters.trie_for(where("width = 101"))
     assert filters.trie_for(where("width = 101")) is first
@@ -72,14 +72,14 @@ def test_a_filter_is_built_once_and_the_oldest_of_too_many_is_built_again() -> N
     assert filters.trie_for(where("width = 101")) is not first
 
 
-def test_a_mistake_in_a_condition_is_an_error_each_time() -> None:
+def test_mistake_in_a_condition_raises_every_time() -> None:
     filters = Filters(stored())
     for _ in range(2):
         with pytest.raises(UsageError, match="albun"):
             filters.trie_for(where("albun = 'a1'"))
 
 
-def test_threads_that_ask_for_many_filters_at_once_get_the_right_ones() -> None:
+def test_eight_threads_that_ask_for_different_filters_at_once_get_the_right_ones() -> None:
     filters = Filters(stored())
     widths = [100 + i % 60 for i in range(600)]  # more different filters than are kept
     with ThreadPoolExecutor(8) as pool:

@@ -63,14 +63,14 @@ def test_without_labels_results_are_reranked_unless_told_otherwise(
         assert not np.allclose(scores[None], scores[not default])
 
 
-def test_places_that_cannot_be_filled_stay_last(index: ImageIndex) -> None:
+def test_reranking_returns_only_the_ids_that_a_filter_allows(index: ImageIndex) -> None:
     within = index.trie_.restrict([2, 3, 5])
     ids, scores = rank(index.state_, index.features_[:4], SearchOptions(k=10, rerank=True), within)
     assert [sorted(row) for row in ids.tolist()] == [[2, 3, 5]] * 4
     assert (scores > 0).all()
 
 
-def test_reranking_goes_with_everything_a_search_can_do(index: ImageIndex, images: list[np.ndarray]) -> None:
+def test_reranking_works_with_collapse_and_allow(index: ImageIndex, images: list[np.ndarray]) -> None:
     found = index.search(images[7], k=5, rerank=True, collapse=True)
     assert found[0].id == 7 and len(found) == 5
     plain = index.search(images[7], k=5, rerank=False)
@@ -78,7 +78,7 @@ def test_reranking_goes_with_everything_a_search_can_do(index: ImageIndex, image
     assert index.search_many([images[7]], k=5, rerank=True, allow=["000003"])[0][0].id == 3
 
 
-def test_without_a_trie_head_there_is_nothing_to_rerank_with(images: list[np.ndarray]) -> None:
+def test_reranking_without_a_trie_head_is_refused(images: list[np.ndarray]) -> None:
     digits = ImageIndex(load_config(overrides=[*_SHORT, "model.paper.head=digits"])).fit(images[:4])
     assert len(digits.search(images[0], k=2)) == 2
     with pytest.raises(UsageError, match="no trie head"):

@@ -33,11 +33,11 @@ def test_exact_copy_reaches_the_highest_similarity_and_nothing_exceeds_it(index:
     assert not similarity.at_least(pairs(*COPIES.items()), 1.21).any()
 
 
-def test_no_pairs_give_no_answers(index: IndexState) -> None:
+def test_no_pairs_give_an_empty_result(index: IndexState) -> None:
     assert Similarity(index).at_least(pairs(), 0).shape == (0,)
 
 
-def test_without_features_only_thumbnails_count(index: IndexState) -> None:
+def test_index_of_pixels_is_compared_by_thumbnails_alone(index: IndexState) -> None:
     pixels = replace(index.resolved, model=replace(index.resolved.model, stem="pixels"))
     assert index.features is not None
     shuffled = index.features[torch.randperm(65, generator=torch.Generator().manual_seed(0))]
@@ -49,7 +49,7 @@ def test_without_features_only_thumbnails_count(index: IndexState) -> None:
     assert not features_differ.at_least(copied, NEAR_IDENTICAL_SIMILARITY).all()
 
 
-def test_what_all_features_have_in_common_does_not_count(index: IndexState) -> None:
+def test_shift_that_all_features_share_does_not_change_similarity(index: IndexState) -> None:
     assert index.features is not None
     shifted = replace(index, features=index.features.float() + 100)
     similarity, shifted_similarity = Similarity(index), Similarity(shifted)

@@ -25,13 +25,13 @@ def run(schedule: Schedule) -> list[float]:
     return rates
 
 
-def test_the_settings_name_the_schedule() -> None:
+def test_setting_chooses_the_schedule() -> None:
     assert type(schedule_for(CONFIG, 10)) is Schedule
     sequential = replace(CONFIG, paper=replace(PAPER, schedule="sequential"))
     assert type(schedule_for(sequential, 10)) is SequentialSchedule
 
 
-def test_an_epoch_passes_as_many_indexing_examples_as_there_are_images() -> None:
+def test_epoch_has_as_many_indexing_examples_as_there_are_images() -> None:
     schedule = Schedule(replace(CONFIG, max_epochs=3), 100)
     assert schedule.steps_per_epoch == 20  # half of each batch of 10 is indexing
     assert schedule.max_steps == schedule.planned_end == 60
@@ -47,7 +47,7 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_zero_within_the_limit() -
     assert 0 < rates[-1] <= 0.1
 
 
-def test_training_ends_by_itself_when_ids_are_known_and_the_loss_no_longer_falls() -> None:
+def test_cooldown_begins_when_ids_are_known_and_the_loss_no_longer_falls() -> None:
     schedule = Schedule(CONFIG, 100)
     for _ in range(10):
         schedule.advance()
@@ -63,7 +63,7 @@ def test_training_ends_by_itself_when_ids_are_known_and_the_loss_no_longer_falls
     assert schedule.planned_end == 20  # a cooldown of half of all steps
 
 
-def test_a_limit_in_minutes_begins_the_cooldown_when_its_share_of_time_is_left() -> None:
+def test_cooldown_begins_when_its_share_of_the_minutes_is_left() -> None:
     schedule = Schedule(replace(CONFIG, minutes=1.0), 100)
     schedule.seconds = 29.0
     schedule.advance()
@@ -73,7 +73,7 @@ def test_a_limit_in_minutes_begins_the_cooldown_when_its_share_of_time_is_left()
     assert schedule.cooldown_start == 2
 
 
-def test_the_state_is_plain_json_and_goes_on_where_it_was() -> None:
+def test_schedule_restored_from_json_goes_on_where_it_was() -> None:
     schedule = Schedule(replace(CONFIG, max_epochs=1), 100)
     for _ in range(7):
         schedule.advance()
@@ -85,6 +85,6 @@ def test_the_state_is_plain_json_and_goes_on_where_it_was() -> None:
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
-def test_a_batch_of_one_kind_alone_still_ends(ratio: float) -> None:
+def test_schedule_with_examples_of_one_kind_alone_ends(ratio: float) -> None:
     schedule = Schedule(replace(CONFIG, retrieval_ratio=ratio, max_epochs=1e-6), 100)
     assert len(run(schedule)) >= 1

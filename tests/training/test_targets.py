@@ -95,7 +95,7 @@ def test_ids_are_drawn_by_the_number_of_classes_they_share() -> None:
     assert relevance.sample(rows + 1, torch.Generator()).unique().tolist() == [0]
 
 
-def test_what_is_held_of_classes_grows_with_neither_base_nor_classes() -> None:
+def test_memory_of_class_relevance_is_bounded_by_the_codes() -> None:
     held = []
     for base, classes in ((16, 4), (256, 4), (256, 200)):
         codes = scheme_named("random").assign(IdContext(200, base))
@@ -158,7 +158,7 @@ def test_the_loss_ignores_padding_and_forbidden_tokens() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_sum_to_one_up_to_the_end_of_the_code(kind: str) -> None:
+def test_target_of_each_digit_sums_to_one_up_to_the_end_of_the_code(kind: str) -> None:
     codes = random_codes(kind)
     trie = Trie(codes, 3)
     groups = torch.arange(len(codes)) % 4
@@ -190,7 +190,7 @@ def test_expected_loss_over_a_class_is_the_cross_entropy_over_its_ids(kind: str,
     torch.testing.assert_close(losses.mean(), expected, atol=1e-6, rtol=1e-6)
 
 
-def test_ids_of_a_class_are_drawn_alike() -> None:
+def test_ids_of_a_class_are_drawn_with_equal_probability() -> None:
     codes = random_codes("mixed")
     groups = torch.tensor([0, 1, 1, 2] * 6)[: len(codes)]
     relevance = GroupRelevance(Trie(codes, 3), groups, torch.tensor([1, 0]))
@@ -202,7 +202,7 @@ def test_ids_of_a_class_are_drawn_alike() -> None:
     torch.testing.assert_close(share, (groups == 1) / (groups == 1).sum(), atol=0.01, rtol=0)
 
 
-def test_a_place_without_an_id_is_never_drawn() -> None:
+def test_padding_of_a_short_list_is_never_drawn() -> None:
     relevance = WeightedRelevance(torch.tensor([[5, NONE]]), torch.tensor([[0.1, 0.9]]))
     drawn = relevance.sample(torch.zeros(200, dtype=torch.long), torch.Generator().manual_seed(0))
     assert drawn.unique().tolist() == [5]
@@ -223,7 +223,7 @@ def test_forbidden_tokens_and_padding_leave_gradients_finite(kind: str) -> None:
 
 @pytest.mark.parametrize("rubbish", [-torch.inf, torch.inf, torch.nan])
 @pytest.mark.parametrize("constrained", [False, True])
-def test_scores_after_the_end_of_a_code_may_be_anything(rubbish: float, constrained: bool) -> None:
+def test_scores_after_the_end_of_a_code_do_not_change_the_loss(rubbish: float, constrained: bool) -> None:
     target = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
     scores = torch.tensor([[[1.0, 2.0, 3.0], [rubbish] * 3]], requires_grad=True)
     loss = next_token_loss(scores, target, torch.ones(1, 2, 3, dtype=torch.bool) if constrained else None)

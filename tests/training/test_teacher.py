@@ -19,7 +19,7 @@ def cosines(queries: torch.Tensor, features: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("chunk", [1, 7, 1024])
 @pytest.mark.parametrize("exclude_own", [False, True])
-def test_nearest_are_those_of_brute_force(chunk: int, exclude_own: bool) -> None:
+def test_nearest_agrees_with_brute_force(chunk: int, exclude_own: bool) -> None:
     features = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
     exact = cosines(features, features)
     if exclude_own:
@@ -37,7 +37,7 @@ def test_own_row_is_left_out_even_when_another_image_is_identical() -> None:
     assert all(i not in row for i, row in enumerate(ids.tolist()))
 
 
-def test_length_of_a_feature_does_not_matter() -> None:
+def test_neighbours_do_not_depend_on_the_norm_of_features() -> None:
     features = torch.randn(12, 4, generator=torch.Generator().manual_seed(1))
     scales = torch.linspace(0.1, 50, 12)[:, None]
     plain, _ = nearest(features, features, 4, exclude_own=True)
@@ -46,7 +46,7 @@ def test_length_of_a_feature_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(("exclude_own", "expected"), [(False, 4), (True, 3)])
-def test_k_is_cut_to_the_rows_there_are(exclude_own: bool, expected: int) -> None:
+def test_k_is_limited_to_the_number_of_rows(exclude_own: bool, expected: int) -> None:
     ids, found = nearest(torch.eye(4), torch.eye(4), 99, exclude_own=exclude_own)
     assert ids.shape == found.shape == (4, expected)
     assert all(len(set(row)) == expected for row in ids.tolist())
@@ -85,7 +85,7 @@ def test_teacher_weights_follow_the_temperature_and_leave_the_image_its_own_weig
     torch.testing.assert_close(flat[:, 1:], torch.full((600, 50), 0.3 / 50), rtol=0.2, atol=0)
 
 
-def test_a_few_neighbours_get_one_percent_each_at_most() -> None:
+def test_few_neighbours_get_at_most_one_percent_each() -> None:
     torch.testing.assert_close(
         lists(30, neighbours=3, self_weight=0.5).weights[:, 0], torch.full((30,), 0.97)
     )
@@ -105,7 +105,7 @@ def test_teacher_ignores_ids_that_are_not_live() -> None:
     assert (relevance.ids[live] % 3 != 0).all()
 
 
-def test_an_image_that_is_the_only_one_is_relevant_to_everything() -> None:
+def test_only_live_image_is_relevant_to_every_row() -> None:
     relevance = teacher_relevance(
         torch.ones(1, 4), torch.tensor([0]), torch.tensor([0]), config(), torch.ones(2, 4)
     )

@@ -28,7 +28,7 @@ def test_without_differences_an_altered_view_is_the_clean_one() -> None:
     assert torch.equal(views.altered(rows, generator()), views.clean(rows))
 
 
-def test_an_alteration_is_one_difference_with_a_strength_of_its_own_and_one_for_each_number() -> None:
+def test_alteration_adds_one_difference_scaled_as_a_whole_and_per_number() -> None:
     features, rows = torch.randn(6, 3, 40), torch.arange(6).repeat(50)
     # differences in different cells, so that the one that was added can be read off
     differences = torch.zeros(3, 3, 40)
@@ -48,13 +48,13 @@ def test_an_alteration_is_one_difference_with_a_strength_of_its_own_and_one_for_
     assert within.std() == pytest.approx(3**-0.5, abs=0.05)
 
 
-def test_what_was_not_negative_stays_so() -> None:
+def test_altered_features_stay_nonnegative_where_the_features_are() -> None:
     features = torch.tensor([[0.0, 0.5, -0.5]]).repeat(200, 1)
     moved = FeatureViews(features, torch.full((1, 3), -2.0)).altered(torch.arange(200), generator())
     assert moved[:, :2].min() == 0 and (moved[:, 2] <= -0.5).all() and moved[:, 2].min() < -2
 
 
-def test_one_generator_state_gives_one_view() -> None:
+def test_same_generator_state_gives_the_same_view() -> None:
     rows = torch.arange(8)
     pixels = torch.randint(0, 256, (8, 3, 12, 12), dtype=torch.uint8)
     for views in (FeatureViews(torch.randn(8, 5), torch.randn(4, 5)), PixelViews(pixels)):

@@ -30,7 +30,7 @@ def test_likeness_is_the_cosine_of_embeddings_with_the_vectors_of_ids(trie: Trie
     torch.testing.assert_close(found, torch.tensor([[1.0, 0.0], [0.8, 0.6]]))
 
 
-def test_likeness_to_a_zero_vector_is_zero_and_no_id_is_harmless(trie: Trie) -> None:
+def test_likeness_to_a_zero_vector_is_zero_and_missing_ids_are_ignored(trie: Trie) -> None:
     found = Fixed(model_config(), trie).likeness(
         trie, torch.tensor([[2, NONE, 0]]), torch.tensor([[0.6, 0.8]])
     )
@@ -39,7 +39,7 @@ def test_likeness_to_a_zero_vector_is_zero_and_no_id_is_harmless(trie: Trie) -> 
     assert bool(found.isfinite().all())
 
 
-def test_head_that_keeps_nothing_of_single_ids_says_so(trie: Trie) -> None:
+def test_head_without_vectors_of_ids_raises(trie: Trie) -> None:
     head = Head(model_config(), trie)
     assert not head.compares
     for call in (

@@ -18,7 +18,7 @@ def head() -> DigitHead:
     return DigitHead(model_config(embed_dim=16), Trie(random_codes("fixed"), 3))
 
 
-def test_digit_is_scored_alike_in_every_node() -> None:
+def test_scores_do_not_depend_on_the_node() -> None:
     made = head()
     hidden, nodes = torch.randn(2, 4, 16), torch.zeros(2, 4, dtype=torch.long)
     scores = made(hidden, torch.randn(2, 8), nodes)

@@ -31,7 +31,7 @@ def head(trie: Trie, prototypes: int) -> TrieHead:
 
 
 @pytest.mark.parametrize("prototypes", [0, 2])
-def test_digit_is_scored_differently_in_each_node(prototypes: int) -> None:
+def test_scores_depend_on_the_node(prototypes: int) -> None:
     trie = Trie(random_codes("fixed"), 3)
     made = head(trie, prototypes)
     hidden, embedding = torch.randn(1, 1, 16).double(), torch.randn(1, 8).double()
@@ -42,7 +42,7 @@ def test_digit_is_scored_differently_in_each_node(prototypes: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prototypes", [0, 2])
-def test_all_positions_at_once_are_scored_as_one_by_one(kind: str, prototypes: int) -> None:
+def test_scores_of_all_positions_at_once_equal_those_one_by_one(kind: str, prototypes: int) -> None:
     trie = Trie(random_codes(kind), 3)
     made = head(trie, prototypes)
     count, length = trie.nodes.shape

@@ -7,7 +7,7 @@ from helpers_codes import model_config
 from vitdsi.model.stems import Stem
 
 
-def test_stem_that_makes_no_embeddings_says_so() -> None:
+def test_embedding_of_a_stem_that_makes_none_raises() -> None:
     stem = Stem(model_config(), (10,))
     assert not stem.embeds
     assert stem.parameters_from_features() == []

@@ -9,12 +9,12 @@ from vitdsi.model.stems import STEMS
 SHAPES = {"pooled": (1280,), "map": (49, 320), "pixels": (3, 32, 32)}
 
 
-def test_every_registered_stem_is_checked_here() -> None:
+def test_shapes_of_this_file_cover_every_registered_stem() -> None:
     assert sorted(STEMS) == sorted(SHAPES)
 
 
 @pytest.mark.parametrize("name", sorted(STEMS))
-def test_every_stem_gives_tokens_and_says_whether_it_makes_the_embedding(name: str) -> None:
+def test_every_stem_makes_tokens_and_an_embedding_only_if_it_says_so(name: str) -> None:
     torch.manual_seed(0)
     config = model_config(stem=name, image_size=32, patch_size=8, embed_dim=16, embedding_dim=8)
     stem = STEMS[name](config, SHAPES[name])
