@@ -21,11 +21,11 @@ import torch
 from shared import pooled_reader
 from torch import Tensor
 
-from vitdsi.collection.build import assign_ids, make_model
-from vitdsi.collection.read import Collection
 from vitdsi.collection.resolve import resolve_config
 from vitdsi.config import IndexConfig, load_config
 from vitdsi.files import write_atomically
+from vitdsi.ids.assign import assign_ids
+from vitdsi.model.initialise import make_model
 from vitdsi.photos.find import scan_folder
 from vitdsi.search.beam import beam_search
 from vitdsi.training.data import TrainingData
@@ -58,10 +58,9 @@ _TRAINING = ["training.retrieval_ratio=0", "training.augment_prob=0", "training.
 def measure(requested: IndexConfig, features: Tensor) -> dict[str, Any]:
     """Train a model to index features (N, F); return IA@1, the number of parameters and the time."""
     count = len(features)
-    names = [str(i) for i in range(count)]
     config = resolve_config(requested, count)
-    trie = assign_ids(config, Collection(names, None, [], features, torch.empty(0), names))
-    model = make_model(config, trie, features)
+    trie = assign_ids(config, features, None)
+    model = make_model(config.model, trie, features, config.seed)
     rows, none = torch.arange(count), torch.empty(0, dtype=torch.long)
     data = TrainingData(trie, rows, FeatureViews(features, features[:0]), OwnId(), rows, features[:0], none)
     schedule = train(model, data, config.training, seed=config.seed)

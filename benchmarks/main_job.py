@@ -65,8 +65,8 @@ def unlabelled(root: Path, overrides: list[str]) -> dict[str, Any]:
         assert stored is not None
         found, _ = rank(index.state_, altered, SearchOptions(k=1))
         top, _ = rank(index.state_, val, SearchOptions(k=10))
-        exact = nearest(altered, stored, 1, exclude_own=False)[0].numpy()
-        exact_top = nearest(val, stored, 10, exclude_own=False)[0].numpy()
+        exact = nearest(altered, stored, 1)[0].numpy()
+        exact_top = nearest(val, stored, 10)[0].numpy()
         runs.append(
             {
                 "seed": seed,
@@ -99,7 +99,7 @@ def labelled(root: Path, overrides: list[str]) -> dict[str, Any]:
         metrics = index.evaluate(paths, labels)
         test = pooled_reader().load(paths).features
         assert index.features_ is not None
-        exact = nearest(test, index.features_, len(split.indexing), exclude_own=False)[0].numpy()
+        exact = nearest(test, index.features_, len(split.indexing))[0].numpy()
         relevant = relevant_ids(split.indexing, split.test)
         runs.append(
             {

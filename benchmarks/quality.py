@@ -84,7 +84,7 @@ def retrieval(index: ImageIndex, split: Split, reader: FeatureReader) -> dict[st
     """MAP (of full lists) and P@10 of the test photos, of exact cosine kNN, and by chance."""
     count = len(split.indexing)
     test = reader.load([r.path for r in split.test]).features
-    exact, _ = nearest(test, index.state_.features, count, exclude_own=False)
+    exact, _ = nearest(test, index.state_.features, count)
     relevant = relevant_ids(split.indexing, split.test)
     values: dict[str, Any] = {}
     for suffix, ids in (
@@ -101,9 +101,9 @@ def memory(index: ImageIndex, split: Split, reader: FeatureReader) -> dict[str, 
     """Altered copies at rank 1, and the AUROC of their best scores against test photos; both also of exact kNN."""
     altered = altered_features(reader, split.indexing, index.config.seed)
     own = np.arange(len(altered))
-    exact, cosines = nearest(altered, index.state_.features, 1, exclude_own=False)
+    exact, cosines = nearest(altered, index.state_.features, 1)
     outside = reader.load([r.path for r in split.test]).features
-    outside_cosines = nearest(outside, index.state_.features, 1, exclude_own=False)[1]
+    outside_cosines = nearest(outside, index.state_.features, 1)[1]
     ids = rankings(index.state_, altered, SearchOptions(k=1))
     not_reranked = rankings(index.state_, altered, SearchOptions(k=1, rerank=False))
     detection = auroc(top_scores(index.state_, altered), top_scores(index.state_, outside))

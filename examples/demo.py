@@ -55,7 +55,7 @@ def main(out: Path) -> None:
             print(f"  {r.rank}  {r.score:.3f}  {r.image_id}")
     inputs = index.reader.load(queries).features
     assert index.features_ is not None
-    nearest_ids = nearest(inputs, index.features_, 1, exclude_own=False)[0][:, 0].tolist()
+    nearest_ids = nearest(inputs, index.features_, 1)[0][:, 0].tolist()
     exact = sum(
         index.image_ids_[i] == query.relative_to(collection.altered).as_posix()
         for i, query in zip(nearest_ids, queries, strict=True)

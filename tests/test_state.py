@@ -63,18 +63,23 @@ def test_state_cannot_be_assigned_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "by_likeness"),
-    [("seed=0", True), ("labels=folder", False), ("model.stem=map", False)],
+    ("override", "reranked"),
+    [("seed=0", True), ("labels=folder", False)],
 )
-def test_results_are_ranked_by_likeness_without_labels_and_with_pooled_features(
-    override: str, by_likeness: bool
-) -> None:
+def test_results_are_reranked_by_default_without_labels(override: str, reranked: bool) -> None:
     state = dataclasses.replace(stored(), resolved=load_config(overrides=[override]))
-    assert state.ranks_by_likeness is by_likeness
+    assert state.reranks_by_default is reranked
 
 
-def test_results_are_not_ranked_by_likeness_if_the_head_keeps_no_vectors() -> None:
+def test_results_are_not_reranked_by_default_if_the_head_keeps_no_vectors() -> None:
     state = stored()
     model = copy.deepcopy(state.model)
     model.head = DigitHead(state.resolved.model, state.trie)
-    assert state.ranks_by_likeness and not dataclasses.replace(state, model=model).ranks_by_likeness
+    assert state.reranks_by_default and not dataclasses.replace(state, model=model).reranks_by_default
+
+
+def test_results_are_not_reranked_by_default_if_the_stem_makes_no_embeddings() -> None:
+    state = stored()
+    model = copy.deepcopy(state.model)
+    model.stem.embeds = False  # type: ignore[misc]
+    assert not dataclasses.replace(state, model=model).reranks_by_default

@@ -140,9 +140,8 @@ class IndexState:
 
     @property
     def reranks_by_default(self) -> bool:
-        """Whether results are reranked by default: if the model was trained on the similarity of pooled features."""
-        trained_on_similarity = self.resolved.labels == "none" and self.resolved.model.stem == "pooled"
-        return trained_on_similarity and self.model.head.compares
+        """Whether results are reranked by default: if embeddings start from features and are trained without labels."""
+        return self.resolved.labels == "none" and self.model.stem.embeds and self.model.head.compares
 
     def changed(self, verb: str, images: int) -> tuple[Change, ...]:
         """Return the changes with one more that happens now."""

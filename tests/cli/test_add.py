@@ -50,7 +50,7 @@ def test_images_that_the_index_holds_are_left_out(copied: Path, photos: Path, tm
     result = run("add", copied, grown)
     (summary,) = lines(result)
     assert (summary["added"], summary["unchanged"], summary["images"]) == (1, COUNT, COUNT + 1)
-    assert result.stderr.splitlines()[-1].endswith(f"; {COUNT} were there already")
+    assert result.stderr.splitlines()[-1].endswith(f"; {COUNT} were already there")
     assert live(copied)[COUNT:] == ["round/new.png"]
     (again,) = lines(run("add", copied, grown))
     assert (again["added"], again["unchanged"], again["images"]) == (0, COUNT + 1, COUNT + 1)
@@ -92,14 +92,14 @@ def test_unreadable_files_are_skipped_or_refused_with_strict(copied: Path, new: 
     result = run("add", copied, folder)
     (summary,) = lines(result)
     assert (summary["added"], summary["skipped"], summary["unchanged"]) == (2, 1, 0)
-    assert "unreadable and skipped: 1\n" in result.stderr
+    assert "unreadable files, skipped: 1\n" in result.stderr
 
 
 def test_duplicates_among_new_images_are_listed(copied: Path, new: New) -> None:
     folder = new("a.png", "b.png")
     shutil.copy(folder / "a.png", folder / "a again.png")
     result = run("add", copied, folder)
-    assert "with the same content as another: 1\n  a again.png = a.png\n" in result.stderr
+    assert "files with the same content as another: 1\n  a again.png = a.png\n" in result.stderr
 
 
 def test_metadata_of_new_images_can_be_searched(copied: Path, new: New, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_metadata_of_new_images_can_be_searched(copied: Path, new: New, tmp_path
     table.write_text("file,album\na.png,sea\nnowhere.png,hills\n", "utf-8")
     folder = new("a.png", "b.png")
     result = run("add", copied, folder, "--metadata", table)
-    assert "in the metadata, but no such image: 1\n  nowhere.png\n" in result.stderr
+    assert "names in the metadata without an image: 1\n  nowhere.png\n" in result.stderr
     found = lines(run("search", copied, folder / "b.png", "--where", 'album = "sea"'))
     assert [line["image_id"] for line in found] == ["a.png"]
 

@@ -185,7 +185,7 @@ def test_unreadable_files_are_listed_and_the_error_goes_on(capsys: pytest.Captur
     with pytest.raises(UnreadableImagesError), listing_unreadable():
         raise UnreadableImagesError(errors)
     printed = capsys.readouterr().err.splitlines()
-    assert printed[:2] == ["unreadable and skipped: 12", "  0.jpg: the file is empty"]
+    assert printed[:2] == ["unreadable files, skipped: 12", "  0.jpg: the file is empty"]
     assert printed[-1] == "  and 2 more"
 
 

@@ -25,7 +25,9 @@ def test_compact_drops_removed_images_and_keeps_results(copied: Path, photos: Pa
     assert (summary["index"], summary["images"], summary["dropped"]) == (str(copied), COUNT - 2, 2)
     assert summary["retrained"] is False
     assert summary["bytes_before"] == size > summary["bytes"] == part_sizes(copied)
-    assert result.stderr.startswith(f"dropped 2 removed images of {copied}; nothing was learned again; 0.")
+    assert result.stderr.startswith(
+        f"dropped 2 removed images of {copied}; the model was not trained again; 0."
+    )
     after = lines(run("search", copied, query, "-k", 100))
     assert [line["image_id"] for line in after] == [line["image_id"] for line in before]
     assert [line["score"] for line in after] == pytest.approx([line["score"] for line in before], abs=1e-5)
@@ -39,7 +41,7 @@ def test_retrain_learns_everything_again(copied: Path, photos: Path) -> None:
     result = run("compact", copied, "--retrain")
     (summary,) = lines(result)
     assert (summary["images"], summary["retrained"]) == (COUNT - 1, True)
-    assert "indexing accuracy" in result.stderr and "everything was learned again" in result.stderr
+    assert "indexing accuracy" in result.stderr and "the model was trained again" in result.stderr
     found = lines(run("search", copied, photos / "round" / "05.png", "-k", 100))
     assert found[0]["image_id"] == "round/05.png" and len(found) == COUNT - 1
 

@@ -37,7 +37,7 @@ def test_indexing_accuracy_is_left_out_without_stored_features(
     result = run("evaluate", copied, photos, "--json", report)
     assert result.exit_code == 0
     assert "IA@1" not in result.stdout and "MAP@10" in result.stdout
-    assert "\nnote: IA@1 and IA@5 are measured with the stored features" in result.stderr
+    assert "\nnote: IA@1 and IA@5 need the stored features" in result.stderr
     assert set(json.loads(report.read_text("utf-8"))["metrics"]) == {
         "P@10",
         "MAP@10",

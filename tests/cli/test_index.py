@@ -55,7 +55,7 @@ class TestIndex:
         assert result.exit_code == 0, result.stderr
         (summary,) = lines(result)
         assert (summary["images"], summary["skipped"], summary["duplicates"]) == (COUNT + 1, 11, 1)
-        assert "unreadable and skipped: 11\n" in result.stderr
+        assert "unreadable files, skipped: 11\n" in result.stderr
         assert result.stderr.count("the file is empty") >= 9
         assert "  and 1 more\n" in result.stderr
         assert "copy of 01.png = round/01.png" in result.stderr
@@ -92,7 +92,7 @@ class TestIndex:
             precious /= "letter.txt"
         precious.write_text("dear", "utf-8")
         one_error_line(
-            index(photos, tmp_path / what, "--force"), 2, what, "exists and is not an index", "left alone"
+            index(photos, tmp_path / what, "--force"), 2, what, "exists and is not an index", "not replaced"
         )
         assert precious.read_text("utf-8") == "dear"
 
@@ -139,7 +139,7 @@ class TestMetadata:
         table.write_text("\n".join(map(json.dumps, rows)), "utf-8")
         result = index(photos, tmp_path / "a.dsi", "--epochs", 2, "--metadata", table)
         assert result.exit_code == 0
-        assert "in the metadata, but no such image: 12\n  no00.png\n" in result.stderr
+        assert "names in the metadata without an image: 12\n  no00.png\n" in result.stderr
         assert "  no09.png\n  and 2 more\n" in result.stderr
 
     @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_wrong_arguments_are_refused_and_change_nothing(copied: Path, tmp_path: 
         "'nobody.png'",
         "give image_ids or ids that it has",
     )
-    one_error_line(run("remove", copied, COUNT), 2, f"'{COUNT}'", f"holds {COUNT} images")
+    one_error_line(run("remove", copied, COUNT), 2, f"'{COUNT}'", f"has {COUNT} images")
     one_error_line(run("remove", copied, "--", "-1"), 2, "'-1'")
     one_error_line(run("remove", copied), 2, "no image was named", "--from-file")
     one_error_line(run("remove", copied, "--from-file", "-", stdin=b"\n"), 2, "no image was named")
@@ -86,7 +86,7 @@ def test_wrong_arguments_are_refused_and_change_nothing(copied: Path, tmp_path: 
 
 def test_removing_a_removed_image_is_refused(copied: Path) -> None:
     assert run("remove", copied, "round/01.png").exit_code == 0
-    one_error_line(run("remove", copied, "round/01.png"), 2, "round/01.png", f"holds {COUNT - 1} images")
+    one_error_line(run("remove", copied, "round/01.png"), 2, "round/01.png", f"has {COUNT - 1} images")
 
 
 def test_index_whose_images_were_all_removed_can_be_searched_and_grown(

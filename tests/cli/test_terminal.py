@@ -116,18 +116,18 @@ def test_items_of_lists_are_numbered_and_empty_values_a_dash() -> None:
 @pytest.mark.parametrize("count", [10, 12])
 def test_problems_lists_the_first_ten_files_and_counts_the_others(count: int) -> None:
     lines = list(problems([ImageReadError(f"{i}.jpg", "empty") for i in range(count)], []))
-    assert lines[0] == f"unreadable and skipped: {count}"
+    assert lines[0] == f"unreadable files, skipped: {count}"
     assert lines[1:11] == [f"  {i}.jpg: empty" for i in range(10)]
     assert lines[11:] == (["  and 2 more"] if count == 12 else [])
 
 
 def test_problems_lists_names_that_no_image_has() -> None:
-    assert list(problems([], [], ["a.jpg"])) == ["in the metadata, but no such image: 1", "  a.jpg"]
+    assert list(problems([], [], ["a.jpg"])) == ["names in the metadata without an image: 1", "  a.jpg"]
 
 
 def test_problems_counts_the_copies_beyond_the_first() -> None:
     assert list(problems([], [["a", "b", "c"], ["d", "e"]])) == [
-        "with the same content as another: 3",
+        "files with the same content as another: 3",
         "  a = b = c",
         "  d = e",
     ]

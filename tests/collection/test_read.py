@@ -106,8 +106,9 @@ def test_taken_photos_keep_everything_that_belongs_to_them(folder: Path, reader:
 
 def test_prefix_is_put_before_every_image_id(folder: Path, reader: FeatureReader) -> None:
     given = read(folder, reader)
-    assert given.with_prefix("2024/").image_ids == [f"2024/{name}" for name in given.image_ids]
-    assert given.image_ids[0] == "cat/0.png"
+    prefixed = read_collection(folder, None, reader, by_folder=True, prefix="2024/")
+    assert prefixed.image_ids == [f"2024/{name}" for name in given.image_ids]
+    assert prefixed.duplicates == (("2024/cat/0.png", "2024/dog/2.png"),)
 
 
 def test_facts_of_the_file_are_overridden_by_the_given_metadata(
@@ -129,6 +130,6 @@ def test_photos_without_files_have_only_the_facts_that_are_given(reader: Feature
 
 
 def test_duplicates_are_files_with_the_same_bytes(folder: Path, reader: FeatureReader) -> None:
-    assert read(folder, reader).duplicates() == (("cat/0.png", "dog/2.png"),)
+    assert read(folder, reader).duplicates == (("cat/0.png", "dog/2.png"),)
     same = [Image.new("RGB", (8, 8))] * 2  # without files there are no bytes to compare
-    assert read_collection(same, None, reader, by_folder=False).duplicates() == ()
+    assert read_collection(same, None, reader, by_folder=False).duplicates == ()

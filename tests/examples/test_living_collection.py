@@ -34,7 +34,7 @@ def test_main_adds_removes_and_compacts(tmp_path: Path, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     for words in (
         "indexed 288 photos",
-        "added 17 photos, 288 were there already",
+        "added 17 photos, 288 were already there",
         "removed 4",
         "compacted from 305",
     ):

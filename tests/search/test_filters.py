@@ -95,5 +95,5 @@ def test_resolve_ids_takes_names_numbers_and_numbers_as_text() -> None:
     index = remove(stored(), [5])
     assert resolve_ids(index, ["old/003.jpg", 7, "8", 7]) == [3, 7, 8]
     for wrong in ("nobody.jpg", 60, -1, 5, "old/005.jpg"):
-        with pytest.raises(UsageError, match="is not in the index, which holds 59 images"):
+        with pytest.raises(UsageError, match="is not in the index, which has 59 images"):
             resolve_ids(index, [1, wrong])

@@ -26,7 +26,7 @@ def index(images: list[np.ndarray]) -> ImageIndex:
     return ImageIndex(load_config(overrides=_SHORT)).fit(images)
 
 
-def likeness(index: ImageIndex, query: torch.Tensor, i: int) -> float:
+def cosine(index: ImageIndex, query: torch.Tensor, i: int) -> float:
     trie, head = index.trie_, index.model_.head
     last = int((trie.nodes[i] != NONE).sum()) - 1
     row = head.rows[trie.nodes[i, last], trie.codes[i, last]]
@@ -35,16 +35,14 @@ def likeness(index: ImageIndex, query: torch.Tensor, i: int) -> float:
 
 
 @torch.inference_mode()
-def test_reranked_scores_are_a_product_of_probability_and_likeness(index: ImageIndex) -> None:
+def test_reranked_scores_are_a_product_of_probability_and_cosine(index: ImageIndex) -> None:
     queries = (index.features_[:3] + index.features_[3:6]).float() / 2
     ids, scores = rank(index.state_, queries, SearchOptions(k=20))
     plain, probable = rank(index.state_, queries, SearchOptions(k=20, rerank=False))
     assert not np.array_equal(ids, plain)
     for row, query in enumerate(queries):
         known = dict(zip(plain[row].tolist(), probable[row].tolist(), strict=True))
-        worth = np.array(
-            [known[i] ** 0.3 * np.exp(15 * likeness(index, query, i)) for i in ids[row].tolist()]
-        )
+        worth = np.array([known[i] ** 0.3 * np.exp(15 * cosine(index, query, i)) for i in ids[row].tolist()])
         assert scores[row].tolist() == pytest.approx((worth / worth.sum()).tolist(), rel=1e-3)
         assert scores[row].tolist() == sorted(scores[row].tolist(), reverse=True)
 

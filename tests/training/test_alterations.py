@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,15 +97,11 @@ def test_imagined_alterations_add_known_differences_to_the_given_rows() -> None:
     assert torch.equal(again.rows, alterations.rows) and torch.equal(again.inputs, alterations.inputs)
 
 
-@pytest.mark.parametrize(
-    ("stem", "kind"), [("pooled", FeatureViews), ("map", FeatureViews), ("pixels", PixelViews)]
-)
-def test_views_are_of_pixels_only_where_the_stem_reads_pixels(
-    stem: str, kind: type[FeatureViews | PixelViews]
+@pytest.mark.parametrize(("dtype", "kind"), [(torch.float16, FeatureViews), (torch.uint8, PixelViews)])
+def test_views_are_of_pixels_only_if_pixels_are_stored(
+    dtype: torch.dtype, kind: type[FeatureViews | PixelViews]
 ) -> None:
-    config = IndexConfig()
-    config = replace(config, model=replace(config.model, stem=stem))
-    given = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    given = torch.randint(0, 256, (2, 3, 8, 8)).to(dtype)
     known = Alterations(torch.empty(0), torch.arange(0), given[:0])
-    views = views_of(config, given, known, first=7)
+    views = views_of(given, known, first=7)
     assert isinstance(views, kind) and views.first == 7

@@ -18,38 +18,27 @@ def cosines(queries: torch.Tensor, features: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1024])
-@pytest.mark.parametrize("exclude_own", [False, True])
-def test_nearest_agrees_with_brute_force(chunk: int, exclude_own: bool) -> None:
+def test_nearest_agrees_with_brute_force(chunk: int) -> None:
     features = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
     exact = cosines(features, features)
-    if exclude_own:
-        np.fill_diagonal(exact, -np.inf)
-    ids, found = nearest(features, features, 5, exclude_own=exclude_own, chunk=chunk)
+    ids, found = nearest(features, features, 5, chunk=chunk)
     order = np.argsort(-exact, axis=1)[:, :5]
     np.testing.assert_array_equal(ids.numpy(), order)
     np.testing.assert_allclose(found.numpy(), np.take_along_axis(exact, order, axis=1), atol=1e-6)
 
 
-def test_own_row_is_left_out_even_when_another_image_is_identical() -> None:
-    features = torch.eye(3)[[0, 0, 1, 2]]
-    ids, _ = nearest(features, features, 3, exclude_own=True)
-    assert ids[:2, 0].tolist() == [1, 0]
-    assert all(i not in row for i, row in enumerate(ids.tolist()))
-
-
 def test_neighbours_do_not_depend_on_the_norm_of_features() -> None:
     features = torch.randn(12, 4, generator=torch.Generator().manual_seed(1))
     scales = torch.linspace(0.1, 50, 12)[:, None]
-    plain, _ = nearest(features, features, 4, exclude_own=True)
-    scaled, _ = nearest(features, features * scales, 4, exclude_own=True)
+    plain, _ = nearest(features, features, 4)
+    scaled, _ = nearest(features, features * scales, 4)
     assert plain.tolist() == scaled.tolist()
 
 
-@pytest.mark.parametrize(("exclude_own", "expected"), [(False, 4), (True, 3)])
-def test_k_is_limited_to_the_number_of_rows(exclude_own: bool, expected: int) -> None:
-    ids, found = nearest(torch.eye(4), torch.eye(4), 99, exclude_own=exclude_own)
-    assert ids.shape == found.shape == (4, expected)
-    assert all(len(set(row)) == expected for row in ids.tolist())
+def test_k_is_limited_to_the_number_of_rows() -> None:
+    ids, found = nearest(torch.eye(4), torch.eye(4), 99)
+    assert ids.shape == found.shape == (4, 4)
+    assert all(len(set(row)) == 4 for row in ids.tolist())
     assert bool(found.isfinite().all())
 
 
@@ -66,10 +55,18 @@ def config(**settings: float) -> TrainingConfig:
 def test_teacher_lists_an_image_first_and_then_its_nearest_others() -> None:
     features = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
     relevance = lists(neighbours=3)
-    nearest_others, _ = nearest(features, features, 3, exclude_own=True)
+    found, _ = nearest(features, features, 4)
     assert torch.equal(relevance.ids[:, 0], torch.arange(30))
-    assert torch.equal(relevance.ids[:, 1:], nearest_others)
+    assert torch.equal(relevance.ids[:, 1:], found[:, 1:])
     torch.testing.assert_close(relevance.weights.sum(1), torch.ones(30))
+
+
+def test_teacher_lists_no_image_twice_if_another_one_is_identical() -> None:
+    features = torch.eye(3)[[0, 0, 1, 2]]
+    everything = torch.arange(4)
+    relevance = teacher_relevance(features, everything, everything, config())
+    assert relevance.ids[:2].tolist() == [[0, 1], [1, 0]]
+    assert all(len(set(row)) == 2 for row in relevance.ids.tolist())
 
 
 def test_teacher_takes_at_most_a_tenth_of_the_images_as_neighbours() -> None:

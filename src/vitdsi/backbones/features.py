@@ -5,12 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["pooled", "to_inputs"]
+__all__ = ["are_pixels", "pooled", "to_inputs"]
+
+
+def are_pixels(features: Tensor) -> bool:
+    """Return whether stored features are pixels, which are stored as uint8, and not the output of a network."""
+    return features.dtype == torch.uint8
 
 
 def to_inputs(features: Tensor) -> Tensor:
     """Turn stored features (N, *shape) into float32 model inputs. Pixels, stored as uint8, become values in 0..1."""
-    return features.float() / 255 if features.dtype == torch.uint8 else features.float()
+    return features.float() / 255 if are_pixels(features) else features.float()
 
 
 def pooled(features: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitdsi.backbones.features import pooled
+from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.placement import codes_for, places_by_model
 from vitdsi.collection.read import Collection
@@ -190,7 +190,7 @@ def _learn(
         data = TrainingData(
             grown.trie,
             rows,
-            views_of(config, features, alterations, start),
+            views_of(features, alterations, start),
             remembered or _relevance(grown, torch.unique(rows)),
             rows,
             alterations.inputs,
@@ -244,6 +244,6 @@ def _relevance(grown: IndexState, rows: Tensor) -> Relevance:
     """Find the relevant ids of each image. Without labels, only those of `rows` are filled in."""
     if grown.labels is not None and grown.resolved.labels == "folder":
         return label_relevance(grown.trie, grown.labels, grown.labels)
-    if grown.resolved.model.stem == "pixels" or grown.features is None:
+    if grown.features is None or are_pixels(grown.features):
         return own_relevance(len(grown.image_ids))
     return teacher_relevance(pooled(grown.features), grown.trie.live_ids(), rows, grown.resolved.training)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from vitdsi.backbones import BACKBONES
-from vitdsi.backbones.features import pooled
+from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.read import Collection, Images, Metadata, read_collection
 from vitdsi.collection.resolve import resolve_config
@@ -167,13 +167,13 @@ def relevance_of(state: IndexState, queries: Collection | None) -> Relevance:
             raise UsageError(f"the queries have no classes; the indexed images have {known}")
         more = queries.labels if queries is not None and queries.labels is not None else []
         return label_relevance(state.trie, state.labels, [*state.labels, *more])
-    if config.model.stem == "pixels":
+    assert state.features is not None
+    if are_pixels(state.features):
         if queries is not None:
             raise UsageError(
                 "queries train retrieval by class or by features; use labels=folder or a backbone's stem"
             )
         return own_relevance(count)
-    assert state.features is not None
     everything = torch.arange(count)
     vectors = None if queries is None else pooled(queries.features)
     return teacher_relevance(pooled(state.features), everything, everything, config.training, vectors)

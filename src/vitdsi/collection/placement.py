@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vitdsi.backbones.features import pooled
+from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.collection.read import Collection
 from vitdsi.ids import Growth, scheme_named
 from vitdsi.ids.capacity import length_for
@@ -121,7 +121,7 @@ def _vectors(
 
     If the features were dropped, the vectors of the head replace those of the existing images.
     """
-    if state.resolved.model.stem == "pixels":
+    if are_pixels(features):
         return None, None
     if state.features is not None:
         return pooled(state.features).numpy(), pooled(features).numpy()

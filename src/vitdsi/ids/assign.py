@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from vitdsi.backbones.features import pooled
+from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.config import IndexConfig
 from vitdsi.ids import IdContext, scheme_named
 from vitdsi.ids.trie import Trie
@@ -30,6 +30,6 @@ def assign_ids(config: IndexConfig, features: Tensor, labels: Sequence[str] | No
         seed=config.seed,
         variable_length=config.ids.paper.variable_length,
         labels=labels,
-        features=pooled(features).numpy() if config.model.stem != "pixels" else None,
+        features=None if are_pixels(features) else pooled(features).numpy(),
     )
     return Trie(scheme_named(config.ids.scheme).assign(context), config.ids.base)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitdsi.backbones.features import to_inputs
+from vitdsi.backbones.features import are_pixels, to_inputs
 from vitdsi.config import ModelConfig
 from vitdsi.ids.trie import Trie
 from vitdsi.model.architectures import DecoderState, Memory, architecture
@@ -125,7 +125,7 @@ class Seq2Seq(nn.Module):
 
     def _inputs(self, features: Tensor) -> Tensor:
         """Features as the stem reads them: pixels in 0..1, and everything in the precision of the weights."""
-        if features.dtype == torch.uint8:
+        if are_pixels(features):
             features = to_inputs(features)
         return features.to(self.decoder.positions.dtype)
 

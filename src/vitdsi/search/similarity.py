@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitdsi.backbones.features import pooled
+from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.errors import UsageError
 from vitdsi.state import IndexState
 
@@ -48,7 +48,7 @@ class Similarity:
             )
         self._thumbnails = state.thumbnails
         self._features: Tensor | None = None
-        if state.resolved.model.stem != "pixels":
+        if not are_pixels(state.features):
             self._features = _whiten(pooled(state.features), state.trie.live_ids())
         self._patches = lru_cache(maxsize=_CACHED_IMAGES)(self._make_patches)
 

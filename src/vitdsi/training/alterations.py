@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitdsi.backbones.features import to_inputs
+from vitdsi.backbones.features import are_pixels, to_inputs
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.config import IndexConfig
 from vitdsi.photos.alter import altered_copy
@@ -37,9 +37,9 @@ class Alterations:
     inputs: Tensor
 
 
-def views_of(config: IndexConfig, features: Tensor, alterations: Alterations, first: int = 0) -> Views:
+def views_of(features: Tensor, alterations: Alterations, first: int = 0) -> Views:
     """Return clean and altered views of stored features (Q, *shape), which belong to the rows from `first` on."""
-    if config.model.stem == "pixels":
+    if are_pixels(features):
         return PixelViews(features, first)
     return FeatureViews(features, alterations.differences, first)
 
@@ -68,7 +68,7 @@ def measure_alterations(
     read = reader.load([sources[i] for i in chosen], alter=alter, phase="views", on_progress=on_progress)
     rows = torch.from_numpy(chosen[read.kept])
     inputs = to_inputs(read.features)
-    if config.model.stem == "pixels":
+    if are_pixels(features):
         return Alterations(torch.empty(0), rows[:MAX_HELD_OUT], inputs[:MAX_HELD_OUT])
     held = min(len(rows) // 4, MAX_HELD_OUT)
     differences = inputs[held:] - features[rows[held:]].float()
@@ -89,4 +89,4 @@ def imagine_alterations(
     generator = torch.Generator().manual_seed(config.seed)
     rows = rows[torch.randperm(len(rows), generator=generator)[:MAX_HELD_OUT]]
     known = Alterations(differences, rows, features[:0])
-    return replace(known, inputs=views_of(config, features, known, first).altered(rows, generator))
+    return replace(known, inputs=views_of(features, known, first).altered(rows, generator))

@@ -56,7 +56,7 @@ def training_data(
     held_out = np.empty(0, dtype=np.int64)
     if more:
         held_out = rng.permutation(np.arange(count, len(features)))[: min(MAX_HELD_OUT, more // 10)]
-    views = views_of(config, features, alterations)
+    views = views_of(features, alterations)
     # The retrieval phase of the paper trains with further photos only; a joint batch draws from all photos.
     only_more = config.labels == "folder" and more and config.training.paper.schedule == "sequential"
     rows = np.setdiff1d(np.arange(count if only_more else 0, len(features)), held_out)

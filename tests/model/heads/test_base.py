@@ -24,14 +24,14 @@ def trie() -> Trie:
     return Trie(random_codes("fixed"), 3)
 
 
-def test_likeness_is_the_cosine_of_embeddings_with_the_vectors_of_ids(trie: Trie) -> None:
+def test_cosines_are_those_of_embeddings_with_the_vectors_of_ids(trie: Trie) -> None:
     embeddings = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
-    found = Fixed(model_config(), trie).likeness(trie, torch.tensor([[0, 1], [1, 0]]), embeddings)
+    found = Fixed(model_config(), trie).cosines(trie, torch.tensor([[0, 1], [1, 0]]), embeddings)
     torch.testing.assert_close(found, torch.tensor([[1.0, 0.0], [0.8, 0.6]]))
 
 
-def test_likeness_to_a_zero_vector_is_zero_and_missing_ids_are_ignored(trie: Trie) -> None:
-    found = Fixed(model_config(), trie).likeness(
+def test_cosine_with_a_zero_vector_is_zero_and_missing_ids_are_ignored(trie: Trie) -> None:
+    found = Fixed(model_config(), trie).cosines(
         trie, torch.tensor([[2, NONE, 0]]), torch.tensor([[0.6, 0.8]])
     )
     assert found[0, 0] == 0
@@ -44,7 +44,7 @@ def test_head_without_vectors_of_ids_raises(trie: Trie) -> None:
     assert not head.compares
     for call in (
         lambda: head.vectors(trie, torch.tensor([0])),
-        lambda: head.likeness(trie, torch.tensor([[0]]), torch.zeros(1, 2)),
+        lambda: head.cosines(trie, torch.tensor([[0]]), torch.zeros(1, 2)),
         lambda: head.learning_only(trie, torch.tensor([0])),
     ):
         with pytest.raises(NotImplementedError, match="Head keeps no"):

@@ -94,7 +94,7 @@ def test_registered_toy_head_is_saved_and_grafted() -> None:
 
 @pytest.mark.usefixtures("_registered")
 def test_registered_toy_head_serves_an_index_that_grows() -> None:
-    """Results cannot be reranked by likeness, as the toy keeps no vectors; everything else works."""
+    """Results cannot be reranked by similarity, as the toy keeps no vectors; everything else works."""
     index = stored()
     torch.manual_seed(0)
     config = replace(index.resolved, model=changed(index.resolved.model, head="node"))
