@@ -72,7 +72,7 @@ def test_wrong_arguments_are_refused_and_change_nothing(copied: Path, tmp_path: 
         run("remove", copied, "round/01.png", "nobody.png"),
         2,
         "'nobody.png'",
-        "give image_ids or ids that it has",
+        "give image_ids or ids of these",
     )
     one_error_line(run("remove", copied, COUNT), 2, f"'{COUNT}'", f"has {COUNT} images")
     one_error_line(run("remove", copied, "--", "-1"), 2, "'-1'")
