@@ -36,7 +36,7 @@ def main(out: Path) -> None:
     shutil.move(later / "rocket", collection.images / "rocket")
     result = index.add(collection.images)
     index.save(out / "living.dsi")  # writes what changed, as one transaction
-    print(f"added {len(result.image_ids)} photos, {result.unchanged} were there already")
+    print(f"added {len(result.image_ids)} photos, {result.unchanged} were already there")
     print(f"now {found(index, collection)} altered copies find their source")
     moved = [name for name, number in ids_before.items() if index.image_ids_[number] != name]
     if moved or not all(image_id.startswith("rocket/") for image_id in result.image_ids):
