@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -51,6 +52,20 @@ class TestErrors:
         monkeypatch.setattr("vitdsi.index.ImageIndex.load", press)
         result = run("info", "a.dsi")
         assert (result.exit_code, result.output) == (130, "stopped\n")
+
+    def test_only_future_warnings_become_notes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def warn(path: Path) -> None:
+            warnings.warn("new name", FutureWarning, 2)
+            warnings.warn("something else", UserWarning, 2)
+            raise UsageError("stop here")
+
+        monkeypatch.setattr("vitdsi.index.ImageIndex.load", warn)
+        shown: list[str] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = lambda message, *_: shown.append(str(message))
+            assert run("info", "a.dsi").stderr == "note: new name\nerror: stop here\n"
+        assert shown == ["something else"]
 
 
 class TestFormerNames:

@@ -65,7 +65,7 @@ class Verbs(click.Group):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("always", FutureWarning)
-                warnings.showwarning = _note
+                warnings.showwarning = _noting(warnings.showwarning)
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
             raise  # click handles these, and ends quietly on a closed pipe
@@ -78,8 +78,16 @@ class Verbs(click.Group):
             _fail(ctx, f"{type(error).__name__}: {_one_line(error)}; run again with --debug", 1)
 
 
-def _note(message: Warning | str, *_: object, **__: object) -> None:
-    say(f"note: {message}")
+def _noting(show: Callable[..., None]) -> Callable[..., None]:
+    """Return a `warnings.showwarning` that prints a FutureWarning as a note, and leaves other warnings to `show`."""
+
+    def note(message: Warning | str, category: type[Warning], *position: Any, **more: Any) -> None:
+        if issubclass(category, FutureWarning):
+            say(f"note: {message}")
+        else:
+            show(message, category, *position, **more)
+
+    return note
 
 
 def _fail(ctx: click.Context, message: str, code: int) -> None:
