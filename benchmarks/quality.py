@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shared import altered_features, fit, named_folders, pooled_reader, relevant_ids
+from shared import altered_features, fit, named_folders, relevant_ids
 
 from vitdsi import ImageIndex
+from vitdsi.backbones.cache import default_cache
+from vitdsi.backbones.features import pooled
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.config import load_config
 from vitdsi.evaluation.detection import auroc
@@ -47,7 +49,7 @@ def cell(name: str, folder: Path, row: str, seed: int, overrides: list[str]) -> 
     """Build an index and measure it."""
     split = split_per_class(scan_folder(folder, "folder"), seed=seed)
     config = load_config(overrides=[*_ROWS[row], f"seed={seed}", *overrides])
-    reader = pooled_reader()
+    reader = ImageIndex(config, cache=default_cache()).reader
     used = list(split.indexing)
     queries: dict[str, Any] = {}
     if config.labels == "folder":
@@ -84,7 +86,7 @@ def retrieval(index: ImageIndex, split: Split, reader: FeatureReader) -> dict[st
     """MAP (of full lists) and P@10 of the test photos, of exact cosine kNN, and by chance."""
     count = len(split.indexing)
     test = reader.load([r.path for r in split.test]).features
-    exact, _ = nearest(test, index.state_.features, count)
+    exact, _ = nearest(pooled(test), pooled(index.state_.features), count)
     relevant = relevant_ids(split.indexing, split.test)
     values: dict[str, Any] = {}
     for suffix, ids in (
@@ -101,9 +103,10 @@ def memory(index: ImageIndex, split: Split, reader: FeatureReader) -> dict[str, 
     """Altered copies at rank 1, and the AUROC of their best scores against test photos; both also of exact kNN."""
     altered = altered_features(reader, split.indexing, index.config.seed)
     own = np.arange(len(altered))
-    exact, cosines = nearest(altered, index.state_.features, 1)
+    stored = pooled(index.state_.features)
+    exact, cosines = nearest(pooled(altered), stored, 1)
     outside = reader.load([r.path for r in split.test]).features
-    outside_cosines = nearest(outside, index.state_.features, 1)[1]
+    outside_cosines = nearest(pooled(outside), stored, 1)[1]
     ids = rankings(index.state_, altered, SearchOptions(k=1))
     not_reranked = rankings(index.state_, altered, SearchOptions(k=1, rerank=False))
     detection = auroc(top_scores(index.state_, altered), top_scores(index.state_, outside))
