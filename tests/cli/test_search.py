@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 from helpers_cli import COUNT, lines, one_error_line, run
+from PIL import Image
+
+from vitdsi import ImageIndex
 
 
 class TestSearch:
@@ -99,6 +102,32 @@ class TestSearch:
         assert run("search", dsi, query, "-k", 0).exit_code == 2
         assert run("search", dsi).exit_code == 2
         assert run("search", dsi, query, "--nonsense").exit_code == 2
+
+    def test_min_score_leaves_out_lower_scores(self, dsi: Path, photos: Path) -> None:
+        query = photos / "round" / "01.png"
+        everything = lines(run("search", dsi, query, "-k", COUNT))
+        limit = everything[2]["score"]
+        kept = lines(run("search", dsi, query, "-k", COUNT, "--min-score", limit))
+        assert kept == [result for result in everything if result["score"] >= limit]
+        assert 3 <= len(kept) < COUNT
+
+    def test_automatic_min_score_is_the_one_that_the_build_measured(self, dsi: Path, photos: Path) -> None:
+        query = photos / "round" / "01.png"
+        measured = ImageIndex.load(dsi).report_.calibration.min_score
+        automatic = lines(run("search", dsi, query, "-k", COUNT, "--min-score", "auto"))
+        assert automatic == lines(run("search", dsi, query, "-k", COUNT, "--min-score", measured))
+
+    def test_score_that_nothing_reaches_is_noted(self, dsi: Path, tmp_path: Path) -> None:
+        Image.new("RGB", (32, 32), "grey").save(tmp_path / "grey.png")
+        assert lines(run("search", dsi, tmp_path / "grey.png", "-k", 1))[0]["score"] < 1
+        result = run("search", dsi, tmp_path / "grey.png", "--min-score", 1)
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert result.stderr.endswith("no result has a score of 1.0000 (--min-score)\n")
+
+    @pytest.mark.parametrize("given", ["1.5", "-0.1", "much", "nan"])
+    def test_min_score_that_is_no_probability_is_refused(self, dsi: Path, photos: Path, given: str) -> None:
+        result = run("search", dsi, photos / "round" / "01.png", f"--min-score={given}")
+        one_error_line(result, 2, f"--min-score {given}", "between 0 and 1, or auto")
 
 
 class TestFilters:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_stored import stored
+from helpers_stored import collection, stored
 
 from vitdsi import ImageIndex
 from vitdsi.collection import resolve
@@ -126,3 +126,9 @@ def test_folder_labels_without_classes_are_refused() -> None:
 
     with pytest.raises(UsageError, match="labels=folder needs class folders"):
         relevance_of(replace(index, labels=None), None)
+
+
+def test_queries_without_classes_are_refused_by_an_index_with_classes() -> None:
+    index = stored(labels=True)
+    with pytest.raises(UsageError, match="the queries have no classes; the indexed images have class 0"):
+        relevance_of(index, collection(3))

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from helpers_stored import features, stored
+from helpers_stored import collection, features, stored
 
+from vitdsi.collection import placement
 from vitdsi.collection.add import embed
-from vitdsi.collection.placement import place
+from vitdsi.collection.placement import codes_for, place
+from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rankings
@@ -77,3 +81,26 @@ def test_empty_trie_places_no_image() -> None:
     inputs = features(3, 1).float()
     codes = place(index.model, empty, inputs, embed(index.model, inputs), 3)
     assert (codes == index.trie.vocabulary.pad).all()
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_images_beyond_the_reach_of_the_model_get_codes_from_the_scheme(
+    dropped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without stored features, the scheme gets the vectors of the head in their place."""
+    index = stored()
+    fresh = collection(5, seed=3, name="new")
+    nothing = np.full((5, index.trie.max_length), index.trie.vocabulary.pad)
+    monkeypatch.setattr(placement, "place", lambda *_: nothing)
+    state = replace(index, features=None) if dropped else index
+    codes = codes_for(state, fresh, embed(index.model, fresh.features))
+    np.testing.assert_array_equal(codes[:60, : index.trie.max_length], index.trie.codes.numpy())
+    assert Trie(codes, index.trie.vocabulary.base).live_ids().tolist() == list(range(65))
+
+
+def test_head_without_vectors_has_nothing_to_place_images_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = stored()
+    fresh = collection(5, seed=3, name="new")
+    monkeypatch.setattr(index.model.head, "compares", False, raising=False)
+    with pytest.raises(UsageError, match="needs features"):
+        codes_for(replace(index, features=None), fresh, torch.zeros(5, 1))

@@ -27,3 +27,8 @@ def test_threshold_without_scores_or_with_a_share_out_of_range_is_refused() -> N
     for keep in (0.0, 1.1):
         with pytest.raises(UsageError, match="at most 1"):
             threshold_for(np.array([0.5]), keep)
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(UsageError, match="1 of the scores are NaN"):
+        threshold_for(np.array([0.5, np.nan]))
