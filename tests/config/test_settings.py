@@ -3,12 +3,15 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+from typing import get_args, get_type_hints
 
 import pytest
 
-from vitdsi.config import IdsConfig, IndexConfig, ModelConfig, TrainingConfig, settings
+from vitdsi.config import IdsConfig, IndexConfig, ModelConfig, PaperTrainingConfig, TrainingConfig, settings
 from vitdsi.config.settings import known_keys
 from vitdsi.errors import ConfigError
+from vitdsi.training.schedule import SCHEDULES
+from vitdsi.training.targets import TARGETS
 
 
 def test_settings_outside_the_paper_sections_are_about_25() -> None:
@@ -56,3 +59,9 @@ def test_settings_cannot_be_changed_in_place_and_a_changed_copy_is_checked() -> 
     with pytest.raises(ConfigError, match=r"model\.depth is -1"):
         dataclasses.replace(config, depth=-1)
     assert dataclasses.replace(config, depth=3).depth == 3
+
+
+def test_choices_with_an_implementation_are_the_registered_ones() -> None:
+    hints = get_type_hints(PaperTrainingConfig)
+    assert set(get_args(hints["schedule"])) == set(SCHEDULES)
+    assert set(get_args(hints["target"])) == set(TARGETS)
