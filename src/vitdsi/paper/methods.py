@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from vitdsi.backbones.reader import FeatureReader, device_for
 from vitdsi.config import IndexConfig
 from vitdsi.evaluation.peers.dense import DenseIndex
 from vitdsi.files import write_atomically
-from vitdsi.ids import IdContext, scheme_named
+from vitdsi.ids.assign import assign_ids
 from vitdsi.ids.trie import Trie
+from vitdsi.model.initialise import make_model
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.paper import phases
 from vitdsi.paper.bovw import BagOfVisualWords
@@ -33,13 +34,6 @@ UNTRAINED = ("BoVW", "BoVW improved", "kNN", "chance")
 METHODS = (*TRAINED, *UNTRAINED)
 
 Result = dict[str, Any]
-
-
-class _Views(PixelViews):
-    """Views of pixels that accept batches without altered images, as with training.augment_prob=0."""
-
-    def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        return super().altered(rows, generator) if len(rows) else self.clean(rows)
 
 
 @dataclass
@@ -94,21 +88,12 @@ def prepare(config: IndexConfig, samples: Samples, pixels: Tensor) -> Experiment
         pixels: uint8 (rows, 3, S, S), the images of all rows of `samples`.
     """
     count = samples.indexed
-    context = IdContext(
-        count,
-        config.ids.base or 10,
-        seed=config.seed,
-        variable_length=config.ids.paper.variable_length,
-        labels=samples.cluster_labels(),
-    )
-    trie = Trie(scheme_named(config.ids.scheme).assign(context), context.base)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = Seq2Seq(config.model, trie, tuple(pixels.shape[1:]))
-    model.to(device_for(config.device))
+    config = replace(config, ids=replace(config.ids, base=config.ids.base or 10))
+    trie = assign_ids(config, pixels[:count], samples.cluster_labels())
+    model = make_model(config.model, trie, pixels[:count], config.seed).to(device_for(config.device))
     train = [row for row in samples.rows("train") if len(samples.relevant[row])]
     held_out = [row for row in samples.rows("validation") if len(samples.relevant[row])]
-    views = _Views(pixels)
+    views = PixelViews(pixels)
     data = TrainingData(
         trie,
         torch.arange(count),
