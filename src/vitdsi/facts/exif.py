@@ -12,12 +12,11 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from vitdsi.errors import ImageReadError
-from vitdsi.photos.decode import open_image
+from vitdsi.photos.decode import displayed_size, open_image
 
 __all__ = ["read_facts"]
 
 _EXIF, _GPS = ExifTags.Base, ExifTags.GPS
-_SWAPPING_ORIENTATIONS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _TIME = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)", re.ASCII)
 
 
@@ -45,10 +44,7 @@ def read_facts(source: object) -> dict[str, Any]:
 
 
 def _file_facts(image: Image.Image) -> dict[str, Any]:
-    width, height = image.size
-    # Pillow applies the orientation of a TIFF itself when it opens the file.
-    if image.format != "TIFF" and _read_tags(image).get(_EXIF.Orientation) in _SWAPPING_ORIENTATIONS:
-        width, height = height, width
+    width, height = displayed_size(image, _read_tags(image).get(_EXIF.Orientation))
     # MPO is a JPEG photo that is followed by a preview of itself.
     return {"width": width, "height": height, "format": "JPEG" if image.format == "MPO" else image.format}
 

@@ -27,6 +27,7 @@ __all__ = [
     "Source",
     "content_hash",
     "decode",
+    "displayed_size",
     "load_square",
     "open_image",
     "oriented_size",
@@ -97,10 +98,15 @@ def oriented_size(source: Path) -> tuple[int, int]:
         ImageReadError: the file is not an image or cannot be read.
     """
     with open_image(source) as (image, _):
-        width, height = image.size
-        # Pillow swaps the size of a TIFF itself when it opens the file.
-        swapped = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
-        return (height, width) if swapped else (width, height)
+        return displayed_size(image, _orientation(image))
+
+
+def displayed_size(image: Image.Image, orientation: object) -> tuple[int, int]:
+    """Return (width, height) in pixels as displayed, given the value of the EXIF orientation."""
+    width, height = image.size
+    # Pillow swaps the size of a TIFF itself when it opens the file.
+    swapped = image.format != "TIFF" and orientation in (5, 6, 7, 8)
+    return (height, width) if swapped else (width, height)
 
 
 def to_square(image: Image.Image, size: int) -> Pixels:
