@@ -255,3 +255,8 @@ def test_broken_and_newer_indexes_are_refused(index: ImageIndex, tmp_path: Path)
         ImageIndex.load(path)
     with pytest.raises(UsageError, match="is not an index"):
         index.save(path)
+
+
+def test_adding_to_an_empty_index_is_refused_before_photos_are_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"this ImageIndex is empty: call fit\(images\)"):
+        ImageIndex().add(tmp_path / "no such folder")

@@ -188,11 +188,11 @@ class ImageIndex:
             UsageError: the content of an image changed and `replace` is not set, labels do not fit, or no id is free.
             UnreadableImagesError: `strict`, and some files cannot be read.
         """
-        by_folder = self.config.labels == "folder"
+        before = self.state_
+        by_folder = before.resolved.labels == "folder"
         given = read_collection(
             images, labels, self.reader, on_progress, by_folder=by_folder, prefix=prefix, strict=strict
         ).with_facts(metadata)
-        before = self.state_
         state, result = add(before, given, self.reader, replace_changed=replace, on_progress=on_progress)
         if state is not before:
             self._put(state, PARTS)
