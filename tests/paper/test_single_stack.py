@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers_codes import log_prob, model_config, random_codes
 
-from vitdsi.config import load_config
+from vitdsi.config import ModelConfig, load_config
 from vitdsi.ids.trie import Trie
 from vitdsi.model.architectures import architecture
 from vitdsi.model.seq2seq import Seq2Seq
@@ -87,20 +87,24 @@ def test_patches_do_not_attend_to_digits(model: Seq2Seq, trie: Trie) -> None:
     assert not torch.allclose(first[:, count:], other[:, count:])
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("stem, shape", [("map", (9, 20)), ("pooled", (12,))])
-def test_teacher_forcing_and_search_agree_with_the_trie_head(
-    trie: Trie, stem: str, shape: tuple[int, ...]
-) -> None:
-    config = model_config(
+def with_trie_head(stem: str, depth: int) -> ModelConfig:
+    return model_config(
         architecture="single_stack",
         stem=stem,
         embed_dim=16,
         mlp_dim=24,
         num_heads=2,
-        depth=2,
+        depth=depth,
         embedding_dim=8,
     )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stem, shape", [("map", (9, 20)), ("pooled", (12,))])
+def test_teacher_forcing_and_search_agree_with_the_trie_head(
+    trie: Trie, stem: str, shape: tuple[int, ...]
+) -> None:
+    config = with_trie_head(stem, depth=2)
     torch.manual_seed(0)
     model = Seq2Seq(config, trie, shape).double().eval()
     for parameter in model.parameters():
@@ -157,15 +161,7 @@ def test_training_learns_the_ids_and_uses_every_parameter(trie: Trie) -> None:
 def test_search_works_with_every_stem_and_the_trie_head(
     trie: Trie, stem: str, shape: tuple[int, ...]
 ) -> None:
-    config = model_config(
-        architecture="single_stack",
-        stem=stem,
-        embed_dim=16,
-        mlp_dim=24,
-        num_heads=2,
-        depth=1,
-        embedding_dim=8,
-    )
+    config = with_trie_head(stem, depth=1)
     model = Seq2Seq(config, trie, shape).eval()
     ids, _ = beam_search(model, torch.rand(2, *shape), trie, 4)
     assert ids.shape == (2, 4)

@@ -11,9 +11,7 @@ import numpy.typing as npt
 from vitdsi.errors import UsageError
 from vitdsi.ids.codes import Codes, Vocabulary
 
-_SPARE_SHARE = (
-    10  # codes that become longer leave room for a tenth of the collection beyond what is asked for
-)
+_SPARE_SHARE = 10  # codes that become longer leave room for one in this number of images more
 
 
 def in_use(codes: Codes, live: npt.NDArray[np.bool_], base: int) -> npt.NDArray[np.bool_]:
