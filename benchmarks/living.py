@@ -34,7 +34,7 @@ from vitdsi.search.filters import Filters
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank, rankings
 from vitdsi.state import IndexState
-from vitdsi.training.teacher import nearest
+from vitdsi.neighbours import nearest
 
 _SEEDS = (0, 1, 2)
 _PER_CLASS = 500  # indexed images of each of the 10 classes

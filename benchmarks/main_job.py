@@ -38,7 +38,7 @@ from vitdsi.photos.decode import load_square
 from vitdsi.photos.find import ImageRecord, scan_folder
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
-from vitdsi.training.teacher import nearest
+from vitdsi.neighbours import nearest
 
 _SEEDS = (0, 1, 2)
 

@@ -35,7 +35,7 @@ from vitdsi.paper.split import Split, split_per_class
 from vitdsi.photos.find import scan_folder
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rankings, top_scores
-from vitdsi.training.teacher import nearest
+from vitdsi.neighbours import nearest
 
 _ROWS = {
     "random": ["labels=folder", "ids.scheme=random"],

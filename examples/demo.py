@@ -17,7 +17,7 @@ from demo_collection import build_collection
 from vitdsi import ImageIndex
 from vitdsi.cli.contact_sheet import Result, Row, write_contact_sheet
 from vitdsi.progress import Progress
-from vitdsi.training.teacher import nearest
+from vitdsi.neighbours import nearest
 
 
 def show(progress: Progress) -> None:

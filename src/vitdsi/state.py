@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vitdsi.config import IndexConfig
@@ -142,6 +143,17 @@ class IndexState:
     def reranks_by_default(self) -> bool:
         """Whether results are reranked by default: if embeddings start from features and are trained without labels."""
         return self.resolved.labels == "none" and self.model.stem.embeds and self.model.head.compares
+
+    def category_vectors(self) -> Tensor | None:
+        """The part for categories (N, C) of the vectors that the head keeps for all ids; None if there is none.
+
+        Those of ids without a code have no meaning.
+        """
+        categories = self.model.stem.categories
+        if not categories or not self.model.head.compares:
+            return None
+        everything = torch.arange(len(self.trie.codes))
+        return self.model.head.vectors(self.trie, everything)[:, -categories:].detach().cpu()
 
     def changed(self, verb: str, images: int) -> tuple[Change, ...]:
         """Return the changes with one more that happens now."""

@@ -9,7 +9,7 @@ from vitdsi.config import TrainingConfig
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.training.targets import WeightedRelevance
-from vitdsi.training.teacher import label_relevance, nearest, own_relevance, teacher_relevance
+from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
 
 
 def cosines(queries: torch.Tensor, features: torch.Tensor) -> np.ndarray:

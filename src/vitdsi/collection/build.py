@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vitdsi.backbones import BACKBONES
 from vitdsi.backbones.features import are_pixels, pooled
@@ -20,6 +21,7 @@ from vitdsi.facts.store import MetadataStore
 from vitdsi.ids import scheme_named
 from vitdsi.ids.assign import assign_ids
 from vitdsi.model.architectures import ARCHITECTURES
+from vitdsi.model.categories import Categories, categories_from_classes
 from vitdsi.model.heads import HEADS
 from vitdsi.model.initialise import make_model
 from vitdsi.model.stems import STEMS
@@ -65,7 +67,8 @@ def build(
     collection = collection.with_facts(metadata)
     config = resolve_config(requested, len(collection), len(more) if more else 0)
     trie = assign_ids(config, collection.features, collection.labels)
-    model = make_model(config.model, trie, collection.features, config.seed).to(reader.device)
+    categories = _categories(config, collection.features, collection.labels, more)
+    model = make_model(config.model, trie, collection.features, config.seed, categories).to(reader.device)
     alterations = measure_alterations(config, collection.sources, collection.features, reader, on_progress)
     seconds_reading = round(time.monotonic() - started, 2)
     state = IndexState(
@@ -112,7 +115,8 @@ def rebuild(state: IndexState, on_progress: OnProgress = None) -> IndexState:
     assert state.features is not None
     config = resolve_config(state.requested, len(state.image_ids))
     trie = assign_ids(config, state.features, state.labels)
-    model = make_model(config.model, trie, state.features, config.seed).to(
+    categories = _categories(config, state.features, state.labels)
+    model = make_model(config.model, trie, state.features, config.seed, categories).to(
         next(state.model.parameters()).device
     )
     alterations = imagine_alterations(
@@ -156,6 +160,18 @@ def learn(
     return replace(state, report=report)
 
 
+def _categories(
+    config: IndexConfig, features: Tensor, labels: list[str] | None, more: Collection | None = None
+) -> Categories | None:
+    """Learn category embeddings from classes; None where there are none, so that neighbours stand in for them."""
+    if config.labels != "folder" or labels is None or features.ndim != 2 or not config.model.categories:
+        return None
+    count, known = len(features), labels
+    if more is not None and more.labels is not None:
+        features, known = torch.cat([features, more.features]), [*labels, *more.labels]
+    return categories_from_classes(features.float(), known, count, config.model.categories)
+
+
 def relevance_of(state: IndexState, queries: Collection | None) -> Relevance:
     """Find the relevant ids of each image of a new state, and of each further photo that trains retrieval."""
     config, count = state.resolved, len(state.image_ids)
@@ -175,5 +191,10 @@ def relevance_of(state: IndexState, queries: Collection | None) -> Relevance:
             )
         return own_relevance(count)
     everything = torch.arange(count)
-    vectors = None if queries is None else pooled(queries.features)
-    return teacher_relevance(pooled(state.features), everything, everything, config.training, vectors)
+    vectors, more_vectors = state.category_vectors(), None
+    if vectors is not None and queries is not None:
+        more_vectors = state.model.embeddings(queries.features)[:, -vectors.shape[1] :]
+    elif vectors is None:
+        vectors = pooled(state.features)
+        more_vectors = None if queries is None else pooled(queries.features)
+    return teacher_relevance(vectors, everything, everything, config.training, more_vectors)

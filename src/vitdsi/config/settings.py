@@ -117,16 +117,28 @@ class ModelConfig(Section):
     """Attention heads of each block."""
     mlp_dim: Count = 256
     """Hidden width of the feed-forward layers, usually twice `embed_dim`."""
-    embedding_dim: Count = 384
+    embedding_dim: Count = 512
     """Width of the embedding of an image and of each row of the trie head. It is lowered for very large collections
-    (see `vitdsi.collection.resolve`). Copies are lost below 256 and little is won above 384."""
+    (see `vitdsi.collection.resolve`)."""
+    category_dim: Annotated[int, Field(ge=0)] | None = None
+    """Numbers of the embedding that compare what photos show; the others compare pictures. None takes a quarter of
+    `embedding_dim`. Only the stem `pooled` has both; 0 leaves the part for categories out."""
     prototypes: Annotated[int, Field(ge=0)] = 32
     """Additional rows of a branch that leads to many images, which then acts as a mixture. More than 32 brought
     nothing; with 8, MAP without labels falls by .019."""
     paper: PaperModelConfig = field(default_factory=PaperModelConfig)
 
+    @property
+    def categories(self) -> int:
+        """The numbers of an embedding that compare what photos show, for stems that have such a part."""
+        return self.embedding_dim // 4 if self.category_dim is None else self.category_dim
+
     def check(self) -> None:
-        """Raise ConfigError where the heads do not divide the width."""
+        """Raise ConfigError where the heads do not divide the width, or nothing is left to compare pictures by."""
+        if self.categories >= self.embedding_dim:
+            raise ConfigError(
+                f"model.category_dim is {self.category_dim}; it must be below model.embedding_dim, {self.embedding_dim}"
+            )
         if self.embed_dim % self.num_heads:
             raise ConfigError(
                 f"model.embed_dim is {self.embed_dim}, which is not a multiple of model.num_heads, {self.num_heads};"

@@ -20,6 +20,8 @@ from vitdsi.registry import choose
 
 __all__ = ["Memory", "Seq2Seq"]
 
+_BATCH = 256
+
 
 class Seq2Seq(nn.Module):
     """Stem, encoder, decoder and head.
@@ -65,6 +67,12 @@ class Seq2Seq(nn.Module):
         tokens, embedding = self.stem(self._inputs(features))
         memory, image = self.decoder.read(self.encoder(tokens))
         return memory, self._embedding(image) if embedding is None else embedding
+
+    @torch.inference_mode()
+    def embeddings(self, features: Tensor) -> Tensor:
+        """Embeddings (n, E) of any number of images with stored features (n, *input_shape), on the CPU."""
+        device = next(self.parameters()).device
+        return torch.cat([self.encode(part.to(device))[1].cpu() for part in torch.split(features, _BATCH)])
 
     def forward(self, features: Tensor, codes: Tensor, nodes: Tensor) -> Tensor:
         """Teacher forcing, with all tokens of the ids in one pass.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitdsi.config import TrainingConfig
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
+from vitdsi.neighbours import nearest
 from vitdsi.training.targets import GroupRelevance, WeightedRelevance
 
 _MAX_NEIGHBOUR_WEIGHT = 0.01  # keeps few neighbours far below the image itself
@@ -70,23 +70,6 @@ def teacher_relevance(
         relevant = torch.cat([relevant, ids[found]])
         weights = torch.cat([weights, _softmax(cosines, config.temperature)])
     return WeightedRelevance(relevant, weights)
-
-
-def nearest(queries: Tensor, features: Tensor, k: int, *, chunk: int = 1024) -> tuple[Tensor, Tensor]:
-    """Find the k nearest rows of `features` (N, F) by cosine for each query (Q, F).
-
-    Returns:
-        Row numbers (Q, k') and cosines (Q, k'), nearest first, with k' = min(k, N).
-    """
-    database = F.normalize(features.float(), dim=-1)
-    k = min(k, len(features))
-    ids, cosines = [], []
-    for start in range(0, len(queries), chunk):
-        similarity = F.normalize(queries[start : start + chunk].float(), dim=-1) @ database.T
-        top = similarity.topk(k, dim=1)
-        ids.append(top.indices)
-        cosines.append(top.values)
-    return torch.cat(ids), torch.cat(cosines)
 
 
 def _without_own(found: Tensor, cosines: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

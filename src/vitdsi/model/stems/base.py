@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
+from vitdsi.model.categories import Categories
 
 
 class Stem(nn.Module):
@@ -23,10 +24,13 @@ class Stem(nn.Module):
     Attributes:
         reads: the kind of features that the stem reads, which the backbone must give (`Backbone.shapes`).
         embeds: whether the stem makes the embeddings of images.
+        categories: how many numbers at the end of an embedding compare what photos show; the others compare pictures.
+            0 if the embedding has no such part.
     """
 
     reads: ClassVar[str] = "pooled"
     embeds: ClassVar[bool] = False
+    categories: int = 0
 
     def __init__(self, config: ModelConfig, input_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -42,8 +46,15 @@ class Stem(nn.Module):
         """Embeddings (B, E), unit vectors, of features (B, *input_shape)."""
         raise NotImplementedError(f"{type(self).__name__} makes no embeddings")
 
-    def fit(self, features: Tensor) -> None:
-        """Set the weights that start from the features (N, *input_shape) of the collection."""
+    def fit(self, features: Tensor, categories: Categories | None) -> Tensor:
+        """Set the weights that start from the features (N, *input_shape) of the collection.
+
+        Args:
+            categories: what was learned about categories; None if the embedding has no part for them.
+
+        Returns:
+            The vectors (N, E) that a head should start from for the images of the collection.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no weights that start from features")
 
     def parameters_from_features(self) -> list[Tensor]:

@@ -1,0 +1,108 @@
+"""Category embeddings: what kind of thing a photo shows, learned in closed form from neighbours or from classes.
+
+Two photos can be alike in two ways: they show the same picture, or they show the same kind of thing. No single embedding
+ranks by both, so the model keeps one of each. This module learns the second: a vector for each indexed image, and a
+linear map that takes the features of any photo to these vectors.
+
+Without classes, the vectors of images are diffused over the graph of their neighbours (Iscen et al., "Efficient diffusion
+on region manifolds", 2017): with the features X in their first principal axes and the normalised affinity S,
+
+    Y = (I - c S)^-1 X,
+
+centred and scaled to unit length. A ridge regression from X to Y distils into the map what the diffusion knows, so that
+a search needs neither the graph nor the vectors of other images. With classes, Y is a code of the class of each image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitdsi.model.axes import principal_axes
+from vitdsi.neighbours import affinity
+
+# Constants of the closed form. EXPERIMENTS.md has the evidence: none of them is sensitive.
+_NEIGHBOURS = 10  # of each image in the graph, at most one in eight of all images
+_LARGEST_NEIGHBOUR_SHARE = 8
+_POWER = 3.0  # of the cosines in the graph
+_DIFFUSION = 0.95  # c
+_DISTILLED = 0.5  # share of the distilled map in the embedding of a photo; the rest is its own principal axes
+_RIDGE = 0.3  # added to the diagonal of the Gram matrix of unit vectors
+_CODE_SEED = 0
+
+
+@dataclass(frozen=True)
+class Categories:
+    """A linear map to category embeddings, and the vectors of the indexed images.
+
+    The embedding of features x is W (x - mean), scaled to unit length.
+
+    Attributes:
+        mean: (F,) mean of the features.
+        weight: (C, F), W.
+        rows: (N, C) unit vectors of the indexed images.
+    """
+
+    mean: Tensor
+    weight: Tensor
+    rows: Tensor
+
+
+def categories_from_neighbours(features: Tensor, dim: int) -> Categories:
+    """Learn category embeddings of `dim` numbers from the features (N, F) of the indexed images, without classes."""
+    mean = features.mean(0)
+    _, axes = principal_axes(features - mean, dim)
+    vectors = F.normalize((features - mean) @ axes.T, dim=1)
+    count = len(vectors)
+    neighbours = min(_NEIGHBOURS, count // _LARGEST_NEIGHBOUR_SHARE)
+    if not neighbours:
+        return Categories(mean, axes, vectors)
+    rows = F.normalize(_diffused(vectors, neighbours), dim=1)
+    rows = F.normalize(rows - rows.mean(0), dim=1)
+    fitted = _ridge(vectors, rows)
+    scale = 1 / (vectors @ fitted).norm(dim=1).mean().clamp(min=1e-6)
+    to_rows = _DISTILLED * scale * fitted + (1 - _DISTILLED) * torch.eye(dim)
+    return Categories(mean, to_rows.T @ axes, rows)
+
+
+def categories_from_classes(features: Tensor, classes: Sequence[str], count: int, dim: int) -> Categories:
+    """Learn category embeddings of `dim` numbers from photos with classes, of which the first `count` are indexed.
+
+    The code of a class is an axis of its own; more than `dim` classes share random directions. The map is a ridge
+    regression from the features (Q, F) of all photos to the centred codes of their classes, a linear classifier by least
+    squares.
+    """
+    names = sorted(set(classes))
+    number = {name: i for i, name in enumerate(names)}
+    numbers = torch.tensor([number[name] for name in classes])
+    if len(names) <= dim:
+        codes = torch.eye(len(names), dim)
+    else:
+        generator = torch.Generator().manual_seed(_CODE_SEED)
+        codes = F.normalize(torch.randn(len(names), dim, generator=generator), dim=1)
+    codes = codes - codes[numbers].mean(0)
+    mean = features.mean(0)
+    weight = _ridge(F.normalize(features - mean, dim=1), codes[numbers])
+    return Categories(mean, weight.T.contiguous(), F.normalize(codes[numbers[:count]], dim=1))
+
+
+def _diffused(vectors: Tensor, neighbours: int) -> Tensor:
+    """Return (I - c S)^-1 X for vectors X (N, D), column by column with conjugate gradients."""
+    from scipy.sparse import eye_array
+    from scipy.sparse.linalg import cg
+
+    system = eye_array(len(vectors)) - _DIFFUSION * affinity(vectors, neighbours, _POWER)
+    columns = [cg(system, column, rtol=1e-4)[0] for column in vectors.T.double().numpy()]
+    return torch.from_numpy(np.stack(columns, axis=1)).float()
+
+
+def _ridge(vectors: Tensor, targets: Tensor) -> Tensor:
+    """Return the matrix (D, T) of the ridge regression from vectors (N, D) to targets (N, T)."""
+    gram = (vectors.T @ vectors).double()
+    gram.diagonal().add_(_RIDGE)
+    return torch.linalg.solve(gram, (vectors.T @ targets).double()).float()
