@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 from helpers_stored import add, collection, own_first, stored
 
+from vitdsi.collection.info import info
 from vitdsi.collection.remove import remove
+from vitdsi.ids.capacity import slots_taken
 from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import rank, rankings
+from vitdsi.search.rank import indexing_accuracy, rank, rankings
 
 
 def test_removed_image_is_never_found_again() -> None:
@@ -25,6 +27,20 @@ def test_removed_image_is_never_found_again() -> None:
     again = rank(grown, index.features[gone], SearchOptions(k=60)).ids
     assert not np.isin(again, gone).any()
     assert own_first(grown, range(60, 63)) == 1.0
+
+
+def test_removed_images_are_no_part_of_the_capacity_and_of_what_is_counted() -> None:
+    index = stored(labels=True)
+    smaller = remove(index, [3, 17, 41])
+    before, after = info(index, None), info(smaller, None)
+    assert (after["images"], after["removed"]) == (57, 3)
+    freed = slots_taken(index.trie.codes.numpy()[[3, 17, 41]], 8, index.trie.max_length).sum()
+    assert after["capacity_left"] == before["capacity_left"] + freed
+    assert indexing_accuracy(smaller) == 1.0
+    grown = add(smaller, 3)
+    live = grown.trie.live_ids().tolist()
+    assert live == [i for i in range(63) if i not in (3, 17, 41)]
+    assert info(grown, None)["images"] == 60
 
 
 def test_after_all_images_were_removed_new_ones_can_be_added() -> None:

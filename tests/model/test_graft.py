@@ -74,3 +74,17 @@ def test_same_seed_gives_the_same_new_weights_and_leaves_the_generator_alone() -
     assert torch.equal(torch.randn(3), expected)
     again, _ = graft(old, trie, grown, seed=5)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def test_nodes_of_removed_ids_alone_keep_their_weights_for_those_who_take_them() -> None:
+    codes = random_codes("fixed")
+    node = Trie(codes, BASE).nodes[0, -1]
+    trie = Trie(codes, BASE)
+    beside = torch.nonzero(trie.nodes[:, -1] == node).squeeze(1)
+    removed = trie.without(beside)
+    kept = [i for i in range(len(codes)) if i not in beside.tolist()]
+    taken = Trie(np.concatenate([codes[kept], codes[beside.numpy()]]), BASE)
+    old = small_model(trie).float()
+    new, known = graft(old, removed, taken, seed=0)
+    assert known.all()
+    torch.testing.assert_close(scores(new, taken, torch.tensor([len(kept)])), scores(old, trie, beside[:1]))
