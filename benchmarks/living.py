@@ -128,7 +128,7 @@ def measure_filters(index: ImageIndex, root: Path, seed: int) -> dict[str, Any]:
         allowed = np.sort(rng.choice(len(classes), round(share * len(classes)), replace=False))
         options = SearchOptions(k=10, allow=frozenset(allowed.tolist()))
         within = Filters(index.state_).trie_for(options)
-        ids = np.concatenate([rank(index.state_, part, options, within)[0] for part in torch.split(val, 64)])
+        ids = np.concatenate([rank(index.state_, part, options, within).ids for part in torch.split(val, 64)])
         exact, _ = nearest(val, index.features_[allowed], 10)
         run[f"{share:.0%} P@10"] = float((classes[ids] == query_classes).mean())
         exact_classes = classes[allowed[exact.numpy()]]

@@ -63,8 +63,8 @@ def unlabelled(root: Path, overrides: list[str]) -> dict[str, Any]:
         own = np.arange(len(records))
         stored = index.features_
         assert stored is not None
-        found, _ = rank(index.state_, altered, SearchOptions(k=1))
-        top, _ = rank(index.state_, val, SearchOptions(k=10))
+        found = rank(index.state_, altered, SearchOptions(k=1)).ids
+        top = rank(index.state_, val, SearchOptions(k=10)).ids
         exact = nearest(altered, stored, 1)[0].numpy()
         exact_top = nearest(val, stored, 10)[0].numpy()
         runs.append(

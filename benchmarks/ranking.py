@@ -48,7 +48,7 @@ def search(
         for part in torch.split(inputs, 64)
     ]
     milliseconds = (time.process_time() - start) / len(inputs) * 1e3
-    ids, scores = (np.concatenate(part) for part in zip(*found, strict=True))
+    ids, scores = (np.concatenate([getattr(part, name) for part in found]) for name in ("ids", "scores"))
     return ids, np.log(np.maximum(scores, 1e-30)), milliseconds
 
 

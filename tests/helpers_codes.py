@@ -55,35 +55,47 @@ def model_config(**settings: Any) -> ModelConfig:
     return changed(ModelConfig(), **settings)
 
 
-def small_model(trie: Trie, head: str = "trie", prototypes: int = 2, seed: int = 0) -> Seq2Seq:
-    """A random model in float64, with nothing left at zero, so that every part matters."""
+def small_model(
+    trie: Trie,
+    head: str = "trie",
+    prototypes: int = 2,
+    seed: int = 0,
+    *,
+    spread: float = 0.4,
+    **settings: Any,
+) -> Seq2Seq:
+    """A random model in float64, with nothing left at zero, so that every part matters.
+
+    Its weights have the standard deviation `spread`: the larger it is, the more peaked are its probabilities.
+    """
     torch.manual_seed(seed)
     config = model_config(
         embed_dim=16, mlp_dim=24, num_heads=2, depth=1, decoder_depth=2, head=head, embedding_dim=8,
-        prototypes=prototypes,
+        prototypes=prototypes, **settings,
     )  # fmt: skip
     model = Seq2Seq(config, trie, (12,)).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(0, 0.4)
+            parameter.normal_(0, spread)
     return model
 
 
 @torch.no_grad()
-def log_prob(model: Seq2Seq, trie: Trie, inputs: torch.Tensor, live: Trie | None = None) -> torch.Tensor:
-    """Log-probabilities (B, N) of all ids, by teacher forcing each id alone; each step is renormalised over its allowed
-    tokens."""
+def log_prob(model: Seq2Seq, trie: Trie, inputs: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities (B, N) of all ids, by teacher forcing each id alone; -inf for those without a code.
+
+    Each step is normalised over the branches that the node has, whether or not they lead to live ids.
+    """
     columns = []
-    child = (live or trie).child
     for i in range(len(trie.codes)):
         codes, nodes = trie.codes[i : i + 1], trie.nodes[i : i + 1]
         scores = model(inputs, codes.expand(len(inputs), -1), nodes.expand(len(inputs), -1))
-        total = torch.zeros(len(inputs), dtype=scores.dtype)
+        total = torch.full((len(inputs),), 0.0 if nodes[0, 0] >= 0 else -torch.inf, dtype=scores.dtype)
         for t in range(trie.max_length):
             if nodes[0, t] == NONE:
                 break
-            allowed = child[nodes[0, t]] != NONE
-            step = scores[:, t].masked_fill(~allowed, -torch.inf).log_softmax(-1)
+            exists = trie.child[nodes[0, t]] != NONE
+            step = scores[:, t].masked_fill(~exists, -torch.inf).log_softmax(-1)
             total += step[:, codes[0, t]]
         columns.append(total)
     return torch.stack(columns, dim=1)

@@ -16,7 +16,9 @@ class TestSearch:
         result = run("search", dsi, query, "-k", 4)
         assert (result.exit_code, result.stderr) == (0, "")
         found = lines(result)
-        assert [list(line) for line in found] == [["query", "rank", "image_id", "score", "id"]] * 4
+        assert [list(line) for line in found] == [
+            ["query", "rank", "image_id", "score", "log_prob", "proven", "id"]
+        ] * 4
         assert [line["rank"] for line in found] == [1, 2, 3, 4]
         assert {line["query"] for line in found} == {str(query)}
         assert found[0]["image_id"] == "round/03.png"

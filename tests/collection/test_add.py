@@ -65,7 +65,7 @@ def test_only_the_new_digits_are_learned_while_there_is_room() -> None:
     index = stored()
     grown = add(index, 3)
     assert grown.trie.max_length == index.trie.max_length
-    _, known = graft(index.model, index.trie.nodes, grown.trie, 0)
+    _, known = graft(index.model, index.trie, grown.trie, 0)
     assert known.all()  # no new nodes, so they have the same numbers
     new = torch.zeros(index.trie.child.shape, dtype=torch.bool)
     last = (grown.trie.nodes[60:] != NONE).sum(1, keepdim=True) - 1

@@ -10,6 +10,7 @@ from helpers_stored import collection, features, stored
 from vitdsi.collection import placement
 from vitdsi.collection.add import embed
 from vitdsi.collection.placement import codes_for, place
+from vitdsi.collection.remove import remove
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.search.options import SearchOptions
@@ -104,3 +105,32 @@ def test_head_without_vectors_has_nothing_to_place_images_by(monkeypatch: pytest
     monkeypatch.setattr(index.model.head, "compares", False, raising=False)
     with pytest.raises(UsageError, match="needs features"):
         codes_for(replace(index, features=None), fresh, torch.zeros(5, 1))
+
+
+def test_places_of_removed_images_are_free_and_those_who_lose_them_have_no_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index = remove(stored(), [3, 17, 41])
+    trie, fresh = index.trie, collection(2, seed=3, name="new")
+    length, pad = trie.max_length, trie.vocabulary.pad
+    same = trie.codes[[3, 17]].numpy()
+    monkeypatch.setattr(placement, "place", lambda *_: same)
+    codes = codes_for(index, fresh, embed(index.model, fresh.features))
+    assert (codes[[3, 17]] == pad).all()
+    np.testing.assert_array_equal(codes[60:], same)
+    kept = [i for i in range(60) if i not in (3, 17)]
+    np.testing.assert_array_equal(codes[kept, :length], trie.codes[kept].numpy())
+    np.testing.assert_array_equal(trie.codes[3], same[0])  # the trie that was given is as it was
+
+
+def test_copy_of_a_removed_image_gets_its_code_if_that_has_the_first_free_digit() -> None:
+    index = stored()
+    assert index.features is not None
+    _, digits = index.trie.last_edges(torch.arange(60))
+    first = torch.nonzero(digits == 0).flatten().tolist()
+    again = 0
+    for i in first:
+        smaller = remove(index, [i])
+        (code,) = placed(smaller, index.features[i : i + 1].float(), index.trie.max_length)
+        again += code.tolist() == index.trie.codes[i].tolist()
+    assert again >= 0.8 * len(first) > 4

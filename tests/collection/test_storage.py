@@ -16,6 +16,8 @@ from vitdsi.collection import storage
 from vitdsi.collection.remove import remove
 from vitdsi.collection.storage import PARTS, read_index, sizes, write_index, write_lock
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rank
 from vitdsi.state import IndexState
 
 
@@ -40,7 +42,7 @@ def test_read_index_equals_the_written_one(path: Path) -> None:
         assert getattr(after, name) == getattr(before, name)
     for name in ("features", "thumbnails", "differences"):
         assert torch.equal(getattr(after, name), getattr(before, name))
-    for name in ("codes", "nodes", "child"):
+    for name in ("codes", "nodes", "child", "live", "allowed"):
         assert torch.equal(getattr(after.trie, name), getattr(before.trie, name))
     weights = before.model.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in after.model.state_dict().items())
@@ -185,8 +187,8 @@ def test_missing_or_damaged_part_is_a_format_error(path: Path, part: str) -> Non
 @pytest.mark.parametrize(
     ("version", "advice"),
     [
-        (4, "this version reads up to 3; upgrade vitdsi"),
-        (1, "this version reads 2 to 3; make it again from the images"),
+        (5, "this version reads up to 4; upgrade vitdsi"),
+        (1, "this version reads 2 to 4; make it again from the images"),
     ],
 )
 def test_index_of_a_format_that_is_not_read_is_refused_with_advice(
@@ -196,6 +198,32 @@ def test_index_of_a_format_that_is_not_read_is_refused_with_advice(
     (path / "index.json").write_text(json.dumps({**description, "format_version": version}))
     with pytest.raises(IndexFormatError, match=f"format {version}, {advice}"):
         read_index(path)
+
+
+def test_removed_ids_are_read_with_their_codes(path: Path) -> None:
+    write_index(path, changed(path), ("trie", "metadata"))
+    before, after = stored().trie, read_index(path).trie
+    assert not after.live[[4, 9]].any() and int(after.live.sum()) == 58
+    assert torch.equal(after.codes, before.codes) and torch.equal(after.child, before.child)
+
+
+def test_removed_ids_of_format_3_have_no_code(path: Path) -> None:
+    """Up to format 3, a removal deleted the code of an id and the branches that led only to it."""
+    manifest = json.loads((path / "index.json").read_text("utf-8"))
+    tensors = load_file(path / manifest["files"]["trie"])
+    del tensors["live"]
+    child, nodes, tokens = tensors["child"], *stored().trie.last_edges(torch.tensor([4, 9]))
+    child[nodes, tokens] = -1
+    tensors["codes"][[4, 9]], tensors["nodes"][[4, 9]] = stored().trie.vocabulary.pad, -1
+    save_file(tensors, path / manifest["files"]["trie"])
+    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 3}), "utf-8")
+    index = read_index(path)
+    assert index.trie.live_ids().tolist() == [i for i in range(60) if i not in (4, 9)]
+    found = rank(index, index.features, SearchOptions(k=60, rerank=False))
+    assert found.ids.shape == (60, 58) and found.proven.all()
+    write_index(path, index, ("trie",))
+    assert json.loads((path / "index.json").read_text("utf-8"))["format_version"] == 4
+    assert torch.equal(read_index(path).trie.live, index.trie.live)
 
 
 def test_index_of_format_2_is_read_and_rewritten(path: Path) -> None:

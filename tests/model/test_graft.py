@@ -35,7 +35,7 @@ def test_old_ids_keep_their_scores_when_ids_become_longer(head: str) -> None:
     free = next(code for code in np.ndindex(*[BASE] * codes.shape[1]) if code not in taken)
     below = np.array([[*free, digit] for digit in range(BASE)])
     grown = Trie(np.concatenate([longer(codes, pad), below]), BASE)
-    new, known = graft(old, small.nodes, grown, seed=0)
+    new, known = graft(old, small, grown, seed=0)
     assert not new.training
     ids = torch.arange(len(small.codes))
     for before, after, code in zip(
@@ -52,7 +52,7 @@ def test_smaller_trie_keeps_the_weights_of_the_ids_that_are_left() -> None:
     old = small_model(trie).float()
     kept = torch.arange(0, len(codes), 3)
     small = Trie(codes[kept.numpy()], BASE)
-    new, known = graft(old, trie.nodes[kept], small, seed=0)
+    new, known = graft(old, trie, small, seed=0)
     assert known.all() and small.num_nodes <= trie.num_nodes
     before = scores(old, trie, kept)
     after = scores(new, small, torch.arange(len(kept)))
@@ -70,7 +70,21 @@ def test_same_seed_gives_the_same_new_weights_and_leaves_the_generator_alone() -
     torch.manual_seed(7)
     expected = torch.randn(3)
     torch.manual_seed(7)
-    first, _ = graft(old, trie.nodes[1:], grown, seed=5)
+    first, _ = graft(old, trie, grown, seed=5)
     assert torch.equal(torch.randn(3), expected)
-    again, _ = graft(old, trie.nodes[1:], grown, seed=5)
+    again, _ = graft(old, trie, grown, seed=5)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def test_nodes_of_removed_ids_alone_keep_their_weights_for_those_who_take_them() -> None:
+    codes = random_codes("fixed")
+    node = Trie(codes, BASE).nodes[0, -1]
+    trie = Trie(codes, BASE)
+    beside = torch.nonzero(trie.nodes[:, -1] == node).squeeze(1)
+    removed = trie.without(beside)
+    kept = [i for i in range(len(codes)) if i not in beside.tolist()]
+    taken = Trie(np.concatenate([codes[kept], codes[beside.numpy()]]), BASE)
+    old = small_model(trie).float()
+    new, known = graft(old, removed, taken, seed=0)
+    assert known.all()
+    torch.testing.assert_close(scores(new, taken, torch.tensor([len(kept)])), scores(old, trie, beside[:1]))

@@ -93,11 +93,10 @@ def test_search_distinct_finds_k_different_pictures_or_all(
 ) -> None:
     similarity = Similarity(index)
     assert index.features is not None
-    ids, scores = search_distinct(
-        index, index.features[:12], SearchOptions(k=k, beam_size=beam_size), similarity
-    )
-    assert ids.shape == scores.shape == (12, k)
-    for row, row_scores in zip(ids.tolist(), scores, strict=True):
+    results = search_distinct(index, index.features[:12], SearchOptions(k=k, beam_size=beam_size), similarity)
+    assert results.ids.shape == results.scores.shape == results.log_probs.shape == (12, k)
+    assert results.proven.all()
+    for row, row_scores in zip(results.ids.tolist(), results.scores, strict=True):
         found = [i for i in row if i >= 0]
         assert len(found) == min(k, 60)
         assert len({COPIES.get(i, i) for i in found}) == len(found)
@@ -106,13 +105,14 @@ def test_search_distinct_finds_k_different_pictures_or_all(
 
 def test_search_distinct_widens_a_beam_that_is_narrower_than_the_results(index: IndexState) -> None:
     assert index.features is not None
-    ids, _ = search_distinct(index, index.features[:1], SearchOptions(k=4, beam_size=4), Similarity(index))
-    found = ids[0].tolist()
+    results = search_distinct(index, index.features[:1], SearchOptions(k=4, beam_size=4), Similarity(index))
+    found = results.ids[0].tolist()
     assert -1 not in found and len({COPIES.get(i, i) for i in found}) == 4
 
 
 def test_search_distinct_finds_only_images_that_a_filter_allows(index: IndexState) -> None:
     assert index.features is not None
     within = index.trie.restrict([0, 60, 61, 5, 6])
-    ids, _ = search_distinct(index, index.features[:1], SearchOptions(k=4), Similarity(index), within)
-    assert {COPIES.get(i, i) for i in ids[0].tolist()} == {0, 5, 6, -1}
+    results = search_distinct(index, index.features[:1], SearchOptions(k=4), Similarity(index), within)
+    assert {COPIES.get(i, i) for i in results.ids[0].tolist()} == {0, 5, 6, -1}
+    assert (results.ids[0, 3], results.scores[0, 3], results.log_probs[0, 3]) == (-1, 0, -np.inf)

@@ -50,13 +50,11 @@ def test_filtered_search_returns_the_best_allowed_ids(k: int) -> None:
     assert index.features is not None
     allowed = np.arange(1, 60, 3)
     within = Filters(index).trie_for(where("album = 'a1'"))
-    ids, scores = rank(index, index.features, SearchOptions(k=k, beam_size=100), within)
+    ids = rank(index, index.features, SearchOptions(k=k), within).ids
     assert ids.shape == (60, min(k, 20))
     assert np.isin(ids, allowed).all()
     assert all(len(set(row)) == len(row) for row in ids.tolist())
-    if k >= 20:
-        np.testing.assert_allclose(scores.sum(1), 1, atol=1e-4)
-    own, _ = rank(index, index.features[allowed], SearchOptions(k=1), within)
+    own = rank(index, index.features[allowed], SearchOptions(k=1), within).ids
     assert (own[:, 0] == allowed).all()
 
 

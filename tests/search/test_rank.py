@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from vitdsi import ImageIndex
+from vitdsi.collection.remove import remove
 from vitdsi.config import load_config
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE
@@ -37,11 +38,14 @@ def cosine(index: ImageIndex, query: torch.Tensor, i: int) -> float:
 @torch.inference_mode()
 def test_reranked_scores_are_a_product_of_probability_and_cosine(index: ImageIndex) -> None:
     queries = (index.features_[:3] + index.features_[3:6]).float() / 2
-    ids, scores = rank(index.state_, queries, SearchOptions(k=20))
-    plain, probable = rank(index.state_, queries, SearchOptions(k=20, rerank=False))
-    assert not np.array_equal(ids, plain)
+    found = rank(index.state_, queries, SearchOptions(k=20))
+    ids, scores = found.ids, found.scores
+    probable = rank(index.state_, queries, SearchOptions(k=20, rerank=False))
+    assert not np.array_equal(ids, probable.ids)
+    assert found.proven.all() and probable.proven.all()
+    assert np.array_equal(np.sort(found.log_probs), np.sort(probable.log_probs))
     for row, query in enumerate(queries):
-        known = dict(zip(plain[row].tolist(), probable[row].tolist(), strict=True))
+        known = dict(zip(probable.ids[row].tolist(), probable.scores[row].tolist(), strict=True))
         worth = np.array([known[i] ** 0.3 * np.exp(15 * cosine(index, query, i)) for i in ids[row].tolist()])
         assert scores[row].tolist() == pytest.approx((worth / worth.sum()).tolist(), rel=1e-3)
         assert scores[row].tolist() == sorted(scores[row].tolist(), reverse=True)
@@ -55,7 +59,8 @@ def test_without_labels_results_are_reranked_unless_told_otherwise(
     for built, default in ((index, True), (classes, False)):
         query = (built.features_[:4] + built.features_[4:8]).float() / 2
         scores = {
-            how: rank(built.state_, query, SearchOptions(k=20, rerank=how))[1] for how in (None, True, False)
+            how: rank(built.state_, query, SearchOptions(k=20, rerank=how)).scores
+            for how in (None, True, False)
         }
         assert np.array_equal(scores[None], scores[default])
         assert not np.allclose(scores[None], scores[not default])
@@ -63,9 +68,38 @@ def test_without_labels_results_are_reranked_unless_told_otherwise(
 
 def test_reranking_returns_only_the_ids_that_a_filter_allows(index: ImageIndex) -> None:
     within = index.trie_.restrict([2, 3, 5])
-    ids, scores = rank(index.state_, index.features_[:4], SearchOptions(k=10, rerank=True), within)
-    assert [sorted(row) for row in ids.tolist()] == [[2, 3, 5]] * 4
-    assert (scores > 0).all()
+    found = rank(index.state_, index.features_[:4], SearchOptions(k=10, rerank=True), within)
+    assert [sorted(row) for row in found.ids.tolist()] == [[2, 3, 5]] * 4
+    assert (found.scores > 0).all()
+
+
+def test_log_probabilities_do_not_depend_on_k_the_batch_filters_or_removed_images(index: ImageIndex) -> None:
+    state, queries = index.state_, (index.features_[:4] + index.features_[4:8]).float() / 2
+    everything = rank(state, queries, SearchOptions(k=20, rerank=False))
+    np.testing.assert_allclose(np.exp(everything.log_probs).sum(1), 1, atol=1e-5)
+    exact = [dict(zip(*row, strict=True)) for row in zip(everything.ids, everything.log_probs, strict=True)]
+    smaller = remove(state, [0, 1, 6, 7, 8])
+    for k, beam_size, rerank, rows in [
+        (1, None, True, 4),
+        (20, None, False, 1),
+        (7, 8, None, 2),
+        (3, 3, True, 4),
+    ]:
+        options = SearchOptions(k=k, beam_size=beam_size, rerank=rerank)
+        for given, within in [(state, None), (state, state.trie.restrict(range(3, 9))), (smaller, None)]:
+            found = rank(given, queries[:rows], options, within)
+            for row in range(rows):
+                expected = [exact[row][i] for i in found.ids[row]]
+                np.testing.assert_allclose(found.log_probs[row], expected, atol=1e-4)
+
+
+def test_narrow_beam_is_marked_as_proven_only_where_it_equals_the_exact_search(index: ImageIndex) -> None:
+    queries = index.features_.float().roll(1, 0) + index.features_.float()
+    exact = rank(index.state_, queries, SearchOptions(k=5, rerank=False))
+    beam = rank(index.state_, queries, SearchOptions(k=5, beam_size=5, rerank=False))
+    assert exact.proven.all()
+    assert (np.sort(exact.ids[beam.proven]) == np.sort(beam.ids[beam.proven])).all()
+    assert (beam.log_probs <= exact.log_probs + 1e-5).all()
 
 
 def test_reranking_works_with_collapse_and_allow(index: ImageIndex, images: list[np.ndarray]) -> None:

@@ -27,11 +27,14 @@ def queries(*ids: int) -> torch.Tensor:
 def test_results_are_those_of_rank_with_names_and_places() -> None:
     options = SearchOptions(k=4)
     found = Searcher(stored()).search(queries(3, 7), options)
-    ids, scores = rank(stored(), queries(3, 7), options)
-    for row, row_ids, row_scores in zip(found, ids.tolist(), scores.tolist(), strict=True):
+    ranking = rank(stored(), queries(3, 7), options)
+    ids, scores = ranking.ids.tolist(), ranking.scores.tolist()
+    for row, row_ids, row_scores, log_probs in zip(found, ids, scores, ranking.log_probs, strict=True):
         assert [result.rank for result in row] == [1, 2, 3, 4]
         assert [result.id for result in row] == row_ids
         assert [result.score for result in row] == row_scores
+        assert [result.log_prob for result in row] == log_probs.tolist()
+        assert all(result.proven is True for result in row)
         assert [result.image_id for result in row] == [f"old/{i:03}.jpg" for i in row_ids]
 
 

@@ -16,6 +16,16 @@ from vitdsi.training.checkpoint import has_checkpoint
 from vitdsi.training.loop import train
 
 
+class FixedViews:
+    """The same inputs for any rows."""
+
+    def __init__(self, inputs: Tensor) -> None:
+        self._inputs = inputs
+
+    def clean(self, rows: Tensor) -> Tensor:
+        return self._inputs[rows]
+
+
 def test_training_learns_the_ids_and_records_every_evaluation() -> None:
     trained = model()
     schedule = train(trained, data(), settings(steps=60), seed=0)
@@ -217,3 +227,17 @@ def test_clean_share_of_the_examples_follows_augment_prob(monkeypatch: pytest.Mo
         altered.clear()
         train(model(), given, settings(augment_prob=probability), seed=0)
         assert sum(altered) / (20 * 2 * COUNT) == pytest.approx(probability, abs=0.1)
+
+
+def test_removed_ids_compete_in_the_loss_and_not_in_the_indexing_accuracy() -> None:
+    """Their scores stay part of the softmax, so that probabilities do not move; but no search returns them."""
+    trained, given = model(), data()
+    train(trained, given, settings(steps=60), seed=0)
+    copies = replace(given, views=FixedViews(given.views.clean(torch.zeros(COUNT, dtype=torch.long))))
+    config = settings()
+    known = loop._evaluate(trained, replace(copies, indexing_rows=torch.tensor([1])), config)
+    assert known["indexing_accuracy"] == 0.0  # the picture is that of id 0
+    alone = replace(copies, trie=given.trie.restrict([1]), indexing_rows=torch.tensor([1]))
+    left = loop._evaluate(trained, alone, config)
+    assert left["indexing_accuracy"] == 1.0
+    assert left["retrieval_loss"] == known["retrieval_loss"]

@@ -48,6 +48,22 @@ def test_weighted_marginals_against_brute_force(kind: str) -> None:
         torch.testing.assert_close(target[row], expected)
 
 
+def test_removed_ids_are_relevant_to_nothing() -> None:
+    codes, removed = random_codes("mixed"), [0, 5, 8, 13]
+    trie = Trie(codes, 3).without(removed)
+    groups = torch.arange(len(codes)) % 4
+    rows = trie.live_ids()
+    relevance = GroupRelevance(trie, groups, groups)
+    for seed in range(20):
+        drawn = relevance.sample(rows, torch.Generator().manual_seed(seed))
+        assert trie.live[drawn].all() and (groups[drawn] == groups[rows]).all()
+    target = relevance.marginals(trie, rows, drawn)
+    for place, row in enumerate(rows.tolist()):
+        same = [i for i in rows.tolist() if groups[i] == groups[row]]
+        expected = brute_force(codes, dict.fromkeys(same, 1.0), int(drawn[place]), 3, trie.max_length)
+        torch.testing.assert_close(target[place], expected)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_group_marginals_against_brute_force(kind: str) -> None:
     codes = random_codes(kind)

@@ -37,7 +37,9 @@ _BATCH = 64
 )
 @click.option("--plain", is_flag=True, help="Print readable text instead of JSON lines.")
 @click.option(
-    "--beam-size", type=click.IntRange(min=1), help="Width of the beam search; a wider one is more exact."
+    "--beam-size",
+    type=click.IntRange(min=1),
+    help="Search with a beam of this width, which is faster and may miss results [off: the search is exact].",
 )
 @click.option(
     "--rerank/--no-rerank",
@@ -71,7 +73,8 @@ def search_verb(
 ) -> None:
     """Find the indexed images that are relevant to each IMAGE: a file, a folder, or - for an image on stdin.
 
-    Prints one JSON line for each result; its score is a probability. Images that cannot be read are reported on stderr
+    Prints one JSON line for each result, with its score, its log-probability, and whether it is proven that no other
+    image is more probable than those that were found. Images that cannot be read are reported on stderr
     and skipped, and the exit code is then 1.
 
     \b

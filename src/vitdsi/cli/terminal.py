@@ -108,7 +108,15 @@ def _facts(progress: Progress) -> Iterator[str]:
 def json_results(query: str, results: Sequence[SearchResult]) -> str:
     """Format results as JSON lines, one object for each result."""
     lines = (
-        {"query": query, "rank": r.rank, "image_id": r.image_id, "score": r.score, "id": r.id}
+        {
+            "query": query,
+            "rank": r.rank,
+            "image_id": r.image_id,
+            "score": r.score,
+            "log_prob": r.log_prob,
+            "proven": r.proven,
+            "id": r.id,
+        }
         for r in results
     )
     return "\n".join(map(json.dumps, lines))

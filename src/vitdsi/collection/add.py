@@ -129,8 +129,9 @@ def add_new(
     before = len(state.image_ids)
     new_ids = torch.arange(before, before + len(fresh))
     embeddings = embed(state.model, fresh.features)
-    trie = Trie(codes_for(state, fresh, embeddings), state.trie.vocabulary.base)
-    model, known = graft(state.model, state.trie.nodes, trie, state.resolved.seed)
+    live = torch.cat([state.trie.live, torch.ones(len(fresh), dtype=torch.bool)])
+    trie = Trie(codes_for(state, fresh, embeddings), state.trie.vocabulary.base, live)
+    model, known = graft(state.model, state.trie, trie, state.resolved.seed)
     model.head.imprint(trie, new_ids, embeddings, state.resolved.seed, known=known)
     grown = replace(
         state,
@@ -236,8 +237,9 @@ def _remembered(state: IndexState, features: Tensor) -> Relevance | None:
     index is empty."""
     options = SearchOptions(k=REMEMBERED_RESULTS, rerank=False)
     found = [rank(state, part, options) for part in torch.split(features, 64)]
-    ids, scores = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
-    return WeightedRelevance(ids, scores, len(state.image_ids)) if ids.shape[1] else None
+    ids = torch.from_numpy(np.concatenate([part.ids for part in found]))
+    weights = torch.from_numpy(np.concatenate([part.log_probs for part in found])).softmax(1)
+    return WeightedRelevance(ids, weights, len(state.image_ids)) if ids.shape[1] else None
 
 
 def _relevance(grown: IndexState, rows: Tensor) -> Relevance:

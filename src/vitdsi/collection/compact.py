@@ -28,6 +28,9 @@ def compact(
 ) -> IndexState:
     """Return the index with live ids only, numbered 0, 1, ... in their previous order.
 
+    Removed ids leave the trie for good, so the probabilities that they had in a node are shared by what is left there.
+    It is the only change of an index that moves probabilities without training.
+
     Args:
         retrain: whether to build the index again from the stored features, with new ids. None does so if the index lost
             accuracy, or if more than half of it was added or removed since it was built.
@@ -61,7 +64,7 @@ def compact(
     if retrain:
         small = rebuild(small, on_progress)
     else:
-        model, _ = graft(state.model, state.trie.nodes[live], trie, state.resolved.seed)
+        model, _ = graft(state.model, state.trie, trie, state.resolved.seed)
         small = replace(small, model=model)
     return small if keep_features else replace(small, features=None, thumbnails=None)
 

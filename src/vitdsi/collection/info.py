@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vitdsi.collection.storage import sizes
 from vitdsi.ids.capacity import capacity_left
 from vitdsi.state import IndexState
@@ -19,14 +17,13 @@ def info(state: IndexState, path: Path | None) -> dict[str, Any]:
     """Summarise an index as JSON values; for a stored index, with the bytes of each part."""
     trie = state.trie
     live = trie.live_ids()
-    is_live = np.isin(np.arange(len(trie.codes)), live.numpy())
     facts: dict[str, Any] = {
         "images": len(live),
         "removed": len(trie.codes) - len(live),
         "scheme": state.resolved.ids.scheme,
         "base": trie.vocabulary.base,
         "digits": trie.max_length,
-        "capacity_left": capacity_left(trie.codes.numpy(), is_live, trie.vocabulary.base),
+        "capacity_left": capacity_left(trie.codes.numpy(), trie.live.numpy(), trie.vocabulary.base),
         "inner_nodes": trie.num_nodes,
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "labels": state.resolved.labels,

@@ -34,7 +34,9 @@ def places_by_model(state: IndexState) -> bool:
 
 
 def codes_for(state: IndexState, fresh: Collection, embeddings: Tensor) -> Codes:
-    """Return the codes (N + n, L) of all images, with those of `fresh` added. Existing codes do not change.
+    """Return the codes (N + n, L) of all images, with those of `fresh` added. Codes of live images do not change.
+
+    Removed images whose places are taken lose their codes; the rows of these are PAD.
 
     Args:
         embeddings: (n, embedding_dim) embeddings of the new images.
@@ -45,38 +47,43 @@ def codes_for(state: IndexState, fresh: Collection, embeddings: Tensor) -> Codes
     trie, pad, base = state.trie, state.trie.vocabulary.pad, state.trie.vocabulary.base
     codes = trie.codes.numpy()
     new: Codes = np.full((len(fresh), trie.max_length), pad, dtype=np.int64)
+    live = trie.live.numpy()
     if places_by_model(state):
-        length = length_for(codes, codes[:, 0] != pad, base, len(fresh))
+        length = length_for(codes, live, base, len(fresh))
         new = place(state.model, trie, fresh.features, embeddings, length)
     unplaced = np.flatnonzero(new[:, 0] == pad)
     codes = _stack(codes, new, pad)
-    if not len(unplaced):
-        return codes
-    vectors, new_vectors = _vectors(state, embeddings, fresh.features)
-    growth = Growth(
-        codes,
-        codes[:, 0] != pad,
-        len(unplaced),
-        base,
-        seed=state.resolved.seed + len(trie.codes),
-        features=None if vectors is None or new_vectors is None else np.concatenate([vectors, new_vectors]),
-        new_features=None if new_vectors is None else new_vectors[unplaced],
-        labels=None if state.labels is None else [*state.labels, *(fresh.labels or [])],
-        new_labels=None if fresh.labels is None else [fresh.labels[i] for i in unplaced],
-    )
-    codes = _stack(codes, scheme_named(state.resolved.ids.scheme).grow(growth), pad)
-    codes[len(trie.codes) + unplaced] = codes[len(codes) - len(unplaced) :]
-    return codes[: len(trie.codes) + len(fresh)]
+    if len(unplaced):
+        vectors, new_vectors = _vectors(state, embeddings, fresh.features)
+        growth = Growth(
+            codes,
+            np.r_[live, np.ones(len(fresh), dtype=bool)],
+            len(unplaced),
+            base,
+            seed=state.resolved.seed + len(trie.codes),
+            features=None
+            if vectors is None or new_vectors is None
+            else np.concatenate([vectors, new_vectors]),
+            new_features=None if new_vectors is None else new_vectors[unplaced],
+            labels=None if state.labels is None else [*state.labels, *(fresh.labels or [])],
+            new_labels=None if fresh.labels is None else [fresh.labels[i] for i in unplaced],
+        )
+        codes = _stack(codes, scheme_named(state.resolved.ids.scheme).grow(growth), pad)
+        codes[len(trie.codes) + unplaced] = codes[len(codes) - len(unplaced) :]
+        codes = codes[: len(trie.codes) + len(fresh)]
+    codes[trie.clashing(codes[len(trie.codes) :])] = pad
+    return codes
 
 
 def place(model: Seq2Seq, trie: Trie, features: Tensor, embeddings: Tensor, length: int) -> Codes:
     """Choose codes (n, length) for images with stored features (n, *shape): a free digit in the most probable node that
-    has one. If more images want a node than it has free digits, and `length` allows it, new nodes are made below it.
+    has one. Digits of removed images are free, too. If more images want a node than it has free digits, and `length`
+    allows it, new nodes are made below it.
 
     The row of an image whose probable nodes are all full is PAD. The weights and the trie do not change.
     """
     base = trie.vocabulary.base
-    free = [np.flatnonzero(row[:base] == NONE) for row in trie.child.numpy()]
+    free = [np.flatnonzero(~row[:base]) for row in trie.allowed.numpy()]
     wanted: dict[int, list[int]] = {}
     prefixes: dict[int, list[int]] = {}
     for i, nodes in enumerate(_likely_nodes(model, trie, features)):

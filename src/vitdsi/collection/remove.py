@@ -1,4 +1,4 @@
-"""Removing images from an index: an edit of the trie."""
+"""Removing images from an index: a mask over the ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vitdsi.state import IndexState
 
 
 def remove(state: IndexState, ids: Sequence[int]) -> IndexState:
-    """Remove live ids. Nothing is trained: the scores of other images change only by renormalisation."""
+    """Remove live ids. Nothing is trained, and the probabilities of all other images stay exactly as they are."""
     return replace(
         state,
         trie=state.trie.without(ids),

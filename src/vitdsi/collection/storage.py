@@ -28,9 +28,9 @@ from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.state import BuildReport, Change, IndexState
 
 # Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
-# settings had other keys.
-FORMAT_VERSION = 3
-_READABLE_VERSIONS = (2, 3)
+# settings had other keys. Up to format 3, removed ids had no code, and probabilities were normalised over live ids.
+FORMAT_VERSION = 4
+_READABLE_VERSIONS = (2, 3, 4)
 PARTS = {
     "model": "safetensors",
     "trie": "safetensors",
@@ -224,7 +224,7 @@ def _write_model(file: Path, state: IndexState) -> None:
 
 def _write_trie(file: Path, state: IndexState) -> None:
     trie = state.trie
-    save_file({"codes": trie.codes, "nodes": trie.nodes, "child": trie.child}, file)
+    save_file({"codes": trie.codes, "nodes": trie.nodes, "child": trie.child, "live": trie.live}, file)
 
 
 def _write_features(file: Path, state: IndexState) -> None:

@@ -1,13 +1,19 @@
-"""The prefix tree of the live ids, stored in tensors: which tokens the decoder may write next.
+"""The prefix tree of the ids, stored in tensors: which tokens the decoder may write next.
 
 Only inner nodes have a row, so a trie of N ids has about N / base rows. `child[node, token]` is NONE, the number of
 an inner node (>= 0), or a leaf stored as `-2 - id`. Node numbers never change during the lifetime of an index,
 because they address the weights of the trie head.
+
+`child` holds every id that the weights know, including ids that were removed: probabilities are normalised over it, and
+so do not change when an id is removed or a filter is set. Which ids exist and which of them a search may return are
+masks over the same tensors.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +25,8 @@ from vitdsi.ids.codes import Codes, Vocabulary
 
 NONE = -1
 
+Ids = Iterable[int] | npt.NDArray[np.int64] | Tensor
+
 
 def leaf(ids: Tensor) -> Tensor:
     """Convert ids to the values that `child` has for them, and back: the function is its own inverse."""
@@ -28,22 +36,31 @@ def leaf(ids: Tensor) -> Tensor:
 class Trie:
     """A prefix tree of ids, built from their codes (N, L).
 
+    Args:
+        codes: (N, L) tokens of each id, PAD after its end. Rows of ids without a code are all PAD.
+        base: the digits are 0 .. base - 1.
+        live: (N,) bool, which ids exist; None for all that have a code.
+
     Raises UsageError for codes that are not prefix-free.
 
     Attributes:
         vocabulary: the tokens; V = `vocabulary.outputs` of them can be written.
         child: (M, V) int64, what each token leads to in each node; see the module docstring. Node 0 is the root.
         nodes: (N, L) int64; nodes[i, t] is the node in which id i writes its t-th token, NONE after its end.
-        codes: (N, L) int64, the tokens of each id, PAD after its end. Rows of ids without a code are all PAD.
+        codes: (N, L) int64, the tokens of each id.
+        live: (N,) bool, the ids that exist and are not ruled out by a restriction. An id that was removed keeps its
+            code until an added image takes its place.
+        allowed: (M, V) bool, the branches below which at least one live id lies.
     """
 
-    def __init__(self, codes: Codes, base: int) -> None:
+    def __init__(self, codes: Codes, base: int, live: Tensor | None = None) -> None:
         self.vocabulary = Vocabulary(base)
         self.codes = torch.full((0, 1), self.vocabulary.pad)
         self.nodes = torch.full((0, 1), NONE)
         self.child = torch.full((1, self.vocabulary.outputs), NONE)
         if len(codes):
             self._build(codes)
+        self._set_live(torch.ones(len(codes), dtype=torch.bool) if live is None else live)
 
     def _build(self, codes: Codes) -> None:
         pad, count, length = self.vocabulary.pad, len(codes), codes.shape[1]
@@ -76,10 +93,18 @@ class Trie:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], base: int) -> Trie:
-        """Return the trie whose `codes`, `nodes` and `child` were saved."""
+        """Return the trie whose `codes`, `nodes`, `child` and `live` were saved; without `live`, all ids are live."""
         trie = cls(np.empty((0, 1), dtype=np.int64), base)
         trie.codes, trie.nodes, trie.child = tensors["codes"], tensors["nodes"], tensors["child"]
+        trie._set_live(tensors.get("live", torch.ones(len(trie.codes), dtype=torch.bool)))
         return trie
+
+    def _set_live(self, live: Tensor) -> None:
+        self.live = live & (self.nodes[:, 0] != NONE)
+        nodes, codes = self.nodes[self.live], self.codes[self.live]
+        at = nodes != NONE
+        self.allowed = torch.zeros(self.child.shape, dtype=torch.bool)
+        self.allowed[nodes[at], codes[at]] = True
 
     @property
     def num_nodes(self) -> int:
@@ -91,47 +116,67 @@ class Trie:
         """The number of tokens of the longest code, L."""
         return self.codes.shape[1]
 
-    def live_ids(self) -> Tensor:
-        """Return the ids (n,) that can be written, in ascending order."""
-        leaves = self.child[self.child < NONE]
-        return torch.sort(leaf(leaves)).values
+    @cached_property
+    def parents(self) -> tuple[Tensor, Tensor, Tensor]:
+        """For each inner node (M,): its parent, the token that leads to it, and how many tokens lead to it.
 
-    def children(self, nodes: Tensor) -> Tensor:
-        """Return the rows of `child` (*S, V) for nodes of any shape S."""
-        return self.child[nodes]
+        The parent of the root, and of nodes that nothing leads to, is NONE.
+        """
+        parent = torch.full((self.num_nodes,), NONE)
+        token, depth = torch.zeros_like(parent), torch.zeros_like(parent)
+        above, written = torch.nonzero(self.child >= 0, as_tuple=True)
+        below = self.child[above, written]
+        parent[below], token[below] = above, written
+        for t in range(self.max_length):
+            nodes = self.nodes[:, t]
+            depth[nodes[nodes != NONE]] = t
+        return parent, token, depth
+
+    def live_ids(self) -> Tensor:
+        """Return the live ids (n,), in ascending order."""
+        return torch.nonzero(self.live).squeeze(1)
 
     def last_edges(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return the node in which each id writes its last token, and that token, for ids of any shape S; both are S.
 
-        The values are meaningless for ids that were removed.
+        The values are meaningless for ids without a code.
         """
         nodes, codes = self.nodes[ids], self.codes[ids]
         last = ((nodes != NONE).sum(-1, keepdim=True) - 1).clamp(min=0)
         return nodes.gather(-1, last).squeeze(-1), codes.gather(-1, last).squeeze(-1)
 
-    def restrict(self, ids: Iterable[int] | npt.NDArray[np.int64] | Tensor) -> Trie:
-        """Return a trie in which only those of `ids` that are live can be written. Node numbers stay the same."""
-        wanted = torch.as_tensor(np.fromiter((int(i) for i in ids), dtype=np.int64))
-        live = self.live_ids()
-        return self._with(self.codes, self.nodes, self._edges_of(live[torch.isin(live, wanted)]))
+    def restrict(self, ids: Ids) -> Trie:
+        """Return this trie with only those of `ids` live that are live in it. Unknown ids are ignored."""
+        return self._masked(self.live & self._mask(ids))
 
-    def without(self, ids: Iterable[int] | npt.NDArray[np.int64] | Tensor) -> Trie:
-        """Return a trie without `ids`. Their codes become free, and branches that led only to them are closed."""
-        gone = torch.as_tensor(np.fromiter((int(i) for i in ids), dtype=np.int64))
-        codes, nodes = self.codes.clone(), self.nodes.clone()
-        codes[gone], nodes[gone] = self.vocabulary.pad, NONE
-        live = self.live_ids()
-        return self._with(codes, nodes, self._edges_of(live[~torch.isin(live, gone)]))
+    def without(self, ids: Ids) -> Trie:
+        """Return this trie without `ids`, which are removed. Unknown ids are ignored."""
+        return self._masked(self.live & ~self._mask(ids))
 
-    def _edges_of(self, ids: Tensor) -> Tensor:
-        """Return `child` reduced to the paths of the live `ids` (n,)."""
-        nodes, codes = self.nodes[ids], self.codes[ids]
-        at = nodes != NONE
-        child = torch.full_like(self.child, NONE)
-        child[nodes[at], codes[at]] = self.child[nodes[at], codes[at]]
-        return child
+    def clashing(self, codes: Codes) -> Tensor:
+        """Return the ids (n,) whose codes are not prefix-free together with `codes` (m, L'), none of which is empty."""
+        tokens = torch.from_numpy(codes)
+        place = torch.zeros(len(tokens), dtype=torch.long)
+        for token in tokens.T:
+            goes_on = (place >= 0) & (token != self.vocabulary.pad)
+            place[goes_on] = self.child[place[goes_on], token[goes_on]]
+        clash = torch.isin(self.nodes, place[place >= 0]).any(1)
+        clash[leaf(place[place < NONE])] = True
+        return torch.nonzero(clash).squeeze(1)
 
-    def _with(self, codes: Tensor, nodes: Tensor, child: Tensor) -> Trie:
-        other = Trie.__new__(Trie)
-        other.vocabulary, other.codes, other.nodes, other.child = self.vocabulary, codes, nodes, child
+    def _mask(self, ids: Ids) -> Tensor:
+        """Mark ids in a mask (N,)."""
+        if isinstance(ids, Tensor):
+            numbers = ids.long()
+        elif isinstance(ids, np.ndarray):
+            numbers = torch.from_numpy(ids.astype(np.int64))
+        else:
+            numbers = torch.from_numpy(np.fromiter(ids, dtype=np.int64))
+        mask = torch.zeros(len(self.codes), dtype=torch.bool)
+        mask[numbers[(numbers >= 0) & (numbers < len(mask))]] = True
+        return mask
+
+    def _masked(self, live: Tensor) -> Trie:
+        other = copy.copy(self)
+        other._set_live(live)
         return other

@@ -10,15 +10,14 @@ from vitdsi.model.seq2seq import Seq2Seq
 
 
 @torch.no_grad()
-def graft(model: Seq2Seq, old: Tensor, new: Trie, seed: int) -> tuple[Seq2Seq, Tensor]:
+def graft(model: Seq2Seq, old: Trie, new: Trie, seed: int) -> tuple[Seq2Seq, Tensor]:
     """A model over the trie `new` with the weights of `model`.
 
     Weights of a node move with the prefix that leads to the node. What the old model does not have starts as in a new
     model: nodes that are new, and positions of tokens beyond its longest id.
 
     Args:
-        old: (N', L') the nodes, in the trie of `model`, of ids 0 .. N' - 1 of `new`. The codes of these ids must be
-            the same in both tries.
+        old: the trie of `model`, of the same base.
         seed: seeds the weights that are new. No other random draws are affected.
 
     Returns:
@@ -36,11 +35,14 @@ def graft(model: Seq2Seq, old: Tensor, new: Trie, seed: int) -> tuple[Seq2Seq, T
     return grafted.to(next(model.parameters()).device).train(model.training), origin != NONE
 
 
-def _origin(old: Tensor, new: Trie) -> Tensor:
-    """The number (M,) that each node had in the old trie, NONE for nodes that are new."""
+def _origin(old: Trie, new: Trie) -> Tensor:
+    """The number (M,) that each node, by its prefix, had in the old trie; NONE for nodes that are new."""
     origin = torch.full((new.num_nodes,), NONE)
-    length = min(old.shape[1], new.max_length)
-    before, after = old[:, :length], new.nodes[: len(old), :length]
-    both = (before != NONE) & (after != NONE)
-    origin[after[both]] = before[both]
+    place = torch.zeros(
+        len(new.codes), dtype=torch.long
+    )  # of each id in the old trie, as far as it has the prefix
+    for t in range(new.max_length):
+        shared = (place >= 0) & (new.nodes[:, t] != NONE)
+        origin[new.nodes[shared, t]] = place[shared]
+        place[shared] = old.child[place[shared], new.codes[shared, t]]
     return origin

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitdsi.ids.trie import Trie
 from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import Ids, Scores, rank, rankings
+from vitdsi.search.rank import Ranking, rank, rankings
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
 from vitdsi.state import IndexState
 
@@ -53,29 +53,35 @@ def search_distinct(
     options: SearchOptions,
     similarity: Similarity,
     within: Trie | None = None,
-) -> tuple[Ids, Scores]:
+) -> Ranking:
     """Search as `rank` does, but leave out results that are near-identical to a better one.
 
     The search is repeated with more results until `options.k` distinct ones are found or there are no more.
 
     Returns:
-        Ids (B, k) and scores (B, k), best first, padded with -1 and 0 if there are too few distinct results.
+        k results of each query, best first, filled up with ids of -1, scores of 0 and log-probabilities of -inf if
+        there are too few distinct ones.
     """
     k = options.k
     ids = np.full((len(features), k), -1, dtype=np.int64)
     scores = np.zeros((len(features), k), dtype=np.float32)
+    log_probs = np.full((len(features), k), -np.inf, dtype=np.float32)
+    proven = np.zeros(len(features), dtype=bool)
     for row, query in enumerate(torch.split(features, 1)):
         count, distinct = k, list[int]()
         while len(distinct) < k:
             count *= _SEARCH_GROWTH
             beam_size = None if options.beam_size is None else max(options.beam_size, count)
-            found, found_scores = rank(state, query, replace(options, k=count, beam_size=beam_size), within)
-            distinct = first_distinct(found[0].tolist(), k, similarity)
-            if found.shape[1] < count:
+            found = rank(state, query, replace(options, k=count, beam_size=beam_size), within)
+            distinct = first_distinct([i for i in found.ids[0].tolist() if i >= 0], k, similarity)
+            if found.ids.shape[1] < count:
                 break
+        kept = np.isin(found.ids[0], distinct)
         ids[row, : len(distinct)] = distinct
-        scores[row, : len(distinct)] = found_scores[0, np.isin(found[0], distinct)]
-    return ids, scores
+        scores[row, : len(distinct)] = found.scores[0, kept]
+        log_probs[row, : len(distinct)] = found.log_probs[0, kept]
+        proven[row] = found.proven[0]
+    return Ranking(ids, scores, log_probs, proven)
 
 
 def first_distinct(

@@ -21,7 +21,8 @@ class SearchOptions:
         allow: image_ids or ids. Only these images are searched. Any iterable is stored as a frozenset.
         collapse: leave out results that are near-identical to a better one.
         min_score: leave out results with a lower score.
-        beam_size: the number of prefixes that the beam search keeps for each query, at least k. None is max(10, k).
+        beam_size: the number of prefixes that a beam search keeps for each query, at least k. It is faster and may miss
+            results. None searches best first, which finds the most probable images.
         rerank: order the results by the similarity of embeddings as well as by probability. None does so for an index
             that was built without labels from the pooled features of a backbone.
 
@@ -57,12 +58,18 @@ class SearchResult:
     Attributes:
         rank: 1 for the best result.
         image_id: the name of the image in its collection.
-        score: the probability of the image among all images that the filter allows: the model's probability of its id,
-            combined with the similarity of embeddings if the results were reranked (see `vitdsi.search.rank.rank`).
+        score: the model's probability of the image, combined with the similarity of embeddings if the results were
+            reranked (see `vitdsi.search.rank.rank`).
         id: the internal number of the image.
+        log_prob: the log-probability of the image given the query, in nats. It does not depend on filters, removed
+            images or k.
+        proven: whether the search proved that no other allowed image is more probable than those it found. If results
+            are reranked, it holds for all images that were compared.
     """
 
     rank: int
     image_id: str
     score: float
     id: int
+    log_prob: float
+    proven: bool

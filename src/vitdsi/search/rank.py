@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,30 +11,45 @@ from torch import Tensor
 
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import Trie
-from vitdsi.search.beam import decode
+from vitdsi.search.best_first import BEAM_SIZE, MAX_EXPANSIONS, best_first_search
 from vitdsi.search.options import SearchOptions
 from vitdsi.state import IndexState
 
-MIN_BEAM_SIZE = 10  # a beam of this width lost nothing to an exhaustive search
-MIN_RERANKED = 24  # the fewest results of the beam that reranking chooses from
+MIN_RERANKED = 24  # the fewest of the most probable ids that reranking chooses from
 # Weights in the reranking score, of the log-probability in nats and of the cosine. EXPERIMENTS.md has the evidence.
 PROBABILITY_WEIGHT = 0.3
 COSINE_WEIGHT = 15.0
-_MAX_BEAMS_IN_BATCH = 20_000
+_MAX_PREFIXES_IN_BATCH = 20_000
 _BATCH = 64
 
 Ids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 
 
-@torch.inference_mode()
-def rank(
-    state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None
-) -> tuple[Ids, Scores]:
-    """Find the best of n ids for features (B, *shape): ids and scores (B, min(k, n)), best first.
+@dataclass(frozen=True)
+class Ranking:
+    """The results of B queries.
 
-    The score is p, the model's probability of the id, which sums to 1 over all n. With `options.rerank` the results of
-    the beam are also ordered by the similarity of embeddings, and their scores are
+    Attributes:
+        ids: (B, K), best first; NONE where fewer were found.
+        scores: (B, K) the scores that the results are ordered by.
+        log_probs: (B, K) the model's log-probabilities of the ids, in nats.
+        proven: (B,) whether it is proven that no other allowed id is more probable than the ids that were found. If
+            results are reranked, these are the ids that were compared.
+    """
+
+    ids: Ids
+    scores: Scores
+    log_probs: Scores
+    proven: npt.NDArray[np.bool_]
+
+
+@torch.inference_mode()
+def rank(state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None) -> Ranking:
+    """Find the best of n ids for features (B, *shape): min(k, n) of them, best first.
+
+    The score is p, the model's probability of the id. With `options.rerank` the most probable ids are also ordered by
+    the similarity of embeddings, and their scores are
 
         softmax_i (0.3 log p_i + 15 cos_i),
 
@@ -51,23 +68,31 @@ def rank(
     rerank = state.reranks_by_default if options.rerank is None else options.rerank
     if rerank and not head.compares:
         raise UsageError("this index has no trie head to rerank with; build it with model.paper.head=trie")
-    beam_size = options.beam_size or max(MIN_BEAM_SIZE, options.k)
-    trie = state.trie if within is None else within
     memory, embedding = model.encode(features.to(next(model.parameters()).device))
-    results = max(MIN_RERANKED, beam_size) if rerank else None
-    ids, log_scores = decode(model, memory, embedding, trie, beam_size, results)
+    trie = state.trie if within is None else within
+    found = best_first_search(
+        model,
+        memory,
+        embedding,
+        trie,
+        max(MIN_RERANKED, options.k) if rerank else options.k,
+        beam_size=options.beam_size or max(BEAM_SIZE, options.k),
+        max_expansions=0 if options.beam_size else MAX_EXPANSIONS,
+    )
+    ids, log_probs, scores = found.ids, found.log_probs, found.log_probs
     if rerank:
         cosines = head.cosines(trie, ids, embedding)
-        log_scores = (PROBABILITY_WEIGHT * log_scores + COSINE_WEIGHT * cosines).log_softmax(1)
-        log_scores, order = log_scores.sort(dim=1, descending=True)
-        ids = ids.gather(1, order)
-    return ids[:, : options.k].cpu().numpy(), log_scores[:, : options.k].exp().cpu().numpy()
+        scores = (PROBABILITY_WEIGHT * log_probs + COSINE_WEIGHT * cosines).log_softmax(1)
+        scores, order = scores.sort(dim=1, descending=True)
+        ids, log_probs = ids.gather(1, order), log_probs.gather(1, order)
+    ids, scores, log_probs = (x[:, : options.k].cpu() for x in (ids, scores.exp(), log_probs))
+    return Ranking(ids.numpy(), scores.numpy(), log_probs.numpy(), found.proven.cpu().numpy())
 
 
 def rankings(state: IndexState, features: Tensor, options: SearchOptions) -> Ids:
-    """Rank ids (Q, min(k, n)) for any number of queries (Q, *shape), in batches that bound the memory of the beams."""
-    batch = max(1, min(_BATCH, _MAX_BEAMS_IN_BATCH // (options.beam_size or options.k)))
-    return np.concatenate([rank(state, part, options)[0] for part in torch.split(features, batch)])
+    """Rank ids (Q, min(k, n)) for any number of queries (Q, *shape), in batches that bound the memory of the search."""
+    batch = max(1, min(_BATCH, _MAX_PREFIXES_IN_BATCH // (options.beam_size or options.k)))
+    return np.concatenate([rank(state, part, options).ids for part in torch.split(features, batch)])
 
 
 def indexing_accuracy(state: IndexState) -> float | None:
@@ -83,4 +108,6 @@ def top_scores(state: IndexState, features: Tensor) -> Scores:
     if not len(features):
         return np.empty(0, dtype=np.float32)
     only_best = SearchOptions(k=1)
-    return np.concatenate([rank(state, part, only_best)[1][:, 0] for part in torch.split(features, _BATCH)])
+    return np.concatenate(
+        [rank(state, part, only_best).scores[:, 0] for part in torch.split(features, _BATCH)]
+    )

@@ -9,7 +9,7 @@ from torch import Tensor
 from vitdsi.search.duplicates import search_distinct
 from vitdsi.search.filters import Filters
 from vitdsi.search.options import SearchOptions, SearchResult
-from vitdsi.search.rank import rank
+from vitdsi.search.rank import Ranking, rank
 from vitdsi.search.similarity import Similarity
 from vitdsi.state import IndexState
 
@@ -36,14 +36,20 @@ class Searcher:
         """
         within = self._filters.trie_for(options)
         if options.collapse:
-            ids, scores = search_distinct(self._state, features, options, self._similarity, within)
+            found = search_distinct(self._state, features, options, self._similarity, within)
         else:
-            ids, scores = rank(self._state, features, options, within)
-        return [
-            self._results(*row, options.min_score) for row in zip(ids.tolist(), scores.tolist(), strict=True)
-        ]
+            found = rank(self._state, features, options, within)
+        return [self._results(found, row, options.min_score) for row in range(len(found.ids))]
 
-    def _results(self, ids: list[int], scores: list[float], min_score: float) -> list[SearchResult]:
-        kept = [(i, score) for i, score in zip(ids, scores, strict=True) if i >= 0 and score >= min_score]
-        names = self._state.image_ids
-        return [SearchResult(place, names[i], score, i) for place, (i, score) in enumerate(kept, start=1)]
+    def _results(self, found: Ranking, row: int, min_score: float) -> list[SearchResult]:
+        names, proven = self._state.image_ids, bool(found.proven[row])
+        columns = (found.ids, found.scores, found.log_probs)
+        kept = [
+            (i, score, log_prob)
+            for i, score, log_prob in zip(*(column[row].tolist() for column in columns), strict=True)
+            if i >= 0 and score >= min_score
+        ]
+        return [
+            SearchResult(place, names[i], score, i, log_prob, proven)
+            for place, (i, score, log_prob) in enumerate(kept, start=1)
+        ]

@@ -173,8 +173,8 @@ def _evaluate(model: Seq2Seq, data: TrainingData, config: TrainingConfig) -> dic
     nodes = data.trie.nodes[own].to(device)
     codes = data.trie.codes[own].to(device)
     scores = model(data.views.clean(own).to(device), codes, nodes)
-    allowed = (data.trie.child != NONE).to(device)
-    best = scores.masked_fill(~allowed[nodes.clamp(min=0)], -torch.inf).argmax(-1)
+    allowed = data.trie.allowed.to(device)[nodes.clamp(min=0)]
+    best = scores.masked_fill(~allowed, -torch.inf).argmax(-1)
     right = ((best == codes) | (nodes == NONE)).all(1)
     rows = data.held_out_rows
     result = {"indexing_accuracy": float(right.float().mean()), "retrieval_loss": 0.0}
@@ -182,7 +182,7 @@ def _evaluate(model: Seq2Seq, data: TrainingData, config: TrainingConfig) -> dic
         ids = data.relevance.sample(rows, generator)
         nodes = data.trie.nodes[ids].to(device)
         scores = model(data.held_out_inputs.to(device), data.trie.codes[ids].to(device), nodes)
-        mask = allowed[nodes.clamp(min=0)] if config.paper.constrained else None
+        mask = (data.trie.child != NONE).to(device)[nodes.clamp(min=0)] if config.paper.constrained else None
         target = data.relevance.marginals(data.trie, rows, ids).to(device)
         result["retrieval_loss"] = float(next_token_loss(scores, target, mask).mean())
     model.train()

@@ -80,7 +80,7 @@ class WeightedRelevance:
 
 
 class GroupRelevance:
-    """All ids that share a class with the query, weighted by the number of classes that they share.
+    """All live ids that share a class with the query, weighted by the number of classes that they share.
 
     With one class per image, all ids of the class have the same weight. With several classes per image, such as the
     categories of COCO, ids that share more classes weigh more.
@@ -97,7 +97,7 @@ class GroupRelevance:
     def __init__(self, trie: Trie, groups: Tensor, query_groups: Tensor) -> None:
         groups, self.query_groups = (g.reshape(len(g), -1) for g in (groups, query_groups))
         self.num_nodes, self.width = trie.child.shape
-        ids, column = torch.nonzero((groups != NONE) & (trie.nodes[:, :1] != NONE), as_tuple=True)
+        ids, column = torch.nonzero((groups != NONE) & trie.live[:, None], as_tuple=True)
         group, order = torch.sort(groups[ids, column], stable=True)
         self.members = ids[order]
         count = int(max(groups.max(), self.query_groups.max())) + 1

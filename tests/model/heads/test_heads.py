@@ -83,7 +83,7 @@ def test_registered_toy_head_is_saved_and_grafted() -> None:
     again = Seq2Seq(model.config, trie, (10,)).eval()
     again.load_state_dict(model.state_dict())
     smaller = Trie(trie.codes[3:].numpy(), 3)
-    grafted, _ = graft(model, trie.nodes[3:], smaller, seed=0)
+    grafted, _ = graft(model, trie, smaller, seed=0)
     with torch.inference_mode():
         expected = model(features, trie.codes, trie.nodes)
         assert torch.equal(again(features, trie.codes, trie.nodes), expected)
@@ -101,9 +101,9 @@ def test_registered_toy_head_serves_an_index_that_grows() -> None:
     model = Seq2Seq(config.model, index.trie, index.model.input_shape).eval()
     grown = add(replace(index, resolved=config, model=model), 5)
     assert isinstance(grown.model.head, NodeHead) and grown.features is not None
-    ids, scores = rank(grown, grown.features[60:], SearchOptions(k=65))
-    assert [sorted(row) for row in ids.tolist()] == [list(range(65))] * 5
-    np.testing.assert_allclose(scores.sum(1), 1, atol=1e-4)
+    found = rank(grown, grown.features[60:], SearchOptions(k=65))
+    assert [sorted(row) for row in found.ids.tolist()] == [list(range(65))] * 5
+    np.testing.assert_allclose(found.scores.sum(1), 1, atol=1e-4)
     with pytest.raises(UsageError, match="rerank"):
         rank(grown, grown.features[60:], SearchOptions(k=5, rerank=True))
 

@@ -91,21 +91,30 @@ class TrieHead(Head):
     def _by_node(self, query: Tensor, nodes: Tensor) -> Tensor:
         """The same as `_one_by_one`, with one matrix product for all queries in a node.
 
-        Parameters are split as a whole, so that the gradient of each is put together once, in a fixed order.
+        In training, parameters are split as a whole, so that the gradient of each is put together once, in a fixed
+        order. In a search, most nodes are not needed.
         """
         ordered, order = torch.sort(nodes, stable=True)
         present, counts = torch.unique_consecutive(ordered, return_counts=True)
-        rows, bias, ranges = self.rows.unbind(), self.bias.unbind(), self.inner_range.tolist()
+        rows: Sequence[Tensor] | Tensor = self.rows
+        bias: Sequence[Tensor] | Tensor = self.bias
         below: Sequence[Tensor] = ()
-        if len(self.prototypes):
-            # Inner children are numbered in the order of their parents; the root comes first and has no parent.
-            below = torch.split(self.prototypes, [1, *(last - first for first, last in ranges)])
+        if torch.is_grad_enabled():
+            rows, bias = self.rows.unbind(), self.bias.unbind()
+            if len(self.prototypes):
+                # Inner children are numbered in the order of their parents; the root comes first and has no parent.
+                inner = self.inner_range[:, 1] - self.inner_range[:, 0]
+                below = torch.split(self.prototypes, [1, *inner.tolist()])
         scores = []
-        for node, q in zip(present.tolist(), torch.split(query[order], counts.tolist()), strict=True):
+        for node, q, (first, last) in zip(
+            present.tolist(),
+            torch.split(query[order], counts.tolist()),
+            self.inner_range[present].tolist(),
+            strict=True,
+        ):
             row = torch.addmm(bias[node], q, rows[node].T)
-            first, last = ranges[node]
             if first < last:
-                row = self._mixture(q, row, first, below[1 + node])
+                row = self._mixture(q, row, first, below[1 + node] if below else self.prototypes[first:last])
             scores.append(row)
         return torch.cat(scores)[torch.argsort(order)]
 

@@ -1,0 +1,210 @@
+"""Best-first search: the most probable ids of a trie for each query, and whether that is proven.
+
+    log p(id | image) = sum over the tokens of the id of log softmax(scores)[token],
+
+where the softmax is over all branches that a node of the trie has. So the probability of a prefix bounds that of every
+id below it, and once no prefix that was not expanded is more probable than the k-th best id, the k best are found
+(best-first branch and bound). Removed ids and filters rule branches out without a change of any probability.
+
+The search begins as a beam search, which finds most answers, and goes on from what the beam left out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vitdsi.ids.trie import NONE, Trie, leaf
+from vitdsi.model.architectures import KeysValues
+from vitdsi.model.seq2seq import Memory, Seq2Seq
+
+BEAM_SIZE = 10  # prefixes that the beam keeps at first
+MAX_EXPANSIONS = 4096  # prefixes of a query that are expanded at most; EXPERIMENTS.md has the evidence
+_ROUND = 16  # prefixes of a query that are expanded together after the beam
+
+
+class Found(NamedTuple):
+    """The answer to B queries.
+
+    Attributes:
+        ids: (B, K) int64, best first, filled up with NONE; K is k, or the number of live ids if that is smaller.
+        log_probs: (B, K) log-probabilities of these ids in nats, -inf where there is none.
+        proven: (B,) bool, whether no other live id is more probable than these.
+        expansions: (B,) int64, the number of prefixes whose branches were scored.
+    """
+
+    ids: Tensor
+    log_probs: Tensor
+    proven: Tensor
+    expansions: Tensor
+
+
+@torch.no_grad()
+def best_first_search(
+    model: Seq2Seq,
+    memory: Memory,
+    embedding: Tensor,
+    trie: Trie,
+    k: int,
+    *,
+    beam_size: int = BEAM_SIZE,
+    max_expansions: int = MAX_EXPANSIONS,
+) -> Found:
+    """Find the k most probable live ids of each query.
+
+    A query that reaches `max_expansions` before its answer is proven keeps the best ids found so far. These are at
+    least as probable, one by one, as those of a beam search with `beam_size`.
+
+    Args:
+        model: the model.
+        memory: the memory that `Seq2Seq.encode` returned.
+        embedding: (B, embedding_dim), the embeddings that it returned.
+        trie: the ids to choose from: all live ones, or a restriction to some of them.
+        k: the number of ids.
+        beam_size: the number of prefixes that the beam keeps for each query.
+        max_expansions: the number of prefixes from which on only the beam expands more; 0 is the beam search alone.
+    """
+    search = _Search(model, memory, embedding, trie, min(k, int(trie.live.sum())))
+    search.follow_beam(beam_size)
+    search.follow_best(max_expansions)
+    return search.found()
+
+
+class _Search:
+    """The prefixes and ids that were reached so far.
+
+    A prefix is known by its node. Tensors with a column for each node have one more, the last, for NONE.
+
+    Attributes:
+        pending: (B, M + 1) log-probabilities of the prefixes that were reached and not expanded, -inf for all others.
+        slots: (B, M + 1) where `pasts` has the past of a prefix that was expanded.
+        pasts: for each number of tokens, the keys and values of the prefixes that were expanded, in each layer
+            (B, S, H, t, D / H). Prefixes with only leaves below them have no use for it, and may be missing.
+        ids, log_probs: (B, K) the best ids.
+        expansions: (B,) the number of prefixes that were expanded.
+    """
+
+    def __init__(self, model: Seq2Seq, memory: Memory, embedding: Tensor, trie: Trie, k: int) -> None:
+        batch, device = len(embedding), embedding.device
+        self.model, self.memory, self.embedding, self.length = model, memory, embedding, trie.max_length
+        self.child, self.allowed = trie.child.to(device), trie.allowed.to(device)
+        self.parent, self.token, self.depth = (x.clamp(min=0).to(device) for x in trie.parents)
+        self.rows = torch.arange(batch, device=device)
+        self.pending = torch.full((batch, trie.num_nodes + 1), -torch.inf, device=device)
+        self.slots = torch.zeros(self.pending.shape, dtype=torch.long, device=device)
+        self.pasts: dict[int, list[KeysValues]] = {}
+        self.ids = torch.full((batch, k), NONE, device=device)
+        self.log_probs = torch.full((batch, k), -torch.inf, device=device)
+        self.expansions = torch.zeros(batch, dtype=torch.long, device=device)
+
+    def found(self) -> Found:
+        ids = self.ids.masked_fill(self.log_probs == -torch.inf, NONE)
+        if not ids.shape[1]:
+            return Found(ids, self.log_probs, torch.ones_like(self.rows, dtype=torch.bool), self.expansions)
+        proven = self.pending.amax(1) <= self.log_probs[:, -1]
+        return Found(ids, self.log_probs, proven, self.expansions)
+
+    def follow_beam(self, size: int) -> None:
+        """Search with a beam, of which finished ids are a part. What it does not keep remains pending."""
+        # The place of a beam is an inner node (>= 0), a leaf (< NONE), or NONE for an empty beam.
+        places = torch.zeros(len(self.rows), 1, dtype=torch.long, device=self.rows.device)
+        log_probs = torch.zeros(places.shape, device=places.device)
+        for depth in range(self.length):
+            following, children = self._expand(self.rows, places.clamp(min=NONE), log_probs, depth)
+            if not bool((self.pending > -torch.inf).any()):
+                break
+            # A finished beam is kept as its own only continuation.
+            finished = places < NONE
+            following[..., 0] = torch.where(finished, log_probs, following[..., 0])
+            children[..., 0] = torch.where(finished, places, children[..., 0])
+            flat = following.flatten(1)
+            log_probs, kept = flat.topk(min(size, flat.shape[1]), dim=1)
+            places = children.flatten(1).gather(1, kept).masked_fill(log_probs == -torch.inf, NONE)
+            if not bool((places >= 0).any()):
+                break
+
+    def follow_best(self, max_expansions: int) -> None:
+        """Expand the most probable pending prefixes, as long as one is more probable than the k-th best id."""
+        if not self.ids.shape[1]:
+            return
+        width = min(_ROUND, self.pending.shape[1])
+        places = torch.arange(width, device=self.rows.device)
+        while True:
+            log_probs, nodes = self.pending.topk(width, dim=1)
+            wanted = log_probs > self.log_probs[:, -1:]
+            wanted &= places < (max_expansions - self.expansions)[:, None]
+            if not bool(wanted.any()):
+                return
+            depths = torch.where(wanted, self.depth[nodes.clamp(max=len(self.depth) - 1)], NONE)
+            for depth in torch.unique(depths[wanted]).tolist():
+                chosen = depths == depth
+                rows = torch.nonzero(chosen.any(1)).squeeze(1)
+                chosen = chosen[rows]
+                # Move what was chosen to the left, and cut off what no query needs.
+                order = chosen.byte().argsort(dim=1, descending=True, stable=True)
+                order = order[:, : int(chosen.sum(1).max())]
+                found = nodes[rows].masked_fill(~chosen, NONE).gather(1, order)
+                self._expand(rows, found, log_probs[rows].gather(1, order), depth)
+
+    def _expand(self, rows: Tensor, nodes: Tensor, log_probs: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        """Score the branches of nodes (R, P), of the same depth or NONE, of the queries `rows` (R,).
+
+        Returns log-probabilities (R, P, V), -inf for what is not allowed, and the children (R, P, V).
+        """
+        query, at = rows[:, None], nodes.clamp(min=0)
+        self.expansions[rows] += (nodes >= 0).sum(1)
+        self.pending[query, nodes] = -torch.inf
+        children = self.child[at].masked_fill((nodes < 0)[..., None], NONE)
+        exists, inner = children != NONE, children >= 0
+        has_inner = bool(inner.any())
+        scores = self._scores(rows, nodes, depth, keep=has_inner)
+        following = scores.masked_fill(~exists, -torch.inf).log_softmax(-1) + log_probs[..., None]
+        following = following.masked_fill(~(self.allowed[at] & exists), -torch.inf)
+        leaves = following
+        if has_inner:
+            self.pending[query[..., None], children.clamp(min=NONE)] = following
+            self.pending[:, NONE] = -torch.inf
+            leaves = following.masked_fill(inner, -torch.inf)
+        log_probs = torch.cat([self.log_probs[rows], leaves.flatten(1)], dim=1)
+        ids = torch.cat([self.ids[rows], leaf(children).flatten(1)], dim=1)
+        self.log_probs[rows], best = log_probs.topk(self.ids.shape[1], dim=1)
+        self.ids[rows] = ids.gather(1, best)
+        return following, children
+
+    def _scores(self, rows: Tensor, nodes: Tensor, depth: int, *, keep: bool) -> Tensor:
+        """Compute the scores (R, P, V) of all tokens after these prefixes. With `keep`, their past is stored."""
+        whole, query, at = len(rows) == len(self.rows), rows[:, None], nodes.clamp(min=0)
+        state = self.model.start(self.memory if whole else [(k[rows], v[rows]) for k, v in self.memory])
+        tokens = self.token[at]
+        if depth:
+            slots = self.slots[query, self.parent[at]]
+            state.past = [
+                (keys[query, slots], values[query, slots]) for keys, values in self.pasts[depth - 1]
+            ]
+        else:
+            tokens = torch.full_like(at, self.model.vocabulary.bos)
+        embedding = self.embedding if whole else self.embedding[rows]
+        scores = self.model.step(tokens, at, depth, embedding, state).float()
+        if keep:
+            self._keep(rows, nodes, depth, state.past)
+        return scores
+
+    def _keep(self, rows: Tensor, nodes: Tensor, depth: int, past: list[KeysValues]) -> None:
+        """Store the past of these prefixes."""
+        if len(rows) < len(self.rows):
+            past = [(self._of_all(keys, rows), self._of_all(values, rows)) for keys, values in past]
+        before = self.pasts.get(depth)
+        first = 0 if before is None else before[0][0].shape[1]
+        if before is not None:
+            past = [
+                (torch.cat([old[0], new[0]], dim=1), torch.cat([old[1], new[1]], dim=1))
+                for old, new in zip(before, past, strict=True)
+            ]
+        self.pasts[depth] = past
+        self.slots[rows[:, None], nodes] = first + torch.arange(nodes.shape[1], device=nodes.device)
+
+    def _of_all(self, values: Tensor, rows: Tensor) -> Tensor:
+        """Spread values (R, ...) of some queries over all of them, with zeros for the others."""
+        return values.new_zeros(len(self.rows), *values.shape[1:]).index_copy_(0, rows, values)
