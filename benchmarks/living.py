@@ -27,6 +27,7 @@ from vitdsi.collection.add import add
 from vitdsi.collection.compact import compact
 from vitdsi.collection.read import read_collection
 from vitdsi.config import load_config
+from vitdsi.neighbours import nearest
 from vitdsi.photos.alter import altered_copy
 from vitdsi.photos.decode import decode
 from vitdsi.photos.find import ImageRecord
@@ -34,7 +35,6 @@ from vitdsi.search.filters import Filters
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank, rankings
 from vitdsi.state import IndexState
-from vitdsi.neighbours import nearest
 
 _SEEDS = (0, 1, 2)
 _PER_CLASS = 500  # indexed images of each of the 10 classes

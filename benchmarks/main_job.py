@@ -33,12 +33,12 @@ from vitdsi import ImageIndex
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.config import load_config
 from vitdsi.evaluation.metrics import average_precision_at, precision_at
+from vitdsi.neighbours import nearest
 from vitdsi.paper.split import split_per_class
 from vitdsi.photos.decode import load_square
 from vitdsi.photos.find import ImageRecord, scan_folder
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
-from vitdsi.neighbours import nearest
 
 _SEEDS = (0, 1, 2)
 

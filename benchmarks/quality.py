@@ -31,11 +31,11 @@ from vitdsi.config import load_config
 from vitdsi.evaluation.detection import auroc
 from vitdsi.evaluation.metrics import hit_at, summarise
 from vitdsi.files import write_atomically
+from vitdsi.neighbours import nearest
 from vitdsi.paper.split import Split, split_per_class
 from vitdsi.photos.find import scan_folder
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rankings, top_scores
-from vitdsi.neighbours import nearest
 
 _ROWS = {
     "random": ["labels=folder", "ids.scheme=random"],

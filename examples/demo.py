@@ -16,8 +16,8 @@ from demo_collection import build_collection
 
 from vitdsi import ImageIndex
 from vitdsi.cli.contact_sheet import Result, Row, write_contact_sheet
-from vitdsi.progress import Progress
 from vitdsi.neighbours import nearest
+from vitdsi.progress import Progress
 
 
 def show(progress: Progress) -> None:

@@ -25,6 +25,7 @@ _ORDER = [
     "progress",
     "registry",
     "kmeans",
+    "neighbours",
     "config",
     "photos",
     "backbones",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -18,15 +18,52 @@ from vitdsi.model.seq2seq import Seq2Seq
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores of altered copies that were held out of training.
+    """How the evidence for a result becomes the probability that it is right (see `vitdsi.search.calibrate`).
+
+    The default weights are for an index without held-out views.
 
     Attributes:
-        inside_scores: the top score of each held-out altered copy.
-        min_score: the score that 95 % of them reach, or None without held-out copies.
+        weights: of the log-probability, the cosine of pictures and the cosine of categories.
+        bias: what is added to the weighted sum.
+        images: how many images were live when the weights were fitted, 0 for the default weights.
+        inside_scores: the top score of each held-out view.
+        min_score: the score that 95 % of them reach, or None without held-out views.
     """
 
+    weights: tuple[float, ...] = (0.3, 10.0, 0.0)
+    bias: float = -3.0
+    images: int = 0
     inside_scores: tuple[float, ...] = ()
     min_score: float | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Views of photos that are never trained on, which the scores are calibrated by.
+
+    Attributes:
+        features: (H, *shape) stored features.
+        ids: (H,) the ids of the images that they show, NONE for photos that are not indexed.
+        labels: the class of each photo, or None without classes.
+    """
+
+    features: Tensor
+    ids: Tensor
+    labels: list[str] | None = None
+
+    def take(self, rows: Tensor) -> HeldOut:
+        """Return the views of these rows (n,)."""
+        labels = None if self.labels is None else [self.labels[i] for i in rows.tolist()]
+        return HeldOut(self.features[rows], self.ids[rows], labels)
+
+    def with_ids(self, ids: Tensor) -> HeldOut:
+        """Return the same views with other ids (H,)."""
+        return HeldOut(self.features, ids, self.labels)
+
+    def joined(self, other: HeldOut) -> HeldOut:
+        """Return the views of both."""
+        labels = None if self.labels is None or other.labels is None else [*self.labels, *other.labels]
+        return HeldOut(torch.cat([self.features, other.features]), torch.cat([self.ids, other.ids]), labels)
 
 
 @dataclass(frozen=True)
@@ -53,7 +90,7 @@ class BuildReport:
         seconds: wall-clock time of the whole build; seconds_reading: of reading the photos, assigning ids and
             measuring alterations.
         indexing_accuracy: IA@1, the share of the indexed images that a search with the image itself finds first.
-        calibration: the scores of held-out altered copies.
+        calibration: how scores are computed.
         history: one entry for each evaluation during training.
         skipped: the files that could not be read.
         duplicates: groups of image_ids whose files have the same bytes.
@@ -81,8 +118,7 @@ class BuildReport:
             "seconds": self.seconds,
             "seconds_reading": self.seconds_reading,
             "IA@1": self.indexing_accuracy,
-            "inside_scores": list(self.calibration.inside_scores),
-            "min_score": self.calibration.min_score,
+            "calibration": asdict(self.calibration),
             "history": list(self.history),
         }
         return {name: value for name, value in measured.items() if value is not None}
@@ -96,9 +132,18 @@ class BuildReport:
             measured.get("seconds"),
             measured.get("seconds_reading"),
             measured.get("IA@1"),
-            Calibration(tuple(measured.get("inside_scores", ())), measured.get("min_score")),
+            _calibration_from(measured),
             tuple(measured.get("history", ())),
         )
+
+
+def _calibration_from(measured: dict[str, Any]) -> Calibration:
+    """Restore a calibration. Up to format 3, scores had another meaning, so the default weights replace them."""
+    given = dict(measured.get("calibration", {}))
+    for name in ("weights", "inside_scores"):
+        if name in given:
+            given[name] = tuple(given[name])
+    return Calibration(**given)
 
 
 @dataclass(frozen=True)
@@ -120,6 +165,7 @@ class IndexState:
         differences: (D, *shape) measured feature differences between altered copies and their originals.
         metadata: the facts about images that filters use.
         report: the report of the build.
+        held_out: views that were held out of training, or None without any.
         changes: the changes since the index was made, oldest first; learning everything again starts a new list.
         generation: the generation of the files that the state was read from, 0 if it was not read from files.
     """
@@ -136,13 +182,14 @@ class IndexState:
     differences: Tensor
     metadata: MetadataStore
     report: BuildReport
+    held_out: HeldOut | None = None
     changes: tuple[Change, ...] = ()
     generation: int = 0
 
     @property
     def reranks_by_default(self) -> bool:
-        """Whether results are reranked by default: if embeddings start from features and are trained without labels."""
-        return self.resolved.labels == "none" and self.model.stem.embeds and self.model.head.compares
+        """Whether results are reranked by default: if embeddings start from features and the head compares them."""
+        return self.model.stem.embeds and self.model.head.compares
 
     def category_vectors(self) -> Tensor | None:
         """The part for categories (N, C) of the vectors that the head keeps for all ids; None if there is none.

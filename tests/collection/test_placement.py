@@ -8,7 +8,6 @@ import torch
 from helpers_stored import collection, features, stored
 
 from vitdsi.collection import placement
-from vitdsi.collection.add import embed
 from vitdsi.collection.placement import codes_for, place
 from vitdsi.collection.remove import remove
 from vitdsi.errors import UsageError
@@ -19,7 +18,7 @@ from vitdsi.state import IndexState
 
 
 def placed(index: IndexState, inputs: torch.Tensor, length: int) -> np.ndarray:
-    return place(index.model, index.trie, inputs, embed(index.model, inputs), length)
+    return place(index.model, index.trie, inputs, index.model.embeddings(inputs), length)
 
 
 def node_of(trie: Trie, code: np.ndarray) -> int:
@@ -80,7 +79,7 @@ def test_empty_trie_places_no_image() -> None:
     index = stored()
     empty = index.trie.without(range(60))
     inputs = features(3, 1).float()
-    codes = place(index.model, empty, inputs, embed(index.model, inputs), 3)
+    codes = place(index.model, empty, inputs, index.model.embeddings(inputs), 3)
     assert (codes == index.trie.vocabulary.pad).all()
 
 
@@ -94,7 +93,7 @@ def test_images_beyond_the_reach_of_the_model_get_codes_from_the_scheme(
     nothing = np.full((5, index.trie.max_length), index.trie.vocabulary.pad)
     monkeypatch.setattr(placement, "place", lambda *_: nothing)
     state = replace(index, features=None) if dropped else index
-    codes = codes_for(state, fresh, embed(index.model, fresh.features))
+    codes = codes_for(state, fresh, index.model.embeddings(fresh.features))
     np.testing.assert_array_equal(codes[:60, : index.trie.max_length], index.trie.codes.numpy())
     assert Trie(codes, index.trie.vocabulary.base).live_ids().tolist() == list(range(65))
 
@@ -115,7 +114,7 @@ def test_places_of_removed_images_are_free_and_those_who_lose_them_have_no_code(
     length, pad = trie.max_length, trie.vocabulary.pad
     same = trie.codes[[3, 17]].numpy()
     monkeypatch.setattr(placement, "place", lambda *_: same)
-    codes = codes_for(index, fresh, embed(index.model, fresh.features))
+    codes = codes_for(index, fresh, index.model.embeddings(fresh.features))
     assert (codes[[3, 17]] == pad).all()
     np.testing.assert_array_equal(codes[60:], same)
     kept = [i for i in range(60) if i not in (3, 17)]

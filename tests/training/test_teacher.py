@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from helpers_codes import random_codes
@@ -8,38 +7,9 @@ from helpers_codes import random_codes
 from vitdsi.config import TrainingConfig
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
+from vitdsi.neighbours import nearest
 from vitdsi.training.targets import WeightedRelevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
-
-
-def cosines(queries: torch.Tensor, features: torch.Tensor) -> np.ndarray:
-    a, b = queries.numpy().astype(np.float64), features.numpy().astype(np.float64)
-    return a @ b.T / (np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1))
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 1024])
-def test_nearest_agrees_with_brute_force(chunk: int) -> None:
-    features = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
-    exact = cosines(features, features)
-    ids, found = nearest(features, features, 5, chunk=chunk)
-    order = np.argsort(-exact, axis=1)[:, :5]
-    np.testing.assert_array_equal(ids.numpy(), order)
-    np.testing.assert_allclose(found.numpy(), np.take_along_axis(exact, order, axis=1), atol=1e-6)
-
-
-def test_neighbours_do_not_depend_on_the_norm_of_features() -> None:
-    features = torch.randn(12, 4, generator=torch.Generator().manual_seed(1))
-    scales = torch.linspace(0.1, 50, 12)[:, None]
-    plain, _ = nearest(features, features, 4)
-    scaled, _ = nearest(features, features * scales, 4)
-    assert plain.tolist() == scaled.tolist()
-
-
-def test_k_is_limited_to_the_number_of_rows() -> None:
-    ids, found = nearest(torch.eye(4), torch.eye(4), 99)
-    assert ids.shape == found.shape == (4, 4)
-    assert all(len(set(row)) == 4 for row in ids.tolist())
-    assert bool(found.isfinite().all())
 
 
 def lists(count: int = 30, rows: list[int] | None = None, **settings: float) -> WeightedRelevance:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vitdsi.backbones.features import are_pixels, pooled
@@ -24,11 +25,13 @@ from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.ids.trie import Trie
 from vitdsi.model.graft import graft
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.photos.alter import altered_copy
 from vitdsi.progress import OnProgress
+from vitdsi.search.calibrate import calibrate
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank, rankings
-from vitdsi.state import IndexState
-from vitdsi.training.alterations import imagine_alterations, measure_alterations, views_of
+from vitdsi.state import HeldOut, IndexState
+from vitdsi.training.alterations import MAX_HELD_OUT, imagine_alterations, measure_alterations, views_of
 from vitdsi.training.data import TrainingData
 from vitdsi.training.loop import train
 from vitdsi.training.targets import Relevance, WeightedRelevance
@@ -40,6 +43,7 @@ SHORT_EPOCHS, SHORT_STEPS = 6.0, 20  # length of the short run; the longer one c
 SUFFICIENT_ACCURACY = 0.98  # IA@1 of the new images below which all weights are trained
 REMEMBERED_RESULTS = 20  # results of the old model that serve as targets if the features were dropped
 ANCHOR_STRENGTH = 1.0  # weight of the penalty on moved weights
+HELD_OUT_SHARE = 0.25  # of new images, of which an altered copy calibrates the scores
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,12 @@ def add_new(
     """
     before = len(state.image_ids)
     new_ids = torch.arange(before, before + len(fresh))
-    embeddings = embed(state.model, fresh.features)
+    embeddings = state.model.embeddings(fresh.features)
     live = torch.cat([state.trie.live, torch.ones(len(fresh), dtype=torch.bool)])
     trie = Trie(codes_for(state, fresh, embeddings), state.trie.vocabulary.base, live)
     model, known = graft(state.model, state.trie, trie, state.resolved.seed)
-    model.head.imprint(trie, new_ids, embeddings, state.resolved.seed, known=known)
+    vectors = _with_categories_of_classes(state, fresh, embeddings)
+    model.head.imprint(trie, new_ids, vectors, state.resolved.seed, known=known)
     grown = replace(
         state,
         model=model,
@@ -147,14 +152,46 @@ def add_new(
     )
     remembered = None if state.features is not None else _remembered(state, fresh.features)
     _learn(grown, fresh, new_ids, state.trie.live_ids(), remembered, reader, on_progress)
-    return grown
+    return calibrate(replace(grown, held_out=_held_out(grown, fresh, reader, on_progress)))
 
 
-@torch.inference_mode()
-def embed(model: Seq2Seq, features: Tensor) -> Tensor:
-    """Compute the embeddings (n, embedding_dim) of stored features (n, *shape)."""
-    device = next(model.parameters()).device
-    return torch.cat([model.encode(part.to(device))[1].cpu() for part in torch.split(features, 256)])
+def _with_categories_of_classes(state: IndexState, fresh: Collection, embeddings: Tensor) -> Tensor:
+    """Return the embeddings (n, E) of new images with the category part that the images of their classes have.
+
+    An image of a new class keeps its own, and so does every image of an index without classes.
+    """
+    known = state.category_vectors()
+    if known is None or state.resolved.labels != "folder" or state.labels is None or fresh.labels is None:
+        return embeddings
+    embeddings = embeddings.clone()
+    first = {state.labels[i]: i for i in reversed(state.trie.live_ids().tolist())}
+    for row, label in enumerate(fresh.labels):
+        if label in first:
+            embeddings[row, -known.shape[1] :] = known[first[label]]
+    return embeddings
+
+
+def _held_out(
+    grown: IndexState, fresh: Collection, reader: FeatureReader, on_progress: OnProgress
+) -> HeldOut | None:
+    """Return the held-out views with altered copies of some new images among them, none of which is trained on."""
+    if grown.held_out is None:
+        return None
+    first = len(grown.image_ids) - len(fresh)
+    rng = np.random.default_rng([grown.resolved.seed, first])
+    chosen = np.sort(rng.permutation(len(fresh))[: max(1, round(HELD_OUT_SHARE * len(fresh)))][:MAX_HELD_OUT])
+
+    def alter(image: Image.Image, index: int) -> Image.Image:
+        return altered_copy(image, np.random.default_rng([grown.resolved.seed, first, index]))
+
+    sources = [fresh.sources[i] for i in chosen]
+    read = reader.load(sources, alter=alter, phase="views", on_progress=on_progress)
+    rows = chosen[read.kept]
+    ids = torch.from_numpy(first + rows)
+    labels = None if grown.held_out.labels is None else [(grown.labels or [])[i] for i in ids.tolist()]
+    views = grown.held_out.joined(HeldOut(read.features, ids, labels))
+    kept = torch.from_numpy(np.sort(rng.permutation(len(views.ids))[:MAX_HELD_OUT]))
+    return views.take(kept)
 
 
 def _learn(
@@ -248,4 +285,7 @@ def _relevance(grown: IndexState, rows: Tensor) -> Relevance:
         return label_relevance(grown.trie, grown.labels, grown.labels)
     if grown.features is None or are_pixels(grown.features):
         return own_relevance(len(grown.image_ids))
-    return teacher_relevance(pooled(grown.features), grown.trie.live_ids(), rows, grown.resolved.training)
+    vectors = grown.category_vectors()
+    if vectors is None:
+        vectors = pooled(grown.features)
+    return teacher_relevance(vectors, grown.trie.live_ids(), rows, grown.resolved.training)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vitdsi.backbones import BACKBONES
-from vitdsi.backbones.features import are_pixels, pooled
+from vitdsi.backbones.features import are_pixels, from_inputs, pooled
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.read import Collection, Images, Metadata, read_collection
 from vitdsi.collection.resolve import resolve_config
@@ -20,6 +20,7 @@ from vitdsi.errors import UsageError
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids import scheme_named
 from vitdsi.ids.assign import assign_ids
+from vitdsi.ids.trie import NONE
 from vitdsi.model.architectures import ARCHITECTURES
 from vitdsi.model.categories import Categories, categories_from_classes
 from vitdsi.model.heads import HEADS
@@ -29,9 +30,9 @@ from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
 from vitdsi.search.calibrate import calibrate
 from vitdsi.search.rank import indexing_accuracy
-from vitdsi.state import BuildReport, Change, IndexState
+from vitdsi.state import BuildReport, Change, HeldOut, IndexState
 from vitdsi.training.alterations import Alterations, imagine_alterations, measure_alterations
-from vitdsi.training.data import training_data
+from vitdsi.training.data import TrainingData, training_data
 from vitdsi.training.loop import train
 from vitdsi.training.targets import Relevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
@@ -149,15 +150,33 @@ def learn(
         on_progress=on_progress,
     )
     state = replace(state, model=state.model.eval())
+    if state.held_out is None:
+        state = replace(state, held_out=_held_out(state, queries, data, alterations))
+    state = calibrate(state)
     report = replace(
         state.report,
         images=len(state.image_ids),
         steps=schedule.step,
         indexing_accuracy=round(indexing_accuracy(state) or 0.0, 4),
-        calibration=calibrate(state, alterations.inputs),
         history=tuple(schedule.history),
     )
     return replace(state, report=report)
+
+
+def _held_out(
+    state: IndexState, queries: Collection | None, data: TrainingData, alterations: Alterations
+) -> HeldOut | None:
+    """Return the views that were held out: altered copies, or with classes further photos if there are any."""
+    assert state.features is not None
+    rows, inputs, labels = alterations.rows, alterations.inputs, None
+    if state.resolved.labels == "folder" and state.labels is not None:
+        rows, inputs = data.held_out_rows, data.held_out_inputs
+        known = [*state.labels, *(queries.labels or [] if queries is not None else [])]
+        labels = [known[row] for row in rows.tolist()]
+    if not len(rows):
+        return None
+    ids = torch.where(rows < len(state.image_ids), rows, NONE)
+    return HeldOut(from_inputs(inputs, state.features), ids, labels)
 
 
 def _categories(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from vitdsi.collection.build import rebuild
 from vitdsi.errors import UsageError
 from vitdsi.ids.codes import Codes
-from vitdsi.ids.trie import Trie
+from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.graft import graft
 from vitdsi.progress import OnProgress
+from vitdsi.search.calibrate import calibrate
 from vitdsi.search.rank import indexing_accuracy
 from vitdsi.state import IndexState
 
@@ -59,14 +61,23 @@ def compact(
         features=None if state.features is None else state.features[live],
         thumbnails=None if state.thumbnails is None else state.thumbnails[live],
         metadata=state.metadata.renumbered({old: new for new, old in enumerate(kept)}),
+        held_out=None
+        if state.held_out is None
+        else state.held_out.with_ids(_renumbered(state.held_out.ids, live)),
         changes=state.changed("compact", len(kept)),
     )
     if retrain:
         small = rebuild(small, on_progress)
     else:
         model, _ = graft(state.model, state.trie, trie, state.resolved.seed)
-        small = replace(small, model=model)
+        small = calibrate(replace(small, model=model))
     return small if keep_features else replace(small, features=None, thumbnails=None)
+
+
+def _renumbered(ids: Tensor, live: Tensor) -> Tensor:
+    """Return the places (H,) of ids among the sorted live ids (n,), NONE for those that are not live."""
+    places = torch.searchsorted(live, ids).clamp(max=len(live) - 1)
+    return torch.where(live[places] == ids, places, NONE)
 
 
 def _needs_training(state: IndexState) -> bool:

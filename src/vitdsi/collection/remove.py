@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from vitdsi.search.calibrate import calibrate, needs_calibration
 from vitdsi.state import IndexState
 
 
 def remove(state: IndexState, ids: Sequence[int]) -> IndexState:
-    """Remove live ids. Nothing is trained, and the probabilities of all other images stay exactly as they are."""
-    return replace(
+    """Remove live ids. Nothing is trained, and the log-probabilities of all other images stay exactly as they are.
+
+    Scores are calibrated again if more than one in a hundred images came or went since they last were.
+    """
+    removed = replace(
         state,
         trie=state.trie.without(ids),
         metadata=state.metadata.removing(ids),
         changes=state.changed("remove", len(ids)),
     )
+    return calibrate(removed) if needs_calibration(removed) else removed

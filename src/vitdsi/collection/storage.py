@@ -25,10 +25,11 @@ from vitdsi.facts.store import MetadataStore
 from vitdsi.files import replace_folder, sync, umask, write_atomically
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.state import BuildReport, Change, IndexState
+from vitdsi.state import BuildReport, Change, HeldOut, IndexState
 
 # Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
-# settings had other keys. Up to format 3, removed ids had no code, and probabilities were normalised over live ids.
+# settings had other keys. Up to format 3, removed ids had no code,
+# probabilities were normalised over live ids, and embeddings had no part for categories.
 FORMAT_VERSION = 4
 _READABLE_VERSIONS = (2, 3, 4)
 PARTS = {
@@ -179,11 +180,14 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"it has format {version}, this version reads {_READABLE_VERSIONS[0]} to {FORMAT_VERSION};"
             " make it again from the images"
         )
+    if version < 4:
+        manifest["resolved"] = manifest.get("resolved", manifest.get("config"))
+        manifest["resolved"]["model"]["category_dim"] = 0
     if version == 2:
         manifest["files"] = {
             {"tokens": "features"}.get(part, part): name for part, name in manifest["files"].items()
         }
-        manifest["requested"] = manifest["resolved"] = manifest["config"]
+        manifest["requested"] = manifest["config"]
     return manifest
 
 
@@ -195,6 +199,9 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
     model.load_state_dict(load_file(files["model"]))
     ids = json.loads(files["ids"].read_text("utf-8"))
     features = load_file(files["features"])
+    held_out = None
+    if "held_out" in features:
+        held_out = HeldOut(features["held_out"], features["held_out_ids"], ids["held_out_labels"])
     return IndexState(
         config_from_dict(manifest["requested"]),
         resolved,
@@ -208,13 +215,19 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
         features["differences"],
         MetadataStore.load(files["metadata"]),
         BuildReport.from_dict(manifest["report"]),
+        held_out,
         tuple(Change(**change) for change in manifest["changes"]),
         manifest["generation"],
     )
 
 
 def _write_ids(file: Path, state: IndexState) -> None:
-    ids = {"image_ids": state.image_ids, "labels": state.labels, "hashes": state.hashes}
+    ids = {
+        "image_ids": state.image_ids,
+        "labels": state.labels,
+        "hashes": state.hashes,
+        "held_out_labels": None if state.held_out is None else state.held_out.labels,
+    }
     file.write_text(json.dumps(ids, ensure_ascii=False), "utf-8")
 
 
@@ -233,6 +246,9 @@ def _write_features(file: Path, state: IndexState) -> None:
         tensors["features"] = state.features.contiguous()
     if state.thumbnails is not None:
         tensors["thumbnails"] = state.thumbnails.contiguous()
+    if state.held_out is not None:
+        tensors["held_out"] = state.held_out.features.contiguous()
+        tensors["held_out_ids"] = state.held_out.ids.contiguous()
     save_file(tensors, file)
 
 

@@ -1,11 +1,11 @@
 """Category embeddings: what kind of thing a photo shows, learned in closed form from neighbours or from classes.
 
-Two photos can be alike in two ways: they show the same picture, or they show the same kind of thing. No single embedding
-ranks by both, so the model keeps one of each. This module learns the second: a vector for each indexed image, and a
-linear map that takes the features of any photo to these vectors.
+Two photos can be alike in two ways: they show the same picture, or they show the same kind of thing. No single
+embedding ranks by both, so the model keeps one of each. This module learns the second: a vector for each indexed image,
+and a linear map that takes the features of any photo to these vectors.
 
-Without classes, the vectors of images are diffused over the graph of their neighbours (Iscen et al., "Efficient diffusion
-on region manifolds", 2017): with the features X in their first principal axes and the normalised affinity S,
+Without classes, the vectors of images are diffused over the graph of their neighbours (Iscen et al., "Efficient
+diffusion on region manifolds", 2017): with the features X in their first principal axes and the normalised affinity S,
 
     Y = (I - c S)^-1 X,
 
@@ -74,8 +74,8 @@ def categories_from_classes(features: Tensor, classes: Sequence[str], count: int
     """Learn category embeddings of `dim` numbers from photos with classes, of which the first `count` are indexed.
 
     The code of a class is an axis of its own; more than `dim` classes share random directions. The map is a ridge
-    regression from the features (Q, F) of all photos to the centred codes of their classes, a linear classifier by least
-    squares.
+    regression from the features (Q, F) of all photos to the centred codes of their classes: a linear classifier by
+    least squares.
     """
     names = sorted(set(classes))
     number = {name: i for i, name in enumerate(names)}
@@ -105,4 +105,5 @@ def _ridge(vectors: Tensor, targets: Tensor) -> Tensor:
     """Return the matrix (D, T) of the ridge regression from vectors (N, D) to targets (N, T)."""
     gram = (vectors.T @ vectors).double()
     gram.diagonal().add_(_RIDGE)
-    return torch.linalg.solve(gram, (vectors.T @ targets).double()).float()
+    weights: Tensor = torch.linalg.solve(gram, (vectors.T @ targets).double()).float()
+    return weights

@@ -1,25 +1,149 @@
-"""Calibration: the score above which a photo probably shows an image of the collection."""
+"""Calibration: how probable it is that a result is right, learned from views that were held out of training.
+
+A result is right in the sense that the index was trained for: it shows the same picture as the query, or with classes
+something of the same class. The score of a result is
+
+    sigmoid(w . e + b),
+
+where e is its evidence (see `vitdsi.search.evidence`), so it does not depend on k, on other queries, or on what else a
+filter allows (Platt, "Probabilistic outputs for support vector machines", 1999, with three inputs). The weights are
+fitted to the first results of held-out views, half of which are treated as photos from outside of the collection:
+what is right for them is left out of their results.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from vitdsi.errors import UsageError
-from vitdsi.search.rank import top_scores
-from vitdsi.state import Calibration, IndexState
+from vitdsi.ids.trie import NONE
+from vitdsi.search.evidence import LOWEST_LOG_PROB
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import candidates, top_scores
+from vitdsi.state import Calibration, HeldOut, IndexState
 
 Scores = npt.NDArray[np.floating[Any]]
+Evidence = npt.NDArray[np.float64]
+
+_RESULTS = 10  # of each held-out view
+_MIN_VIEWS = 8  # with fewer held-out views, the default weights are kept
+_PRIOR = 1e-3  # strength of the pull towards the default weights
+_SCALES = np.array([5.0, 0.2, 0.2])  # typical differences of the evidence
+_BATCH = 64
+_CHANGED_SHARE = 0.01
 
 
-def calibrate(state: IndexState, altered: Tensor) -> Calibration:
-    """Score altered copies (H, *shape) of indexed images that were held out of training."""
-    scores = tuple(round(float(score), 6) for score in top_scores(state, altered))
-    return Calibration(scores, threshold_for(np.array(scores)) if scores else None)
+def calibrate(state: IndexState) -> IndexState:
+    """Return the state with scores that are calibrated on its held-out views.
+
+    Views of removed images are left out. The calibration stays as it is if fewer than 8 views are left.
+    """
+    views = _usable(state)
+    if views is None:
+        return state
+    inside, right = _results(state, views)
+    outside = _results_of_outsiders(state, views)
+    calibration = _fit(np.concatenate([inside, outside]), np.concatenate([right, np.zeros(len(outside))]))
+    calibration = replace(calibration, images=int(state.trie.live.sum()))
+    state = replace(state, report=replace(state.report, calibration=calibration))
+    best = top_scores(state, views.features)
+    calibration = replace(
+        calibration,
+        inside_scores=tuple(round(float(score), 6) for score in best),
+        min_score=threshold_for(best),
+    )
+    return replace(state, report=replace(state.report, calibration=calibration))
+
+
+def needs_calibration(state: IndexState) -> bool:
+    """Return whether more than one in a hundred images came or went since the scores were calibrated."""
+    before = state.report.calibration.images
+    return abs(int(state.trie.live.sum()) - before) > _CHANGED_SHARE * before
+
+
+def _usable(state: IndexState) -> HeldOut | None:
+    """Return the held-out views for which the index has something that is right, or None if there are too few."""
+    if state.held_out is None:
+        return None
+    usable = torch.tensor([bool(len(ids)) for ids in _right_ids(state, state.held_out)])
+    return state.held_out.take(torch.nonzero(usable).squeeze(1)) if usable.sum() >= _MIN_VIEWS else None
+
+
+def _right_ids(state: IndexState, views: HeldOut) -> list[Tensor]:
+    """Return the live ids that are right for each view: those of its class but not its own, or its own alone."""
+    live = state.trie.live_ids()
+    if views.labels is None or state.labels is None:
+        return [live[live == own] for own in views.ids.tolist()]
+    by_class: dict[str, list[int]] = {}
+    for i in live.tolist():
+        by_class.setdefault(state.labels[i], []).append(i)
+    return [
+        torch.tensor([i for i in by_class.get(label, ()) if i != own], dtype=torch.long)
+        for label, own in zip(views.labels, views.ids.tolist(), strict=True)
+    ]
+
+
+def _results(state: IndexState, views: HeldOut) -> tuple[Evidence, npt.NDArray[np.bool_]]:
+    """Return the evidence (R, 3) of the first results of all views, and which of them are right (R,)."""
+    found, right = [], []
+    right_ids = _right_ids(state, views)
+    for start in range(0, len(views.features), _BATCH):
+        part = slice(start, start + _BATCH)
+        result = candidates(state, views.features[part], SearchOptions(k=_RESULTS + 1))
+        own, wanted = views.ids[part], right_ids[part]
+        for row, ids in enumerate(result.ids.cpu()):
+            # An altered copy says nothing about its class that the row of its own image does not know already.
+            use = (ids != NONE) & ((ids != own[row]) | (views.labels is None))
+            found.append(result.evidence[row].cpu()[use])
+            right.append(torch.isin(ids[use], wanted[row]))
+    return torch.cat(found).double().numpy(), torch.cat(right).numpy()
+
+
+def _results_of_outsiders(state: IndexState, views: HeldOut) -> Evidence:
+    """Return the evidence (R, 3) of the first results of all views if nothing that is right were in the collection."""
+    if views.labels is None:
+        found, right = _results(state, views)
+        return found[~right]
+    assert state.labels is not None
+    live, outsiders = state.trie.live_ids(), [np.empty((0, len(_SCALES)))]
+    for label in sorted(set(views.labels)):
+        others = [i for i in live.tolist() if state.labels[i] != label]
+        if not others:
+            continue
+        rows = torch.tensor([i for i, other in enumerate(views.labels) if other == label])
+        for part in torch.split(views.features[rows], _BATCH):
+            result = candidates(state, part, SearchOptions(k=_RESULTS), state.trie.restrict(others))
+            outsiders.append(result.evidence[result.ids != NONE].cpu().double().numpy())
+    return np.concatenate(outsiders)
+
+
+def _fit(found: Evidence, right: npt.NDArray[Any]) -> Calibration:
+    """Fit the weights by maximum likelihood: none is negative, and all are pulled a little towards the defaults."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    clipped = np.maximum(found, [LOWEST_LOG_PROB, -1, -1]) / _SCALES
+    inputs = np.concatenate([clipped, np.ones((len(clipped), 1))], axis=1)
+    prior = np.array([*(np.array(Calibration().weights) * _SCALES), Calibration().bias])
+
+    def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        logits = inputs @ weights
+        value = (
+            np.logaddexp(0, logits).mean() - (right * logits).mean() + _PRIOR * ((weights - prior) ** 2).sum()
+        )
+        gradient = inputs.T @ (expit(logits) - right) / len(right) + 2 * _PRIOR * (weights - prior)
+        return float(value), gradient
+
+    bounds = [(0, None)] * len(_SCALES) + [(None, None)]
+    weights = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return Calibration(tuple(float(w) for w in weights[:-1] / _SCALES), float(weights[-1]))
 
 
 def threshold_for(inside_scores: Scores, keep: float = 0.95) -> float:

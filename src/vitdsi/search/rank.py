@@ -1,4 +1,4 @@
-"""Ranking: features to ids in the order of their scores, by probability and embedding similarity."""
+"""Ranking: features to ids, by their relevance or their probability, with calibrated scores."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from vitdsi.errors import UsageError
-from vitdsi.ids.trie import Trie
+from vitdsi.ids.trie import NONE, Trie
 from vitdsi.search.best_first import BEAM_SIZE, MAX_EXPANSIONS, best_first_search
+from vitdsi.search.evidence import evidence, probability, relevance
 from vitdsi.search.options import SearchOptions
 from vitdsi.state import IndexState
 
 MIN_RERANKED = 24  # the fewest of the most probable ids that reranking chooses from
-# Weights in the reranking score, of the log-probability in nats and of the cosine. EXPERIMENTS.md has the evidence.
-PROBABILITY_WEIGHT = 0.3
-COSINE_WEIGHT = 15.0
+_FIRST = 10  # results that may show what a photo shows
 _MAX_PREFIXES_IN_BATCH = 20_000
 _BATCH = 64
 
@@ -27,15 +26,29 @@ Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """The candidates of B queries, most relevant first.
+
+    Attributes:
+        ids: (B, K) ids, NONE where fewer were found.
+        evidence: (B, K, 3) what speaks for them; see `vitdsi.search.evidence`.
+        proven: (B,) whether it is proven that no other allowed id is more probable than these.
+    """
+
+    ids: Tensor
+    evidence: Tensor
+    proven: Tensor
+
+
+@dataclass(frozen=True)
 class Ranking:
     """The results of B queries.
 
     Attributes:
         ids: (B, K), best first; NONE where fewer were found.
-        scores: (B, K) the scores that the results are ordered by.
+        scores: (B, K) the calibrated probability that each result is right; 0 where the id is NONE.
         log_probs: (B, K) the model's log-probabilities of the ids, in nats.
-        proven: (B,) whether it is proven that no other allowed id is more probable than the ids that were found. If
-            results are reranked, these are the ids that were compared.
+        proven: (B,) whether it is proven that no other allowed id is more probable than the ids that were compared.
     """
 
     ids: Ids
@@ -45,28 +58,16 @@ class Ranking:
 
 
 @torch.inference_mode()
-def rank(state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None) -> Ranking:
-    """Find the best of n ids for features (B, *shape): min(k, n) of them, best first.
+def candidates(
+    state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None
+) -> Candidates:
+    """Find the most probable ids for features (B, *shape), at least `options.k` of them, and order them.
 
-    The score is p, the model's probability of the id. With `options.rerank` the most probable ids are also ordered by
-    the similarity of embeddings, and their scores are
-
-        softmax_i (0.3 log p_i + 15 cos_i),
-
-    where cos_i is the cosine of the query's embedding with the head's row for the last digit of id i, which started as
-    the embedding of image i.
-
-    Args:
-        features: stored features, or those that a `FeatureReader` computed for queries.
-        options: k, beam_size and rerank are used here.
-        within: a restriction of the trie of the index; only its ids are searched.
-
-    Raises:
-        UsageError: `options.rerank` is set, and the head of the index keeps no vectors to compare with.
+    The arguments are those of `rank`.
     """
-    model, head = state.model, state.model.head
+    model = state.model
     rerank = state.reranks_by_default if options.rerank is None else options.rerank
-    if rerank and not head.compares:
+    if rerank and not model.head.compares:
         raise UsageError("this index has no trie head to rerank with; build it with model.paper.head=trie")
     memory, embedding = model.encode(features.to(next(model.parameters()).device))
     trie = state.trie if within is None else within
@@ -79,14 +80,34 @@ def rank(state: IndexState, features: Tensor, options: SearchOptions, within: Tr
         beam_size=options.beam_size or max(BEAM_SIZE, options.k),
         max_expansions=0 if options.beam_size else MAX_EXPANSIONS,
     )
-    ids, log_probs, scores = found.ids, found.log_probs, found.log_probs
+    ids, seen = found.ids, evidence(state, found.ids, found.log_probs, embedding)
     if rerank:
-        cosines = head.cosines(trie, ids, embedding)
-        scores = (PROBABILITY_WEIGHT * log_probs + COSINE_WEIGHT * cosines).log_softmax(1)
-        scores, order = scores.sort(dim=1, descending=True)
-        ids, log_probs = ids.gather(1, order), log_probs.gather(1, order)
-    ids, scores, log_probs = (x[:, : options.k].cpu() for x in (ids, scores.exp(), log_probs))
-    return Ranking(ids.numpy(), scores.numpy(), log_probs.numpy(), found.proven.cpu().numpy())
+        order = relevance(state, seen).masked_fill(ids == NONE, -torch.inf).argsort(dim=1, descending=True)
+        ids, seen = ids.gather(1, order), seen.gather(1, order[..., None].expand_as(seen))
+    return Candidates(ids, seen, found.proven)
+
+
+@torch.inference_mode()
+def rank(state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None) -> Ranking:
+    """Find the best of n ids for features (B, *shape): min(k, n) of them, best first.
+
+    With `options.rerank` the most probable ids are ordered by their relevance (`vitdsi.search.evidence.relevance`),
+    otherwise by their probability. The score of a result is the calibrated probability that it is right.
+
+    Args:
+        features: stored features, or those that a `FeatureReader` computed for queries.
+        options: k, beam_size and rerank are used here.
+        within: a restriction of the trie of the index; only its ids are searched.
+
+    Raises:
+        UsageError: `options.rerank` is set, and the head of the index keeps no vectors to compare with.
+    """
+    found = candidates(state, features, options, within)
+    ids, seen = found.ids[:, : options.k], found.evidence[:, : options.k]
+    scores = probability(state.report.calibration, seen).masked_fill(ids == NONE, 0.0)
+    return Ranking(
+        ids.cpu().numpy(), scores.cpu().numpy(), seen[..., 0].cpu().numpy(), found.proven.cpu().numpy()
+    )
 
 
 def rankings(state: IndexState, features: Tensor, options: SearchOptions) -> Ids:
@@ -104,10 +125,10 @@ def indexing_accuracy(state: IndexState) -> float | None:
 
 
 def top_scores(state: IndexState, features: Tensor) -> Scores:
-    """Return the score (Q,) of the best result for each query (Q, *shape)."""
+    """Return the highest score (Q,) among the first results of each query (Q, *shape), 0 if there are none."""
     if not len(features):
         return np.empty(0, dtype=np.float32)
-    only_best = SearchOptions(k=1)
+    first = SearchOptions(k=_FIRST)
     return np.concatenate(
-        [rank(state, part, only_best).scores[:, 0] for part in torch.split(features, _BATCH)]
+        [rank(state, part, first).scores.max(1, initial=0.0) for part in torch.split(features, _BATCH)]
     )

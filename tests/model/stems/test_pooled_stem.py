@@ -4,8 +4,9 @@ import pytest
 import torch
 from helpers_codes import model_config
 
+from vitdsi.model.categories import categories_from_neighbours
 from vitdsi.model.stems import PooledStem
-from vitdsi.model.stems.pooled_stem import signed_root
+from vitdsi.model.stems.pooled_stem import CATEGORY_SHARE, signed_root
 
 SMALL = model_config(embed_dim=16)
 
@@ -24,7 +25,7 @@ def test_stem_gives_a_few_tokens_and_the_embedding() -> None:
 
 
 def test_embeddings_are_unit_vectors_about_the_mean_of_the_collection() -> None:
-    stem = PooledStem(SMALL, (10,))
+    stem = PooledStem(model_config(embed_dim=16, category_dim=0), (10,))
     x, mean = torch.randn(4, 10), torch.randn(10)
     plain = stem.embedding(x)
     torch.testing.assert_close(plain.norm(dim=1), torch.ones(4))
@@ -39,29 +40,41 @@ def test_signed_root_keeps_the_sign() -> None:
 
 
 @pytest.mark.parametrize(("count", "width"), [(6, 1280), (40, 64), (300, 64)])
-def test_fitted_projection_is_half_whitened_principal_axes(count: int, width: int) -> None:
+def test_fitted_projection_is_whitened_principal_axes(count: int, width: int) -> None:
     """There are as many images as axes or fewer, and a copy among them, which once gave NaN."""
     generator = torch.Generator().manual_seed(count)
     features = torch.randn(count, width, generator=generator).relu() * torch.linspace(2, 0.01, width)
     features[-1] = features[0]
-    stem = PooledStem(model_config(embedding_dim=32), (width,))
-    stem.fit(features)
-    torch.testing.assert_close(stem.mean, features.sqrt().mean(0))
-    projection = stem.principal.weight.double()
-    centred = (features.sqrt() - features.sqrt().mean(0)).double()
+    stem = PooledStem(model_config(embedding_dim=32, category_dim=0), (width,))
+    stem.fit(features, None)
+    roots = features.sqrt()
+    torch.testing.assert_close(stem.mean, roots.mean(0))
+    centred = (roots - roots.mean(0)).double()
     spread = torch.linalg.svdvals(centred).square()[:32] / count
-    spread = torch.where(spread > spread[0] * 1e-6, spread, 0.0)
-    projected = centred @ projection.T
-    found = projected.T @ projected / count
+    projected = centred @ stem.principal.weight.double().T
     expected = torch.zeros(32, dtype=torch.float64)
-    expected[: len(spread)] = (spread * spread[0]).sqrt()
-    torch.testing.assert_close(found, expected.diag(), atol=1e-3, rtol=1e-3)
+    expected[: len(spread)] = spread / (spread + 0.3 * centred.square().mean())
+    torch.testing.assert_close(projected.T @ projected / count, expected.diag(), atol=1e-3, rtol=1e-3)
 
 
-def test_only_the_projection_starts_from_features() -> None:
+def test_embeddings_join_a_part_for_pictures_and_one_for_categories() -> None:
+    features = torch.rand(60, 20)
+    stem = PooledStem(model_config(embedding_dim=16), (20,))
+    assert stem.categories == 4
+    rows = stem.fit(features, categories_from_neighbours(features, 4))
+    embedding = stem.embedding(features)
+    for vectors in (rows, embedding):
+        torch.testing.assert_close(vectors.norm(dim=1), torch.ones(60))
+        torch.testing.assert_close(vectors[:, -4:].square().sum(1), torch.full((60,), CATEGORY_SHARE))
+    torch.testing.assert_close(rows[:, :-4], embedding[:, :-4])
+    assert not torch.allclose(rows[:, -4:], embedding[:, -4:])
+
+
+def test_only_the_projections_start_from_features() -> None:
     stem = PooledStem(SMALL, (10,))
     before = {name: value.clone() for name, value in stem.named_parameters()}
-    stem.fit(torch.rand(30, 10))
-    moved = [value for name, value in stem.named_parameters() if not torch.equal(value, before[name])]
-    found = stem.parameters_from_features()
-    assert [id(value) for value in moved] == [id(value) for value in found] == [id(stem.principal.weight)]
+    features = torch.rand(30, 10)
+    stem.fit(features, categories_from_neighbours(features, stem.categories))
+    moved = {id(value) for name, value in stem.named_parameters() if not torch.equal(value, before[name])}
+    found = {id(value) for value in stem.parameters_from_features()}
+    assert moved == found == {id(stem.principal.weight), id(stem.category.weight)}

@@ -21,8 +21,8 @@ class PooledStem(Stem):
     """Pooled features (B, F) to embeddings (B, E) and image tokens (B, T, D).
 
     An embedding has two parts. The first compares pictures: whitened principal axes of the signed square roots of the
-    features, so that a few channels of large values do not drown the others (power normalisation, Perronnin et al. 2010).
-    The second, of `config.categories` numbers, compares what photos show (see `vitdsi.model.categories`).
+    features, so that a few channels of large values do not drown the others (power normalisation, Perronnin et al.
+    2010). The second, of `config.categories` numbers, compares what photos show (see `vitdsi.model.categories`).
 
     Attributes:
         mean: (F,) mean of the signed roots over the collection.

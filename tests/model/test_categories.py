@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitdsi.model.categories import Categories, categories_from_classes, categories_from_neighbours
+
+GROUPS, EACH, WIDTH = 4, 30, 24
+
+
+def groups(seed: int = 0, spread: float = 0.9) -> tuple[Tensor, Tensor]:
+    """Features (120, 24) around four centres that overlap, and the group of each."""
+    centres = torch.randn(GROUPS, WIDTH, generator=torch.Generator().manual_seed(99))
+    of = torch.arange(GROUPS).repeat_interleave(EACH)
+    generator = torch.Generator().manual_seed(seed)
+    return centres[of] + spread * torch.randn(len(of), WIDTH, generator=generator), of
+
+
+def embed(categories: Categories, features: Tensor) -> Tensor:
+    return F.normalize((features - categories.mean) @ categories.weight.T, dim=1)
+
+
+def mean_average_precision(scores: Tensor, of: Tensor, queries: Tensor) -> float:
+    hits = (of[scores.argsort(dim=1, descending=True)] == queries[:, None]).float()
+    precision = hits.cumsum(1) / torch.arange(1, hits.shape[1] + 1)
+    return float(((precision * hits).sum(1) / hits.sum(1)).mean())
+
+
+def test_categories_from_neighbours_rank_photos_of_a_group_above_what_cosine_does() -> None:
+    features, of = groups()
+    queries, query_of = groups(seed=1)
+    found = categories_from_neighbours(features, 8)
+    assert found.rows.shape == (len(features), 8)
+    torch.testing.assert_close(found.rows.norm(dim=1), torch.ones(len(features)))
+    learned = mean_average_precision(embed(found, queries) @ found.rows.T, of, query_of)
+    centred = F.normalize(features - features.mean(0), dim=1)
+    cosine = F.normalize(queries - features.mean(0), dim=1) @ centred.T
+    assert learned > mean_average_precision(cosine, of, query_of) + 0.05
+
+
+def test_categories_from_classes_put_photos_near_the_code_of_their_class() -> None:
+    features, of = groups()
+    queries, query_of = groups(seed=1)
+    classes = [f"class {i}" for i in of.tolist()]
+    found = categories_from_classes(features, classes, 100, 8)
+    assert found.rows.shape == (100, 8)
+    assert len(torch.unique(found.rows.round(decimals=4), dim=0)) == GROUPS
+    nearest = (embed(found, queries) @ found.rows.T).argmax(1)
+    assert (of[nearest] == query_of).float().mean() > 0.95
+
+
+def test_more_classes_than_numbers_share_random_directions() -> None:
+    features = torch.eye(6).repeat(5, 1)
+    classes = [str(i) for i in range(6)] * 5
+    found = categories_from_classes(features, classes, 6, 3)
+    nearest = (embed(found, torch.eye(6)) @ found.rows.T).argmax(1)
+    assert nearest.tolist() == list(range(6))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_few_images_keep_their_own_vectors(count: int) -> None:
+    features = torch.rand(count, 5, generator=torch.Generator().manual_seed(0))
+    found = categories_from_neighbours(features, 4)
+    torch.testing.assert_close(embed(found, features), found.rows)
+    assert bool(found.rows.isfinite().all())
+
+
+def test_images_with_a_duplicate_and_fewer_axes_than_numbers_have_finite_vectors() -> None:
+    features = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))[[*range(19), 0]]
+    found = categories_from_neighbours(features, 8)
+    assert bool(found.weight.isfinite().all())
+    assert bool(found.rows.isfinite().all())
+    torch.testing.assert_close(found.rows[0], found.rows[19], atol=1e-3, rtol=0)
