@@ -80,7 +80,7 @@ class ImageIndex:
 
     @property
     def trie_(self) -> Trie:
-        """The live ids."""
+        """The ids, with a mask of those that are live."""
         return self.state_.trie
 
     @property
@@ -199,7 +199,7 @@ class ImageIndex:
         return result
 
     def remove(self, images: Iterable[str | int]) -> None:
-        """Remove images, given as image_ids or ids. This edits the trie, so it is exact and needs no training.
+        """Remove images, given as image_ids or ids. It needs no training and changes no other image's probability.
 
         Raises:
             UsageError: an image is not in the index.
@@ -240,8 +240,7 @@ class ImageIndex:
 
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
-            k, where, allow, collapse, min_score, beam_size, rerank: the attributes of `SearchOptions`. With a filter,
-                scores are probabilities among the images that it allows.
+            k, where, allow, collapse, min_score, beam_size, rerank: the attributes of `SearchOptions`.
 
         Raises:
             ImageReadError: the photo cannot be read.
@@ -319,7 +318,8 @@ class ImageIndex:
             labels: the class of each query.
             outside: photos outside the collection. AUROC is then the probability that an altered copy of an indexed
                 image, held out of training, has a higher best score than one of these photos.
-            beam_size: the width of the beam for IA, P@10 and MAP@10. MAP and Recall@100 score every id.
+            beam_size: the width of a beam search for IA, P@10 and MAP@10. None searches exactly. MAP and Recall@100
+                score every id.
             on_progress: as for `fit`.
         """
         return evaluate(

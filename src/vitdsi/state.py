@@ -155,7 +155,7 @@ class IndexState:
         resolved: the settings that the index was built with, after those that depend on the size of the collection were
             chosen.
         model: the trained model.
-        trie: the live ids.
+        trie: the ids, with a mask of those that are live.
         image_ids: the image_id of each of the N ids, including ids that were removed.
         labels: the class of each id, or None for an index without classes.
         hashes: the content hash of each image file, "" for images that were not files.

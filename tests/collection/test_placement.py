@@ -75,9 +75,21 @@ def test_untrained_model_finds_the_siblings_of_a_placed_image() -> None:
     assert same.mean() >= 0.7
 
 
-def test_empty_trie_places_no_image() -> None:
+def test_images_take_the_places_of_those_that_were_all_removed() -> None:
     index = stored()
-    empty = index.trie.without(range(60))
+    assert index.features is not None
+    empty = remove(index, range(60))
+    codes = placed(empty, index.features.float(), index.trie.max_length)
+    assert len(Trie(codes, index.trie.vocabulary.base).live_ids()) == 60  # prefix-free
+    last = (index.trie.nodes != NONE).sum(1, keepdim=True) - 1
+    nodes = index.trie.nodes.gather(1, last).squeeze(1).tolist()
+    same = [node_of(index.trie, code) == node for code, node in zip(codes, nodes, strict=True)]
+    assert np.mean(same) >= 0.9
+
+
+def test_trie_that_never_had_an_id_places_no_image() -> None:
+    index = stored()
+    empty = Trie(np.empty((0, 2), dtype=np.int64), index.trie.vocabulary.base)
     inputs = features(3, 1).float()
     codes = place(index.model, empty, inputs, index.model.embeddings(inputs), 3)
     assert (codes == index.trie.vocabulary.pad).all()

@@ -117,6 +117,7 @@ def test_removed_ids_keep_their_codes_and_cannot_be_reached(kind: str) -> None:
         assert getattr(left, name) is getattr(trie, name)
     assert left.without(kept).live_ids().tolist() == []
     assert not left.without(kept).allowed.any()
+    assert reachable(left.with_removed()) == reachable(trie)
     again = Trie(codes, 3, left.live)
     assert reachable(again) == reachable(left) and torch.equal(again.child, trie.child)
 

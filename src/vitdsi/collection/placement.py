@@ -102,7 +102,11 @@ def place(model: Seq2Seq, trie: Trie, features: Tensor, embeddings: Tensor, leng
 
 @torch.inference_mode()
 def _likely_nodes(model: Seq2Seq, trie: Trie, features: Tensor) -> Iterator[list[tuple[int, int, int]]]:
-    """Yield for each image the nodes of its most probable ids, most probable first: (node, one of its ids, depth)."""
+    """Yield for each image the nodes of its most probable ids, most probable first: (node, one of its ids, depth).
+
+    Removed ids count, because they say where the model would look for the image.
+    """
+    trie = trie.with_removed()
     device = next(model.parameters()).device
     depths = (trie.nodes != NONE).sum(1) - 1
     for part in torch.split(features, _BATCH):

@@ -153,6 +153,10 @@ class Trie:
         """Return this trie without `ids`, which are removed. Unknown ids are ignored."""
         return self._masked(self.live & ~self._mask(ids))
 
+    def with_removed(self) -> Trie:
+        """Return this trie with all ids live that have a code, including those that were removed."""
+        return self._masked(torch.ones_like(self.live))
+
     def clashing(self, codes: Codes) -> Tensor:
         """Return the ids (n,) whose codes are not prefix-free together with `codes` (m, L'), none of which is empty."""
         tokens = torch.from_numpy(codes)
