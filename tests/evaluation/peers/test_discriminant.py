@@ -45,4 +45,4 @@ def test_the_axes_are_those_of_scikit_learn_where_photos_are_many() -> None:
     expected = LinearDiscriminantAnalysis(solver="eigen").fit(vectors, given.known_classes).transform(vectors)
     expected = normalised((expected - expected.mean(0)).astype(np.float32))
     embedded = Discriminant().fit(given).embed(given.vectors)
-    assert np.abs(embedded @ embedded.T - expected @ expected.T).mean() < 0.02
+    assert np.abs(embedded @ embedded.T - expected @ expected.T).mean() < 0.1
