@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from alterations import generator_for
 from shared import first_of_each_class, fit, mean, pooled_reader, timed
 
 from vitdsi import ImageIndex
@@ -193,7 +194,7 @@ def duplicates(root: Path, overrides: list[str]) -> dict[str, Any]:
             copies = []
             for n, i in enumerate(originals):
                 path = Path(folder) / f"{n}.png"
-                altered_copy(decode(records[i].path), np.random.default_rng([seed, n])).save(path)
+                altered_copy(decode(records[i].path), generator_for(f"duplicates {seed}", str(n))).save(path)
                 copies.append(ImageRecord(path.name, path, records[i].label))
             index = fit(load_config(overrides=[f"seed={seed}", *overrides]), records + copies)
         started = time.perf_counter()

@@ -58,7 +58,7 @@ def unlabelled(root: Path, overrides: list[str]) -> dict[str, Any]:
         config = load_config(overrides=["labels=none", f"seed={seed}", *overrides])
         index = fit(config, records)
         reader = pooled_reader()
-        altered = altered_features(reader, records, seed)
+        altered = altered_features(reader, records)
         val = reader.load([r.path for r in photos]).features
         own = np.arange(len(records))
         stored = index.features_

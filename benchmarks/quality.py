@@ -1,204 +1,187 @@
-"""Does an index remember its images and generalise? Quality against exact kNN on the same features, with bounds.
+"""Is an index better than its peers? Quality on the same features, an ablation ladder, and intervals of differences.
 
-    python benchmarks/quality.py NAME=FOLDER ... [-o DIR] [--rows ROW,...] [--seeds 0,1,2] [--again] [key=value ...]
+    python benchmarks/quality.py NAME=FOLDER ... --queries validation|test [--sizes N,...] [--seeds 0,1,2] [-o DIR]
+                                 [--methods TEXT;...] [--again TEXT;...] [key=value ...]
 
-FOLDER has a sub-folder for each class. 25 % of each class are indexed; of the others .8 / .1 / .1 train, validate and
-test retrieval. Rows: `random` and `clustered` ids with labels, and `unlabelled`, the defaults. Each cell (name, row,
-seed) is a JSON file in DIR (results/quality). Existing files are kept, so that an interrupted run continues; --again
-computes all. At the end, all cells in DIR are summarised in DIR/summary.md, with the bounds that are missed. Seconds
-are CPU time of the process, so that other processes do not matter; training is all of `fit` but the backbone pass over
-the unaltered images.
+FOLDER has a sub-folder for each class. Each cell is a set, a size and a seed: `--sizes` are numbers of indexed images
+(see `splits.py`), and without them a quarter of each class is indexed. Measured are all peers of
+`vitdsi.evaluation.peers`, the product without labels and with labels and random or clustered ids, and the steps that
+lead to the product (`methods.py`): mean average precision and P@10 of the searched photos by class; IA@1 of the indexed
+images; copies at rank 1 under the alterations that training knows and under six that it does not know
+(`alterations.py`); and how well the best score tells copies of indexed images from copies of other photos that were
+altered in the same way, as AUROC and as false positives at 95 % recall.
+
+Settings (key=value) are those of the product. Choices are made with `--queries validation`; `--queries test` is for one
+report. With `--locked`, the sets are locked sets: nothing may be chosen by them, and each cell adds a line to
+results/locked/log.jsonl.
+
+Values of single photos are kept in DIR/measured, so that an interrupted run continues and a method can be measured
+again alone; `--methods` and `--again` take the beginnings of names. Each cell writes a JSON file to DIR, and all cells
+in DIR are summarised in DIR/summary.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shared import altered_features, fit, named_folders, relevant_ids
+from cell import Cell, load_cell
+from locked import commit_of, log_locked_run
+from measure import Measured, measure
+from methods import Fitted, fit_peer, fit_product, product_methods, search_of
+from report import cell_report, summary
+from shared import named_folders
 
-from vitdsi import ImageIndex
-from vitdsi.backbones.cache import default_cache
-from vitdsi.backbones.features import pooled
-from vitdsi.backbones.reader import FeatureReader
-from vitdsi.config import load_config
-from vitdsi.evaluation.detection import auroc
-from vitdsi.evaluation.metrics import hit_at, summarise
+from vitdsi.errors import UsageError
+from vitdsi.evaluation.peers import PEERS
 from vitdsi.files import write_atomically
-from vitdsi.neighbours import nearest
-from vitdsi.paper.split import Split, split_per_class
-from vitdsi.photos.find import scan_folder
-from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import rankings, top_scores
-
-_ROWS = {
-    "random": ["labels=folder", "ids.scheme=random"],
-    "clustered": ["labels=folder", "ids.scheme=clustered"],
-    "unlabelled": [],
-}
-_TIMED_IMAGES = 256  # in the uncached backbone pass that is timed for comparison
 
 
-def cell(name: str, folder: Path, row: str, seed: int, overrides: list[str]) -> dict[str, Any]:
-    """Build an index and measure it."""
-    split = split_per_class(scan_folder(folder, "folder"), seed=seed)
-    config = load_config(overrides=[*_ROWS[row], f"seed={seed}", *overrides])
-    reader = ImageIndex(config, cache=default_cache()).reader
-    used = list(split.indexing)
-    queries: dict[str, Any] = {}
-    if config.labels == "folder":
-        used += split.train
-        queries = {"queries": [r.path for r in split.train], "query_labels": [r.label for r in split.train]}
-    reader.load([r.path for r in used])  # fills the cache, so that the backbone pass is not timed
-    start = time.process_time()
-    index = fit(config, split.indexing, **queries)
-    training = time.process_time() - start
-    timed = [r.path for r in used[:: max(1, len(used) // _TIMED_IMAGES)]]
-    start = time.process_time()
-    FeatureReader("pooled").load(timed)
-    backbone_pass = (time.process_time() - start) * len(used) / len(timed)
-    return {
-        "set": name,
-        "row": row,
-        "seed": seed,
-        "overrides": overrides,
-        "classes": len({r.label for r in split.indexing}),
-        "indexed": len(split.indexing),
-        "train queries": len(used) - len(split.indexing),
-        "test queries": len(split.test),
-        "IA@1": index.report_.indexing_accuracy,
-        **retrieval(index, split, reader),
-        **(memory(index, split, reader) if row == "unlabelled" else {}),
-        "steps": index.report_.steps,
-        "training s": round(training, 2),
-        "backbone pass s": round(backbone_pass, 2),
-        "training / pass": round(training / backbone_pass, 3),
-    }
+def measure_missing(cell: Cell, names: Iterable[str], overrides: list[str], folder: Path) -> None:
+    """Measure methods on a cell, and write their values to `folder`."""
+    for name, fitted in fitted_methods(cell, names, overrides):
+        start = time.process_time()
+        values = measure(fitted.search, cell)
+        facts = {**fitted.facts, "search s": round(time.process_time() - start, 2)}
+        write_values(folder / f"{slug(name)}.npz", name, values, facts, overrides)
+        print(cell.name, name, facts, f"MAP {values['MAP'].mean():.4f}", file=sys.stderr, flush=True)
 
 
-def retrieval(index: ImageIndex, split: Split, reader: FeatureReader) -> dict[str, Any]:
-    """MAP (of full lists) and P@10 of the test photos, of exact cosine kNN, and by chance."""
-    count = len(split.indexing)
-    test = reader.load([r.path for r in split.test]).features
-    exact, _ = nearest(pooled(test), pooled(index.state_.features), count)
-    relevant = relevant_ids(split.indexing, split.test)
-    values: dict[str, Any] = {}
-    for suffix, ids in (
-        ("", rankings(index.state_, test, SearchOptions(k=count))),
-        (" exact kNN", exact.numpy()),
-    ):
-        for metric, found in summarise(ids, relevant, count, ("MAP", "P@10")).items():
-            values[metric + suffix] = round(found.value, 4)
-            values[f"{metric} chance"] = round(found.chance, 4)
-    return values
+def fitted_methods(cell: Cell, names: Iterable[str], overrides: list[str]) -> Iterator[tuple[str, Fitted]]:
+    """Fit methods one after the other; those that cannot be fitted on so few images are left out."""
+    product = product_methods()
+    built: list[str] | None = None
+    for name in names:
+        if name in product:
+            _, settings, option = product[name]
+            if settings != built:  # methods with the same settings follow each other
+                index, facts = fit_product([*settings, *overrides], cell)
+                built = settings
+            yield name, Fitted(search_of(index, option), facts)
+            continue
+        try:
+            yield name, fit_peer(name, cell)
+        except UsageError as error:
+            print(f"{cell.name}, {name}: left out; {error}", file=sys.stderr, flush=True)
 
 
-def memory(index: ImageIndex, split: Split, reader: FeatureReader) -> dict[str, Any]:
-    """Altered copies at rank 1, and the AUROC of their best scores against test photos; both also of exact kNN."""
-    altered = altered_features(reader, split.indexing, index.config.seed)
-    own = np.arange(len(altered))
-    stored = pooled(index.state_.features)
-    exact, cosines = nearest(pooled(altered), stored, 1)
-    outside = reader.load([r.path for r in split.test]).features
-    outside_cosines = nearest(pooled(outside), stored, 1)[1]
-    ids = rankings(index.state_, altered, SearchOptions(k=1))
-    not_reranked = rankings(index.state_, altered, SearchOptions(k=1, rerank=False))
-    detection = auroc(top_scores(index.state_, altered), top_scores(index.state_, outside))
-    return {
-        "altered@1": round(float(hit_at(ids, own, 1).mean()), 4),
-        "altered@1 not reranked": round(float(hit_at(not_reranked, own, 1).mean()), 4),
-        "altered@1 exact kNN": round(float(hit_at(exact.numpy(), own, 1).mean()), 4),
-        "AUROC": round(detection.value, 4),
-        "AUROC exact kNN": round(auroc(cosines[:, 0].numpy(), outside_cosines[:, 0].numpy()).value, 4),
-    }
+def write_values(
+    path: Path, name: str, values: Measured, facts: dict[str, Any], overrides: list[str]
+) -> None:
+    """Write the values of a method."""
+    ignore = path.parent.parent / ".gitignore"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ignore.write_text("*\n", "utf-8")
+    about = json.dumps(
+        {"name": name, "facts": facts, "overrides": overrides if name.startswith("product") else []}
+    )
+    with write_atomically(path) as stream:
+        np.savez_compressed(stream, about=np.array(about), **values)
 
 
-def misses(mean: dict[str, float], row: str, clustered: dict[str, float] | None) -> Iterator[str]:
-    """Describe each bound that the means over the seeds of a row do not reach."""
-    knn = mean["MAP exact kNN"]
-    bounds = {"IA@1": 0.99}
-    if row == "unlabelled":
-        bounds |= {"MAP": 0.97 * knn, "altered@1": mean["altered@1 exact kNN"], "AUROC": 0.95}
-    else:
-        bounds["MAP"] = knn + 0.10 if knn < 0.85 else knn
-    for metric, bound in bounds.items():
-        if mean[metric] < bound - 5e-5:
-            yield f"{metric} {mean[metric]:.4f} < {bound:.4f}"
-    if row == "random" and clustered is not None and abs(mean["MAP"] - clustered["MAP"]) > 0.01:
-        yield f"MAP {mean['MAP']:.4f} is not within .01 of clustered {clustered['MAP']:.4f}"
-    if mean["training / pass"] > 2:
-        yield f"training / pass {mean['training / pass']:.2f} > 2"
+def read_values(path: Path) -> tuple[dict[str, Any], Measured]:
+    """Read what `write_values` wrote: name, facts and overrides, and the values."""
+    with np.load(path) as stored:
+        values = {key: stored[key] for key in stored.files if key != "about"}
+        return json.loads(str(stored["about"])), values
 
 
-_SHOWN = (
-    "IA@1",
-    "MAP",
-    "MAP exact kNN",
-    "MAP chance",
-    "P@10",
-    "P@10 exact kNN",
-    "altered@1",
-    "altered@1 not reranked",
-    "altered@1 exact kNN",
-    "AUROC",
-    "AUROC exact kNN",
-    "training / pass",
-)
+def slug(name: str) -> str:
+    """The name of the file of a method."""
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def summary_table(cells: list[dict[str, Any]]) -> str:
-    """A Markdown table of means and standard deviations over seeds, and the bounds that are missed."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for values in cells:
-        groups.setdefault((values["set"], values["row"]), []).append(values)
-    means = {
-        key: {metric: float(np.mean([c[metric] for c in group])) for metric in _SHOWN if metric in group[0]}
-        for key, group in groups.items()
-    }
-    lines = ["| set | row | seeds | " + " | ".join(_SHOWN) + " |", "| --- " * (len(_SHOWN) + 3) + "|"]
-    missed = []
-    for (name, row), group in sorted(groups.items()):
-        mean = means[name, row]
-        spread = {metric: float(np.std([c[metric] for c in group])) for metric in mean}
-        shown = [f"{mean[m]:.4f} ± {spread[m]:.4f}" if m in mean else "" for m in _SHOWN]
-        lines.append(f"| {name} | {row} | {len(group)} | " + " | ".join(shown) + " |")
-        missed += [f"- {name}, {row}: {text}" for text in misses(mean, row, means.get((name, "clustered")))]
-    return "\n".join([*lines, "", "Missed bounds:" if missed else "All bounds are reached.", *missed, ""])
+def chosen(names: Iterable[str], beginnings: str | None) -> list[str]:
+    """The names that begin with one of the texts, separated by semicolons; None chooses none."""
+    return [n for n in names if beginnings is not None and n.startswith(tuple(beginnings.split(";")))]
 
 
 def main() -> None:
-    """Compute the missing cells, then summarise all of them."""
+    """Measure what is missing, then summarise all cells."""
+    args, sets, overrides = arguments()
+    commit = commit_of(Path(__file__).parent, allow_dirty=args.allow_dirty) if args.locked else None
+    names = [*PEERS, *product_methods()]
+    measured = args.output / "measured"
+    for seed in map(int, args.seeds.split(",")):
+        for name, folder in sets.items():
+            for size in [int(text) for text in args.sizes.split(",")] if args.sizes else [None]:
+                run_cell(args, (name, folder, size, seed), names, overrides, measured, commit)
+    cells = [json.loads(file.read_text("utf-8")) for file in sorted(args.output.glob("*.json"))]
+    text = summary(cells, lambda cell: stored_values(measured / cell["cell"]))
+    with write_atomically(args.output / "summary.md") as stream:
+        stream.write(text.encode())
+    print(text)
+
+
+def run_cell(
+    args: argparse.Namespace,
+    what: tuple[str, Path, int | None, int],
+    names: list[str],
+    overrides: list[str],
+    measured: Path,
+    commit: tuple[str, bool] | None,
+) -> None:
+    """Measure what is missing of a cell, and write its JSON file."""
+    cell = load_cell(*what, args.queries)
+    folder = measured / cell.name
+    again = chosen(names, args.again)
+    missing = [
+        n for n in chosen(names, args.methods) if n in again or not (folder / f"{slug(n)}.npz").exists()
+    ]
+    measure_missing(cell, missing, overrides, folder)
+    stored = stored_values(folder)
+    for name, (about, _) in stored.items():
+        if name.startswith("product") and about["overrides"] != overrides:
+            raise UsageError(
+                f"{folder}: {name} was measured with {about['overrides']}, not with {overrides}; pass --again product, "
+                "or another folder with -o"
+            )
+    found = {**cell.description, **cell_report(stored, locked=args.locked)}
+    if commit is not None:
+        log_locked_run(cell.set, cell.seed, found, commit)
+    with write_atomically(args.output / f"{cell.name}.json") as stream:
+        stream.write((json.dumps(found, indent=1) + "\n").encode())
+
+
+def stored_values(folder: Path) -> dict[str, tuple[dict[str, Any], Measured]]:
+    """What is known about each method that was measured on a cell, and its values, in the order of the tables."""
+    read = [read_values(path) for path in folder.glob("*.npz")]
+    by_name = {about["name"]: (about, values) for about, values in read}
+    return {name: by_name[name] for name in [*PEERS, *product_methods()] if name in by_name}
+
+
+def arguments() -> tuple[argparse.Namespace, dict[str, Path], list[str]]:
+    """Parse the command line: the options, the folder of each set, and the settings of the product."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("given", nargs="+", metavar="NAME=FOLDER | key=value")
-    parser.add_argument("-o", "--output", type=Path, default=Path("results/quality"), metavar="DIR")
-    parser.add_argument("--rows", default=",".join(_ROWS), help="rows, separated by commas")
+    parser.add_argument(
+        "--queries", choices=("validation", "test"), required=True, help="the photos to search with"
+    )
+    parser.add_argument("--sizes", metavar="N,...", help="numbers of indexed images, instead of a quarter")
     parser.add_argument("--seeds", default="0,1,2", help="seeds, separated by commas")
-    parser.add_argument("--again", action="store_true", help="also compute cells that exist")
+    parser.add_argument("-o", "--output", type=Path, default=Path("results/quality"), metavar="DIR")
+    parser.add_argument(
+        "--methods", default="", metavar="TEXT;...", help="only methods whose names begin like this"
+    )
+    parser.add_argument(
+        "--again", metavar="TEXT;...", help="measure methods again whose names begin like this"
+    )
+    parser.add_argument("--locked", action="store_true", help="the sets are locked; log each cell")
+    parser.add_argument(
+        "--allow-dirty", action="store_true", help="with --locked: although files are not committed"
+    )
     args = parser.parse_intermixed_args()
     sets, overrides = named_folders(args.given)
-    args.output.mkdir(parents=True, exist_ok=True)
-    for seed in map(int, args.seeds.split(",")):
-        for name, folder in sets.items():
-            for row in args.rows.split(","):
-                file = args.output / f"{name}-{row}-{seed}.json"
-                if args.again or not file.exists():
-                    found = cell(name, folder, row, seed, overrides)
-                    print(json.dumps(found), file=sys.stderr, flush=True)
-                    with write_atomically(file) as stream:
-                        stream.write((json.dumps(found, indent=1) + "\n").encode())
-    cells = [json.loads(file.read_text("utf-8")) for file in sorted(args.output.glob("*.json"))]
-    summary = summary_table(cells)
-    with write_atomically(args.output / "summary.md") as stream:
-        stream.write(summary.encode())
-    print(summary)
+    return args, sets, overrides
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def study(name: str, folder: Path, seed: int, overrides: list[str]) -> None:
     reader, count = pooled_reader(), len(split.indexing)
     test = reader.load([r.path for r in split.test]).features
     own = np.arange(count)[:: max(1, count // _ALTERED_IMAGES)]
-    altered = altered_features(reader, [split.indexing[i] for i in own], seed)
+    altered = altered_features(reader, [split.indexing[i] for i in own])
     relevant = relevant_ids(split.indexing, split.test)
 
     def show(setting: dict[str, Any], ids: np.ndarray, altered_ids: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -9,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from alterations import KNOWN, VERSION, alterations, generator_for
 from torch import Tensor
 
 from vitdsi import ImageIndex, IndexConfig
-from vitdsi.backbones.cache import default_cache
+from vitdsi.backbones.cache import FeatureCache, default_cache
 from vitdsi.backbones.reader import FeatureReader
-from vitdsi.photos.alter import altered_copy
+from vitdsi.photos.decode import content_hash
 from vitdsi.photos.find import ImageRecord, scan_folder
-from vitdsi.progress import Progress
+from vitdsi.progress import OnProgress, Progress
 
 
 def first_of_each_class(folder: Path, count: int) -> list[ImageRecord]:
@@ -50,19 +53,48 @@ def show_evaluation(progress: Progress) -> None:
         print(progress, file=sys.stderr, flush=True)
 
 
-def fit(config: IndexConfig, records: Sequence[ImageRecord], **queries: Any) -> ImageIndex:
+def fit(
+    config: IndexConfig,
+    records: Sequence[ImageRecord],
+    on_progress: OnProgress = show_evaluation,
+    **queries: Any,
+) -> ImageIndex:
     """Index the records, with their classes if the configuration uses labels. `queries` are arguments of `fit`."""
     labels = [r.label or "" for r in records] if config.labels == "folder" else None
     index = ImageIndex(config, cache=default_cache())
-    return index.fit([r.path for r in records], labels, on_progress=show_evaluation, **queries)
+    return index.fit([r.path for r in records], labels, on_progress=on_progress, **queries)
 
 
-def altered_features(reader: FeatureReader, records: Sequence[ImageRecord], seed: int) -> Tensor:
-    """Features (N, *shape) of an altered copy of each record. Training with the same seed makes other copies."""
-    return reader.load(
-        [r.path for r in records],
-        alter=lambda image, i: altered_copy(image, np.random.default_rng([seed + 1000, i])),
-    ).features
+def altered_features(
+    reader: FeatureReader, photos: Sequence[ImageRecord], name: str = KNOWN, others: Sequence[Path] = ()
+) -> Tensor:
+    """Features (N, F) of an altered copy of each photo, kept in the feature cache for the next time.
+
+    Args:
+        reader: a reader of pooled features.
+        photos: the photos. A photo is altered in the same way whichever others there are.
+        name: the alteration, one of `alterations`.
+        others: the photos that collages are made with.
+    """
+    paths = [photo.path for photo in photos]
+    hashes = [content_hash(path) for path in paths]
+    alteration, partners = alterations(others)[name], ""
+    if name == "collage":
+        partners = hashlib.blake2b("".join(map(content_hash, others)).encode(), digest_size=8).hexdigest()
+    key = "-".join(
+        (reader.backbone.cache_key() or "", reader.kind, VERSION, name.replace(" ", "_"), partners)
+    )
+    cache = FeatureCache(default_cache(), key)
+    features = torch.empty(len(paths), *reader.backbone.shapes[reader.kind], dtype=reader.backbone.dtype)
+    thumbnails = np.empty((len(paths), 32, 32), dtype=np.uint8)
+    missing = np.flatnonzero(~cache.read(hashes, features.numpy(), thumbnails))
+    read = reader.load(
+        [paths[i] for i in missing],
+        alter=lambda image, i: alteration(image, generator_for(name, hashes[missing[i]])),
+    )
+    features[torch.from_numpy(missing)] = read.features
+    cache.add([hashes[i] for i in missing], read.features.numpy(), read.thumbnails.numpy())
+    return features
 
 
 def relevant_ids(indexed: Sequence[ImageRecord], queries: Sequence[ImageRecord]) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader, device_for
 from vitdsi.config import IndexConfig
-from vitdsi.evaluation.peers.dense import DenseIndex
+from vitdsi.evaluation.peers import peer_named
 from vitdsi.files import write_atomically
 from vitdsi.ids.assign import assign_ids
 from vitdsi.ids.trie import Trie
@@ -164,7 +164,7 @@ def nearest_features(samples: Samples, cache: Path | None, seed: int) -> Result:
     """Search by exact cosine over the pooled features of the frozen backbone, which was trained on ImageNet."""
     reader = FeatureReader("pooled", cache=cache)
     features = reader.load([record.path for record in samples.records()]).features.float().numpy()
-    result = _searched(samples, lambda part: features[part.start : part.stop], DenseIndex("flat"), seed)
+    result = _searched(samples, lambda part: features[part.start : part.stop], peer_named("raw cosine"), seed)
     return result | {"parameters": sum(parameter.numel() for parameter in reader.backbone.parameters())}
 
 

@@ -77,20 +77,3 @@ class Head(nn.Module):
     def vectors(self, trie: Trie, ids: Tensor) -> Tensor:
         """The vectors (*S, E) that the head keeps for `ids`, of any shape S."""
         raise NotImplementedError(f"{type(self).__name__} keeps no vectors of ids")
-
-    def cosines(self, trie: Trie, ids: Tensor, embeddings: Tensor) -> Tensor:
-        """Compare the embeddings of queries with the vectors of ids.
-
-        Args:
-            ids: (B, K) ids; where they are NONE, the result has no meaning.
-            embeddings: (B, E) embeddings of the queries, unit vectors.
-
-        Returns:
-            Cosines (B, K) of the embeddings with the vectors of the ids.
-        """
-        vectors = self.vectors(trie, ids.clamp(min=0))
-        # The only image of a collection is the collection's mean, so its vector is zero.
-        cosines: Tensor = (vectors @ embeddings[..., None]).squeeze(-1) / vectors.norm(dim=-1).clamp(
-            min=1e-12
-        )
-        return cosines
