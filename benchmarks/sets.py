@@ -2,6 +2,7 @@
 
     python benchmarks/sets.py DIR [NAME ...]       lay out DIR/<name>/<class>/<photo>; all sets without NAME
     python benchmarks/sets.py --list               the names, with role, classes and photos
+    python benchmarks/sets.py --near DIR NAME ...  the share of photos that have a nearly identical one in their set
 
 `sets.json` beside this file says for each set where it comes from, how labels are read and what must come out. Git
 gets the commit, so that a mirror can be used with `git config url.<mirror>.insteadOf <address>`. Photos are copied
@@ -42,6 +43,7 @@ from vitdsi.errors import UsageError
 from vitdsi.files import replace_folder
 
 MANIFEST = Path(__file__).with_name("sets.json")
+_NEAR = 0.98  # the cosine from which two photos count as nearly identical
 
 
 def known() -> dict[str, dict[str, Any]]:
@@ -165,11 +167,32 @@ def _entry(name: str) -> dict[str, Any]:
     return entries[name]
 
 
+def near_identical_share(folder: Path) -> float:
+    """The share of photos whose pooled features have a cosine of at least .98 with those of another photo."""
+    from shared import pooled_reader
+    from torch.nn.functional import normalize
+
+    from vitdsi.photos.find import scan_folder
+
+    photos = [record.path for record in scan_folder(folder)]
+    features = normalize(pooled_reader().load(photos).features.float(), dim=1)
+    near = 0
+    for start in range(0, len(features), 500):
+        cosines = features[start : start + 500] @ features.T
+        near += int(((cosines >= _NEAR).sum(1) > 1).sum())  # the photo itself is one
+    return near / len(features)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run the command that the docstring of this module describes."""
     if list(arguments) == ["--list"]:
         for name, entry in known().items():
             print(f"{name:12} {entry['role']:12} {entry['classes']:4} classes {entry['photos']:6} photos")
+        return
+    if len(arguments) >= 3 and arguments[0] == "--near":
+        for name in arguments[2:]:
+            folder, _ = load(name, Path(arguments[1]))
+            print(f"{name:12} {near_identical_share(folder):.1%}", flush=True)
         return
     if not arguments or arguments[0].startswith("-"):
         raise SystemExit(__doc__)
