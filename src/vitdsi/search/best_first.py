@@ -22,7 +22,10 @@ from vitdsi.model.seq2seq import Memory, Seq2Seq
 
 BEAM_SIZE = 10  # prefixes that the beam keeps at first
 MAX_EXPANSIONS = 4096  # prefixes of a query that are expanded at most; EXPERIMENTS.md has the evidence
-_ROUND = 16  # prefixes of a query that are expanded together after the beam
+_FIRST_ROUND, _LARGEST_ROUND = (
+    16,
+    256,
+)  # prefixes of a query that are expanded together; each round doubles them
 
 
 class Found(NamedTuple):
@@ -122,21 +125,22 @@ class _Search:
             flat = following.flatten(1)
             log_probs, kept = flat.topk(min(size, flat.shape[1]), dim=1)
             places = children.flatten(1).gather(1, kept).masked_fill(log_probs == -torch.inf, NONE)
+            filled = int((places != NONE).sum(1).max())
+            places, log_probs = places[:, :filled], log_probs[:, :filled]
             if not bool((places >= 0).any()):
                 break
 
     def follow_best(self, max_expansions: int) -> None:
         """Expand the most probable pending prefixes, as long as one is more probable than the k-th best id."""
-        if not self.ids.shape[1]:
-            return
-        width = min(_ROUND, self.pending.shape[1])
-        places = torch.arange(width, device=self.rows.device)
-        while True:
-            log_probs, nodes = self.pending.topk(width, dim=1)
+        width = _FIRST_ROUND
+        while self.ids.shape[1]:
+            log_probs, nodes = self.pending.topk(min(width, self.pending.shape[1]), dim=1)
             wanted = log_probs > self.log_probs[:, -1:]
-            wanted &= places < (max_expansions - self.expansions)[:, None]
+            left = max_expansions - self.expansions
+            wanted &= torch.arange(wanted.shape[1], device=left.device) < left[:, None]
             if not bool(wanted.any()):
                 return
+            width = min(2 * width, _LARGEST_ROUND)
             depths = torch.where(wanted, self.depth[nodes.clamp(max=len(self.depth) - 1)], NONE)
             for depth in torch.unique(depths[wanted]).tolist():
                 chosen = depths == depth
@@ -153,13 +157,14 @@ class _Search:
 
         Returns log-probabilities (R, P, V), -inf for what is not allowed, and the children (R, P, V).
         """
-        query, at = rows[:, None], nodes.clamp(min=0)
+        # Where there is no node, another one of the query is scored again, which costs least.
+        query, at = rows[:, None], torch.where(nodes < 0, nodes.amax(1, keepdim=True), nodes).clamp(min=0)
         self.expansions[rows] += (nodes >= 0).sum(1)
         self.pending[query, nodes] = -torch.inf
         children = self.child[at].masked_fill((nodes < 0)[..., None], NONE)
         exists, inner = children != NONE, children >= 0
         has_inner = bool(inner.any())
-        scores = self._scores(rows, nodes, depth, keep=has_inner)
+        scores = self._scores(rows, nodes, at, depth, keep=has_inner)
         following = scores.masked_fill(~exists, -torch.inf).log_softmax(-1) + log_probs[..., None]
         following = following.masked_fill(~(self.allowed[at] & exists), -torch.inf)
         leaves = following
@@ -173,9 +178,9 @@ class _Search:
         self.ids[rows] = ids.gather(1, best)
         return following, children
 
-    def _scores(self, rows: Tensor, nodes: Tensor, depth: int, *, keep: bool) -> Tensor:
-        """Compute the scores (R, P, V) of all tokens after these prefixes. With `keep`, their past is stored."""
-        whole, query, at = len(rows) == len(self.rows), rows[:, None], nodes.clamp(min=0)
+    def _scores(self, rows: Tensor, nodes: Tensor, at: Tensor, depth: int, *, keep: bool) -> Tensor:
+        """Compute the scores (R, P, V) of all tokens in nodes `at` (R, P), and keep the past of `nodes` if told to."""
+        whole, query = len(rows) == len(self.rows), rows[:, None]
         state = self.model.start(self.memory if whole else [(k[rows], v[rows]) for k, v in self.memory])
         tokens = self.token[at]
         if depth:
