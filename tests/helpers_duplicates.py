@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from helpers_images import photo
-from helpers_stored import collection, stored
+from helpers_stored import AlteredReader, collection, stored
 from PIL import Image
 
 from vitdsi.collection.add import add_new
@@ -39,7 +39,7 @@ def index_with_copies() -> IndexState:
         features=before.features[list(COPIES.values())] * 1.01,
         thumbnails=torch.stack([_thumbnail(picture) for picture in copies]),
     )
-    return add_new(before, added, reader=None)  # type: ignore[arg-type]  # feature differences are known already
+    return add_new(before, added, AlteredReader(added))  # type: ignore[arg-type]
 
 
 def _thumbnail(image: Image.Image) -> torch.Tensor:

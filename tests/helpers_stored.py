@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from vitdsi.backbones.reader import ReadPhotos
 from vitdsi.collection.add import add_new
 from vitdsi.collection.build import learn
 from vitdsi.collection.read import Collection
@@ -48,7 +51,7 @@ def collection(count: int, seed: int = 0, *, name: str = "old", labels: bool = F
     return Collection(
         [f"{name}/{i:03}.jpg" for i in range(count)],
         [f"class {i % CLASSES}" for i in range(count)] if labels else None,
-        [b""] * count,
+        [str(i).encode() for i in range(count)],
         features(count, seed),
         torch.randint(0, 256, (count, 32, 32), generator=generator, dtype=torch.uint8),
         [f"hash {name} {i}" for i in range(count)],
@@ -56,12 +59,41 @@ def collection(count: int, seed: int = 0, *, name: str = "old", labels: bool = F
     )
 
 
+class AlteredReader:
+    """Gives noisy features of the images of a collection, whose sources are their positions."""
+
+    def __init__(self, given: Collection) -> None:
+        self.features = given.features
+
+    def load(self, sources: Sequence[bytes], **_: Any) -> ReadPhotos:
+        rows = [int(source) for source in sources]
+        noise = torch.randn(len(rows), DIM, generator=torch.Generator().manual_seed(7))
+        return ReadPhotos(
+            np.arange(len(rows)),
+            (self.features[rows].float() + 0.1 * noise).half(),
+            torch.zeros(len(rows), 32, 32, dtype=torch.uint8),
+            [""] * len(rows),
+            [],
+        )
+
+
 @functools.cache
-def stored(count: int = 60, scheme: str = "semantic", base: int = 8, *, labels: bool = False) -> IndexState:
-    """A trained index. The same object is given again, so do not change its tensors in place."""
+def stored(
+    count: int = 60, scheme: str = "semantic", base: int = 8, *, labels: bool = False, former: bool = False
+) -> IndexState:
+    """A trained index. The same object is given again, so do not change its tensors in place.
+
+    With `former` its embeddings have no part for categories, as up to format 3.
+    """
     relevance = "folder" if labels else "none"
     requested = load_config(
-        overrides=[*_SMALL, f"ids.scheme={scheme}", f"ids.base={base}", f"labels={relevance}"]
+        overrides=[
+            *_SMALL,
+            *(["model.category_dim=0"] if former else []),
+            f"ids.scheme={scheme}",
+            f"ids.base={base}",
+            f"labels={relevance}",
+        ]
     )
     given = collection(count, labels=labels)
     config = resolve_config(requested, count)
@@ -89,7 +121,7 @@ def stored(count: int = 60, scheme: str = "semantic", base: int = 8, *, labels: 
 def add(index: IndexState, count: int, seed: int = 1, name: str = "new") -> IndexState:
     """The index with `count` more images."""
     fresh = collection(count, seed, name=name, labels=index.labels is not None)
-    return add_new(index, fresh, reader=None)  # type: ignore[arg-type]  # differences are known
+    return add_new(index, fresh, AlteredReader(fresh))  # type: ignore[arg-type]
 
 
 def own_first(index: IndexState, ids: range) -> float:

@@ -56,8 +56,7 @@ def test_every_image_finds_itself(index: ImageIndex, photos: Path) -> None:
         assert [r.rank for r in row] == [1, 2, 3]
         assert len({r.id for r in row}) == 3
         assert all(index.image_ids_[r.id] == r.image_id for r in row)
-        assert sum(r.score for r in row) <= 1 + 1e-5
-        assert row[0].score >= row[1].score >= row[2].score
+        assert row[0].score > 0.5 > max(row[1].score, row[2].score)
 
 
 @pytest.mark.parametrize("k", [1, 24, 500])
@@ -67,7 +66,6 @@ def test_search_returns_k_results_or_as_many_as_there_are_images(
     found = index.search(photos / index.image_ids_[5], k)
     assert len(found) == min(k, 24)
     if k >= 24:
-        assert sum(r.score for r in found) == pytest.approx(1, abs=1e-4)
         assert {r.image_id for r in found} == set(index.image_ids_)
 
 

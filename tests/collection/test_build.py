@@ -23,11 +23,11 @@ def images() -> list[np.ndarray]:
 def test_loaded_index_keeps_the_embedding_width_of_its_build(
     images: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolve, "MAX_ROW_NUMBERS", 2 * 6 * 48)
+    monkeypatch.setattr(resolve, "MAX_ROW_NUMBERS", 2 * 6 * 64)
     index = ImageIndex(load_config(overrides=SHORT)).fit(images)
     index.save(tmp_path / "six.dsi")
     loaded = ImageIndex.load(tmp_path / "six.dsi")
-    assert loaded.config.model.embedding_dim == index.config.model.embedding_dim == 48
+    assert loaded.config.model.embedding_dim == index.config.model.embedding_dim == 64
     assert loaded.search(images[0], k=6) == index.search(images[0], k=6)
 
 

@@ -21,7 +21,9 @@ def test_info_counts_live_and_removed_images_and_the_free_codes(tmp_path: Path) 
         8 ** int((code == index.trie.vocabulary.pad).sum())
         for code in index.trie.codes[index.trie.live_ids()]
     )
-    assert facts["report"] == {"images": 60}
+    assert set(facts["report"]) == {"images", "calibration"}
+    assert facts["report"]["calibration"]["images"] == 0
+    assert "inside_scores" not in facts["report"]["calibration"]
     assert facts["changes"][-1]["verb"] == "remove"
     assert facts["bytes"]["model"] > 1000
 

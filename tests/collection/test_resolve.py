@@ -20,12 +20,12 @@ def test_base_that_was_asked_for_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "width"), [(10, 384), (87_381, 384), (87_382, 192), (349_526, 48), (10**8, 48)]
+    ("count", "width"), [(10, 512), (65_536, 512), (65_537, 256), (262_145, 64), (10**8, 32)]
 )
 def test_embedding_is_narrowed_for_very_many_images_and_the_request_stays(count: int, width: int) -> None:
     requested = IndexConfig()
-    assert resolve_config(requested, count).model.embedding_dim == width == embedding_dim_for(count, 384)
-    assert requested.model.embedding_dim == 384
+    assert resolve_config(requested, count).model.embedding_dim == width == embedding_dim_for(count, 512)
+    assert requested.model.embedding_dim == 512
 
 
 def test_embedding_narrower_than_the_bound_is_never_changed() -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ from vitdsi.state import IndexState
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "a b.dsi"
     assert write_index(path, stored()) == 1
+    return path
+
+
+@pytest.fixture
+def former(tmp_path: Path) -> Path:
+    """An index as it was up to format 3, without a part for categories and without held-out views."""
+    path = tmp_path / "former.dsi"
+    write_index(path, replace(stored(former=True), held_out=None))
     return path
 
 
@@ -207,14 +216,15 @@ def test_removed_ids_are_read_with_their_codes(path: Path) -> None:
     assert torch.equal(after.codes, before.codes) and torch.equal(after.child, before.child)
 
 
-def test_removed_ids_of_format_3_have_no_code(path: Path) -> None:
+def test_removed_ids_of_format_3_have_no_code(former: Path) -> None:
     """Up to format 3, a removal deleted the code of an id and the branches that led only to it."""
+    path = former
     manifest = json.loads((path / "index.json").read_text("utf-8"))
     tensors = load_file(path / manifest["files"]["trie"])
     del tensors["live"]
-    child, nodes, tokens = tensors["child"], *stored().trie.last_edges(torch.tensor([4, 9]))
+    child, nodes, tokens = tensors["child"], *stored(former=True).trie.last_edges(torch.tensor([4, 9]))
     child[nodes, tokens] = -1
-    tensors["codes"][[4, 9]], tensors["nodes"][[4, 9]] = stored().trie.vocabulary.pad, -1
+    tensors["codes"][[4, 9]], tensors["nodes"][[4, 9]] = stored(former=True).trie.vocabulary.pad, -1
     save_file(tensors, path / manifest["files"]["trie"])
     (path / "index.json").write_text(json.dumps({**manifest, "format_version": 3}), "utf-8")
     index = read_index(path)
@@ -226,8 +236,9 @@ def test_removed_ids_of_format_3_have_no_code(path: Path) -> None:
     assert torch.equal(read_index(path).trie.live, index.trie.live)
 
 
-def test_index_of_format_2_is_read_and_rewritten(path: Path) -> None:
+def test_index_of_format_2_is_read_and_rewritten(former: Path) -> None:
     """Format 2 called the features tokens and inputs, and some settings by other names."""
+    path = former
     manifest = json.loads((path / "index.json").read_text("utf-8"))
     tensors = load_file(path / manifest["files"].pop("features"))
     save_file(
@@ -245,9 +256,9 @@ def test_index_of_format_2_is_read_and_rewritten(path: Path) -> None:
         **model.pop("paper"),
     }
     training |= {"views": training.pop("augment_prob"), "gradient_clip": 1.0, **training.pop("paper")}
-    del model["backbone"]
+    del model["backbone"], model["category_dim"]
     (path / "index.json").write_text(json.dumps({**manifest, "format_version": 2, "config": config}), "utf-8")
-    before, after = stored(), read_index(path)
+    before, after = stored(former=True), read_index(path)
     assert after.resolved == before.resolved
     assert after.features is not None and before.features is not None
     assert torch.equal(after.features, before.features)

@@ -105,7 +105,7 @@ def test_indexing_accuracy_is_left_out_where_features_were_dropped() -> None:
 def test_auroc_compares_held_out_copies_with_images_outside_the_collection(
     score: float, auroc: float
 ) -> None:
-    calibration = Calibration((score,) * 30, score)
+    calibration = Calibration(inside_scores=(score,) * 30, min_score=score)
     state = stored()
     state = replace(state, report=replace(state.report, calibration=calibration))
     metrics = measured(state, outside=PHOTOS)

@@ -10,7 +10,7 @@ from vitdsi.model.categories import Categories, categories_from_classes, categor
 GROUPS, EACH, WIDTH = 4, 30, 24
 
 
-def groups(seed: int = 0, spread: float = 0.9) -> tuple[Tensor, Tensor]:
+def groups(seed: int = 0, spread: float = 1.6) -> tuple[Tensor, Tensor]:
     """Features (120, 24) around four centres that overlap, and the group of each."""
     centres = torch.randn(GROUPS, WIDTH, generator=torch.Generator().manual_seed(99))
     of = torch.arange(GROUPS).repeat_interleave(EACH)
@@ -48,7 +48,7 @@ def test_categories_from_classes_put_photos_near_the_code_of_their_class() -> No
     assert found.rows.shape == (100, 8)
     assert len(torch.unique(found.rows.round(decimals=4), dim=0)) == GROUPS
     nearest = (embed(found, queries) @ found.rows.T).argmax(1)
-    assert (of[nearest] == query_of).float().mean() > 0.95
+    assert (of[nearest] == query_of).float().mean() > 0.8
 
 
 def test_more_classes_than_numbers_share_random_directions() -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers_stored import stored
 
-from vitdsi import ImageIndex, load_config
 from vitdsi.errors import UsageError
 from vitdsi.search.calibrate import calibrate, needs_calibration, threshold_for
 from vitdsi.search.options import SearchOptions
@@ -41,19 +41,14 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
         threshold_for(np.array([0.5, np.nan]))
 
 
-def held_out_state(labels: list[str] | None = None, count: int = 40, views: int = 20) -> IndexState:
-    """An index of random pictures, and noisy copies of some of them as held-out views."""
-    config = load_config(
-        overrides=["training.max_epochs=10", "ids.base=8", f"labels={'none' if labels is None else 'folder'}"]
-    )
-    small = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
-    images = [np.kron(image, np.ones((16, 16, 1), dtype=np.uint8)) for image in small]
-    state = ImageIndex(config).fit(images, labels).state_
+def held_out_state(views: int = 20, *, labels: bool = False) -> IndexState:
+    """An index of 60 images, and noisy copies of the first ones as held-out views."""
+    state = stored(labels=labels)
     assert state.features is not None
-    generator = torch.Generator().manual_seed(1)
-    noisy = state.features[:views].float() * (0.8 + 0.4 * torch.rand(views, 1, generator=generator))
-    held_out = HeldOut(noisy.half(), torch.arange(views), None if labels is None else labels[:views])
-    return replace(state, held_out=held_out)
+    noise = torch.randn(views, state.features.shape[1], generator=torch.Generator().manual_seed(1))
+    noisy = (state.features[:views].float() + 0.2 * noise).half()
+    classes = state.labels[:views] if state.labels is not None else None
+    return replace(state, held_out=HeldOut(noisy, torch.arange(views), classes))
 
 
 def test_scores_of_right_results_are_high_and_those_of_outsiders_low() -> None:
@@ -64,7 +59,7 @@ def test_scores_of_right_results_are_high_and_those_of_outsiders_low() -> None:
     assert found.scores[right].mean() > 0.8
     assert found.scores[~right].mean() < 0.2
     calibration = state.report.calibration
-    assert calibration.images == 40
+    assert calibration.images == 60
     assert len(calibration.inside_scores) == 20
     assert np.mean(np.array(calibration.inside_scores) >= calibration.min_score - 1e-6) >= 0.95
 
@@ -75,20 +70,20 @@ def test_weights_are_never_negative() -> None:
 
 
 def test_with_classes_a_result_of_the_class_is_right() -> None:
-    labels = ["a", "b"] * 20
-    state = calibrate(held_out_state(labels))
-    assert state.held_out is not None
-    found = rank(state, state.held_out.features, SearchOptions(k=5))
-    classes = np.array(labels)
+    state = calibrate(held_out_state(labels=True))
+    assert state.held_out is not None and state.labels is not None
+    found = rank(state, state.held_out.features, SearchOptions(k=20))
+    classes = np.array(state.labels)
     right = classes[found.ids] == classes[state.held_out.ids.numpy()][:, None]
-    assert found.scores[right].mean() > found.scores[~right].mean()
+    assert found.scores[right].mean() > 0.8
+    assert found.scores[~right].mean() < 0.3
 
 
 def test_views_of_removed_images_do_not_count() -> None:
     state = held_out_state()
     fewer = calibrate(replace(state, trie=state.trie.without(range(10))))
     assert len(fewer.report.calibration.inside_scores) == 10
-    assert fewer.report.calibration.images == 30
+    assert fewer.report.calibration.images == 50
 
 
 def test_too_few_views_leave_the_calibration_as_it_is() -> None:
@@ -98,7 +93,10 @@ def test_too_few_views_leave_the_calibration_as_it_is() -> None:
 
 
 def test_scores_need_calibration_when_more_than_one_in_a_hundred_images_went() -> None:
-    state = calibrate(held_out_state(count=100))
+    state = calibrate(held_out_state())
+    before = replace(state.report.calibration, images=61)
     assert not needs_calibration(state)
-    assert not needs_calibration(replace(state, trie=state.trie.without([3])))
-    assert needs_calibration(replace(state, trie=state.trie.without([3, 4])))
+    assert needs_calibration(replace(state, trie=state.trie.without([3])))
+    assert needs_calibration(replace(state, report=replace(state.report, calibration=before)))
+    many = replace(before, images=60 * 101 // 100)
+    assert not needs_calibration(replace(state, report=replace(state.report, calibration=many)))

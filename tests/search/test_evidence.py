@@ -41,7 +41,7 @@ def test_evidence_holds_the_log_probability_and_both_cosines(state: IndexState) 
 def test_the_same_picture_comes_first_and_the_same_kind_follows(state: IndexState) -> None:
     same, kind, other = (-1.0, 0.9, 0.5), (-4.0, 0.1, 0.9), (-8.0, 0.15, 0.1)
     found = relevance(state, torch.tensor([[other, kind, same]]))[0]
-    assert found.tolist() == pytest.approx([0.1 - 0.4, 0.9 - 0.2, 0.5 - 0.05 + 5 * 0.7])
+    assert found.tolist() == pytest.approx([0.1 - 0.4, 0.9 - 0.2, 0.5 - 0.05 + 10 * 0.7])
 
 
 def test_results_are_ordered_by_relevance(state: IndexState) -> None:
@@ -52,10 +52,10 @@ def test_results_are_ordered_by_relevance(state: IndexState) -> None:
     assert bool((ordered[:, :-1] >= ordered[:, 1:] - 1e-6).all())
 
 
-def test_probability_is_a_sigmoid_of_the_evidence_and_bounded_below() -> None:
-    calibration = Calibration((0.5, 2.0, 1.0), -1.0)
+def test_probability_is_a_sigmoid_of_the_evidence_and_bounded_below(state: IndexState) -> None:
+    state = replace(state, report=replace(state.report, calibration=Calibration((0.5, 2.0, 1.0), -1.0)))
     seen = torch.tensor([[[-2.0, 0.5, 0.25], [-torch.inf, 0.5, 0.25]]])
-    found = probability(calibration, seen)
+    found = probability(state, seen)
     expected = torch.sigmoid(torch.tensor([[-1 + 1 + 0.25 - 1.0, -15 + 1 + 0.25 - 1.0]]))
     torch.testing.assert_close(found, expected)
 

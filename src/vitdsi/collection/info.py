@@ -29,11 +29,18 @@ def info(state: IndexState, path: Path | None) -> dict[str, Any]:
         "labels": state.resolved.labels,
         "stem": state.resolved.model.stem,
         "metadata": state.metadata.columns(),
-        "report": {
-            name: value for name, value in state.report.as_dict().items() if not isinstance(value, list)
-        },
+        "report": _report(state),
         "changes": [asdict(change) for change in state.changes[-_MAX_CHANGES:]],
     }
     if path is not None:
         facts["bytes"] = sizes(path)
     return facts
+
+
+def _report(state: IndexState) -> dict[str, Any]:
+    """Return the report of the build without its lists, which are long."""
+    report = state.report.as_dict()
+    report["calibration"] = {
+        name: value for name, value in report["calibration"].items() if name != "inside_scores"
+    }
+    return {name: value for name, value in report.items() if not isinstance(value, list)}

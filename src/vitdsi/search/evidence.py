@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitdsi.state import Calibration, IndexState
+from vitdsi.state import IndexState
 
 LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
 
 # Weights of the relevance; EXPERIMENTS.md has the evidence.
 _LOG_PROB_WEIGHT = 0.05
-_PICTURE_WEIGHT = 5.0
+_PICTURE_WEIGHT = 10.0
 _DIFFERENT_PICTURES = 0.2  # a cosine that photos of different pictures rarely exceed
 _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES = 0.3, 15.0
 
@@ -25,8 +25,8 @@ def evidence(state: IndexState, ids: Tensor, log_probs: Tensor, embedding: Tenso
     """Return the evidence (B, K, 3) for candidates.
 
     Its columns are the log-probability, in nats; the cosine between the picture parts of the query's embedding and of
-    the vector that the head keeps for the image; and the cosine between their category parts. A model without such
-    vectors, or without category parts, has zeros in their places.
+    the vector that the head keeps for the image; and the cosine between their category parts. A model whose vectors do
+    not start from features, or without category parts, has zeros in their places.
 
     Args:
         ids: (B, K) ids; where they are NONE, the evidence has no meaning.
@@ -34,7 +34,7 @@ def evidence(state: IndexState, ids: Tensor, log_probs: Tensor, embedding: Tenso
         embedding: (B, E) the embeddings of the queries, unit vectors.
     """
     picture = category = torch.zeros_like(log_probs)
-    if state.model.head.compares:
+    if state.reranks_by_default:
         vectors = state.model.head.vectors(state.trie, ids.clamp(min=0))
         split = embedding.shape[-1] - state.model.stem.categories
         picture = F.cosine_similarity(vectors[..., :split], embedding[:, None, :split], dim=-1)
@@ -48,7 +48,7 @@ def relevance(state: IndexState, found: Tensor) -> Tensor:
 
     With category parts it is
 
-        category + 0.05 log p + 5 max(0, picture - 0.2):
+        category + 0.05 log p + 10 max(0, picture - 0.2):
 
     what shows the same picture comes first, and what shows the same kind of thing follows. Without them it is
     0.3 log p + 15 picture.
@@ -60,8 +60,14 @@ def relevance(state: IndexState, found: Tensor) -> Tensor:
     return category + _LOG_PROB_WEIGHT * log_prob + same
 
 
-def probability(calibration: Calibration, found: Tensor) -> Tensor:
-    """Return the probability (B, K) that candidates with this evidence (B, K, 3) are right."""
+def probability(state: IndexState, found: Tensor) -> Tensor:
+    """Return the probability (B, K) that candidates with this evidence (B, K, 3) are right.
+
+    An index that has neither cosines nor a calibration gives the probability of the decoder.
+    """
+    calibration = state.report.calibration
+    if not calibration.images and not state.reranks_by_default:
+        return found[..., 0].exp()
     clipped = torch.cat([found[..., :1].clamp(min=LOWEST_LOG_PROB), found[..., 1:]], dim=-1)
     weights = torch.tensor(calibration.weights, dtype=found.dtype, device=found.device)
     return torch.sigmoid(clipped @ weights + calibration.bias)

@@ -104,7 +104,7 @@ def rank(state: IndexState, features: Tensor, options: SearchOptions, within: Tr
     """
     found = candidates(state, features, options, within)
     ids, seen = found.ids[:, : options.k], found.evidence[:, : options.k]
-    scores = probability(state.report.calibration, seen).masked_fill(ids == NONE, 0.0)
+    scores = probability(state, seen).masked_fill(ids == NONE, 0.0)
     return Ranking(
         ids.cpu().numpy(), scores.cpu().numpy(), seen[..., 0].cpu().numpy(), found.proven.cpu().numpy()
     )

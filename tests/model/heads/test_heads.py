@@ -103,7 +103,7 @@ def test_registered_toy_head_serves_an_index_that_grows() -> None:
     assert isinstance(grown.model.head, NodeHead) and grown.features is not None
     found = rank(grown, grown.features[60:], SearchOptions(k=65))
     assert [sorted(row) for row in found.ids.tolist()] == [list(range(65))] * 5
-    np.testing.assert_allclose(found.scores.sum(1), 1, atol=1e-4)
+    np.testing.assert_allclose(np.exp(found.log_probs).sum(1), 1, atol=1e-4)
     with pytest.raises(UsageError, match="rerank"):
         rank(grown, grown.features[60:], SearchOptions(k=5, rerank=True))
 

@@ -14,7 +14,7 @@ def test_embedding_of_a_stem_that_makes_none_raises() -> None:
     with pytest.raises(NotImplementedError, match="Stem makes no embeddings"):
         stem.embedding(torch.zeros(1, 10))
     with pytest.raises(NotImplementedError, match="no weights that start from features"):
-        stem.fit(torch.zeros(1, 10))
+        stem.fit(torch.zeros(1, 10), None)
 
 
 def test_stem_without_forward_cannot_be_called() -> None:

@@ -11,7 +11,7 @@ from vitdsi.model.axes import principal_axes
 from vitdsi.model.categories import Categories
 from vitdsi.model.stems.base import Stem
 
-_WHITENING = 1.0  # 0 leaves the variances of the principal axes as they are, 1 makes them equal.
+_WHITENING = 0.75  # 0 leaves the variances of the principal axes as they are, 1 makes them equal.
 _SHRINKAGE = 0.3  # added to the variances before whitening, as a share of their mean over all features
 CATEGORY_SHARE = 0.3  # of the squared length of an embedding, which the category part has
 NUM_TOKENS = 4  # Image tokens that are widened from the embedding; 1 and 8 were not clearly better or worse.
