@@ -70,7 +70,7 @@ def best_first_search(
         max_expansions: the number of prefixes from which on only the beam expands more; 0 is the beam search alone.
     """
     search = _Search(model, memory, embedding, trie, min(k, int(trie.live.sum())))
-    search.follow_beam(beam_size)
+    search.follow_beam(beam_size, alone=max_expansions == 0)
     search.follow_best(max_expansions)
     return search.found()
 
@@ -109,13 +109,18 @@ class _Search:
             proven = self.pending.amax(1) <= self.log_probs[:, -1]
         return Found(ids, self.log_probs, proven, self.expansions)
 
-    def follow_beam(self, size: int) -> None:
-        """Search with a beam, of which finished ids are a part. What it does not keep remains pending."""
+    def follow_beam(self, size: int, *, alone: bool) -> None:
+        """Search with a beam, of which finished ids are a part. What it does not keep remains pending.
+
+        If it is the whole search (`alone`), pasts are dropped as soon as the beam is longer.
+        """
         # The place of a beam is an inner node (>= 0), a leaf (< NONE), or NONE for an empty beam.
         places = torch.zeros(len(self.rows), 1, dtype=torch.long, device=self.rows.device)
         log_probs = torch.zeros(places.shape, device=places.device)
         for depth in range(self.length):
             following, children = self._expand(self.rows, places.clamp(min=NONE), log_probs, depth)
+            if alone:
+                self.pasts.pop(depth - 1, None)
             if not bool((self.pending > -torch.inf).any()):
                 break
             # A finished beam is kept as its own only continuation.
