@@ -70,7 +70,7 @@ def best_first_search(
         max_expansions: the number of prefixes from which on only the beam expands more; 0 is the beam search alone.
     """
     search = _Search(model, memory, embedding, trie, min(k, int(trie.live.sum())))
-    search.follow_beam(beam_size)
+    search.follow_beam(beam_size, alone=max_expansions == 0)
     search.follow_best(max_expansions)
     return search.found()
 
@@ -85,7 +85,7 @@ class _Search:
         slots: (B, M + 1) where `pasts` has the past of a prefix that was expanded.
         pasts: for each number of tokens, the keys and values of the prefixes that were expanded, in each layer
             (B, S, H, t, D / H). Prefixes with only leaves below them have no use for it, and may be missing.
-        ids, log_probs: (B, K) the best ids.
+        leaves, log_probs: (B, K) the best ids, as leaves of the trie.
         expansions: (B,) the number of prefixes that were expanded.
     """
 
@@ -98,24 +98,29 @@ class _Search:
         self.pending = torch.full((batch, trie.num_nodes + 1), -torch.inf, device=device)
         self.slots = torch.zeros(self.pending.shape, dtype=torch.long, device=device)
         self.pasts: dict[int, list[KeysValues]] = {}
-        self.ids = torch.full((batch, k), NONE, device=device)
+        self.leaves = torch.full((batch, k), NONE, device=device)
         self.log_probs = torch.full((batch, k), -torch.inf, device=device)
         self.expansions = torch.zeros(batch, dtype=torch.long, device=device)
 
     def found(self) -> Found:
-        ids = self.ids.masked_fill(self.log_probs == -torch.inf, NONE)
-        if not ids.shape[1]:
-            return Found(ids, self.log_probs, torch.ones_like(self.rows, dtype=torch.bool), self.expansions)
-        proven = self.pending.amax(1) <= self.log_probs[:, -1]
+        ids = leaf(self.leaves).masked_fill(self.log_probs == -torch.inf, NONE)
+        proven = torch.ones_like(self.rows, dtype=torch.bool)
+        if ids.shape[1]:
+            proven = self.pending.amax(1) <= self.log_probs[:, -1]
         return Found(ids, self.log_probs, proven, self.expansions)
 
-    def follow_beam(self, size: int) -> None:
-        """Search with a beam, of which finished ids are a part. What it does not keep remains pending."""
+    def follow_beam(self, size: int, *, alone: bool) -> None:
+        """Search with a beam, of which finished ids are a part. What it does not keep remains pending.
+
+        If it is the whole search (`alone`), pasts are dropped as soon as the beam is longer.
+        """
         # The place of a beam is an inner node (>= 0), a leaf (< NONE), or NONE for an empty beam.
         places = torch.zeros(len(self.rows), 1, dtype=torch.long, device=self.rows.device)
         log_probs = torch.zeros(places.shape, device=places.device)
         for depth in range(self.length):
             following, children = self._expand(self.rows, places.clamp(min=NONE), log_probs, depth)
+            if alone:
+                self.pasts.pop(depth - 1, None)
             if not bool((self.pending > -torch.inf).any()):
                 break
             # A finished beam is kept as its own only continuation.
@@ -133,7 +138,7 @@ class _Search:
     def follow_best(self, max_expansions: int) -> None:
         """Expand the most probable pending prefixes, as long as one is more probable than the k-th best id."""
         width = _FIRST_ROUND
-        while self.ids.shape[1]:
+        while self.leaves.shape[1]:
             log_probs, nodes = self.pending.topk(min(width, self.pending.shape[1]), dim=1)
             wanted = log_probs > self.log_probs[:, -1:]
             left = max_expansions - self.expansions
@@ -157,40 +162,43 @@ class _Search:
 
         Returns log-probabilities (R, P, V), -inf for what is not allowed, and the children (R, P, V).
         """
-        # Where there is no node, another one of the query is scored again, which costs least.
-        query, at = rows[:, None], torch.where(nodes < 0, nodes.amax(1, keepdim=True), nodes).clamp(min=0)
-        self.expansions[rows] += (nodes >= 0).sum(1)
+        query, inside, at = rows[:, None], nodes >= 0, nodes
+        some_missing = not bool(inside.all())
+        if some_missing:  # There, another node of the query is scored again, which costs least.
+            at = torch.where(inside, nodes, nodes.amax(1, keepdim=True).clamp(min=0))
+        children, allowed = self.child[at], self.allowed[at]
+        if some_missing:
+            children, allowed = children.masked_fill(~inside[..., None], NONE), allowed & inside[..., None]
+        self.expansions[rows] += inside.sum(1)
         self.pending[query, nodes] = -torch.inf
-        children = self.child[at].masked_fill((nodes < 0)[..., None], NONE)
-        exists, inner = children != NONE, children >= 0
+        inner = children >= 0
         has_inner = bool(inner.any())
         scores = self._scores(rows, nodes, at, depth, keep=has_inner)
-        following = scores.masked_fill(~exists, -torch.inf).log_softmax(-1) + log_probs[..., None]
-        following = following.masked_fill(~(self.allowed[at] & exists), -torch.inf)
-        leaves = following
+        following = scores.masked_fill(children == NONE, -torch.inf).log_softmax(-1) + log_probs[..., None]
+        following = following.masked_fill(~allowed, -torch.inf)
+        finished = following
         if has_inner:
             self.pending[query[..., None], children.clamp(min=NONE)] = following
             self.pending[:, NONE] = -torch.inf
-            leaves = following.masked_fill(inner, -torch.inf)
-        log_probs = torch.cat([self.log_probs[rows], leaves.flatten(1)], dim=1)
-        ids = torch.cat([self.ids[rows], leaf(children).flatten(1)], dim=1)
-        self.log_probs[rows], best = log_probs.topk(self.ids.shape[1], dim=1)
-        self.ids[rows] = ids.gather(1, best)
+            finished = following.masked_fill(inner, -torch.inf)
+        if bool((children < NONE).any()):
+            log_probs = torch.cat([self.log_probs[rows], finished.flatten(1)], dim=1)
+            self.log_probs[rows], best = log_probs.topk(self.leaves.shape[1], dim=1)
+            leaves = torch.cat([self.leaves[rows], children.flatten(1)], dim=1)
+            self.leaves[rows] = leaves.gather(1, best)
         return following, children
 
     def _scores(self, rows: Tensor, nodes: Tensor, at: Tensor, depth: int, *, keep: bool) -> Tensor:
         """Compute the scores (R, P, V) of all tokens in nodes `at` (R, P), and keep the past of `nodes` if told to."""
-        whole, query = len(rows) == len(self.rows), rows[:, None]
-        state = self.model.start(self.memory if whole else [(k[rows], v[rows]) for k, v in self.memory])
-        tokens = self.token[at]
+        memory, embedding, query = self.memory, self.embedding, rows[:, None]
+        if len(rows) < len(self.rows):
+            memory, embedding = [(keys[rows], values[rows]) for keys, values in memory], embedding[rows]
+        state = self.model.start(memory)
+        tokens = self.token[at] if depth else torch.full_like(at, self.model.vocabulary.bos)
         if depth:
             slots = self.slots[query, self.parent[at]]
-            state.past = [
-                (keys[query, slots], values[query, slots]) for keys, values in self.pasts[depth - 1]
-            ]
-        else:
-            tokens = torch.full_like(at, self.model.vocabulary.bos)
-        embedding = self.embedding if whole else self.embedding[rows]
+            past = self.pasts[depth - 1]
+            state.past = [(keys[query, slots], values[query, slots]) for keys, values in past]
         scores = self.model.step(tokens, at, depth, embedding, state).float()
         if keep:
             self._keep(rows, nodes, depth, state.past)
@@ -200,9 +208,10 @@ class _Search:
         """Store the past of these prefixes."""
         if len(rows) < len(self.rows):
             past = [(self._of_all(keys, rows), self._of_all(values, rows)) for keys, values in past]
-        before = self.pasts.get(depth)
-        first = 0 if before is None else before[0][0].shape[1]
-        if before is not None:
+        first = 0
+        if depth in self.pasts:
+            before = self.pasts[depth]
+            first = before[0][0].shape[1]
             past = [
                 (torch.cat([old[0], new[0]], dim=1), torch.cat([old[1], new[1]], dim=1))
                 for old, new in zip(before, past, strict=True)
