@@ -22,11 +22,27 @@ Alteration = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 VERSION = "altered1"  # names the stored features of altered photos; another one after any change of this file
 _NAMESPACE = "vitdsi/benchmarks/alterations"
-_WORDS = ("holiday", "summer", "2019", "photo by", "at home", "the best", "copyright", "friends", "look at this", "!!!")
+_WORDS = (
+    "holiday",
+    "summer",
+    "2019",
+    "photo by",
+    "at home",
+    "the best",
+    "copyright",
+    "friends",
+    "look at this",
+    "!!!",
+)
 _MOST_DEGREES = 30.0
 _BLUR = (0.008, 0.025)  # standard deviation over the shorter side
 _JPEG_QUALITY = (4, 12)
-_MARGINS = ((0.02, 0.25), (0.02, 0.25), (0.15, 0.3), (0.2, 0.4))  # left, right, above and below, over the shorter side
+_MARGINS = (
+    (0.02, 0.25),
+    (0.02, 0.25),
+    (0.15, 0.3),
+    (0.2, 0.4),
+)  # left, right, above and below, over the shorter side
 
 
 def generator_for(alteration: str, content: str) -> np.random.Generator:
@@ -89,7 +105,7 @@ def collage_with(others: Sequence[Path]) -> Alteration:
     """Return the alteration that puts the photo on one half of a frame and one of `others` on the other half."""
 
     def collage(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Fill the left, right, upper or lower half of the frame with the middle of the photo, the rest with another."""
+        """Fill a half of the frame with the middle of the photo, and the other half with that of another."""
         width, height = image.size
         beside = rng.random() < 0.5
         half = (max(1, width // 2), height) if beside else (width, max(1, height // 2))

@@ -79,7 +79,9 @@ def write_values(
     ignore = path.parent.parent / ".gitignore"
     path.parent.mkdir(parents=True, exist_ok=True)
     ignore.write_text("*\n", "utf-8")
-    about = json.dumps({"name": name, "facts": facts, "overrides": overrides if name.startswith("product") else []})
+    about = json.dumps(
+        {"name": name, "facts": facts, "overrides": overrides if name.startswith("product") else []}
+    )
     with write_atomically(path) as stream:
         np.savez_compressed(stream, about=np.array(about), **values)
 
@@ -161,14 +163,22 @@ def arguments() -> tuple[argparse.Namespace, dict[str, Path], list[str]]:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("given", nargs="+", metavar="NAME=FOLDER | key=value")
-    parser.add_argument("--queries", choices=("validation", "test"), required=True, help="the photos to search with")
+    parser.add_argument(
+        "--queries", choices=("validation", "test"), required=True, help="the photos to search with"
+    )
     parser.add_argument("--sizes", metavar="N,...", help="numbers of indexed images, instead of a quarter")
     parser.add_argument("--seeds", default="0,1,2", help="seeds, separated by commas")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/quality"), metavar="DIR")
-    parser.add_argument("--methods", default="", metavar="TEXT;...", help="only methods whose names begin like this")
-    parser.add_argument("--again", metavar="TEXT;...", help="measure methods again whose names begin like this")
+    parser.add_argument(
+        "--methods", default="", metavar="TEXT;...", help="only methods whose names begin like this"
+    )
+    parser.add_argument(
+        "--again", metavar="TEXT;...", help="measure methods again whose names begin like this"
+    )
     parser.add_argument("--locked", action="store_true", help="the sets are locked; log each cell")
-    parser.add_argument("--allow-dirty", action="store_true", help="with --locked: although files are not committed")
+    parser.add_argument(
+        "--allow-dirty", action="store_true", help="with --locked: although files are not committed"
+    )
     args = parser.parse_intermixed_args()
     sets, overrides = named_folders(args.given)
     return args, sets, overrides

@@ -74,8 +74,8 @@ def summary(cells: list[dict[str, Any]], stored_of: Callable[[dict[str, Any]], S
         lines += [
             f"## {name}: {size} of {first['classes']} classes indexed",
             "",
-            f"{'Locked set. ' if first['locked'] else ''}{first['searched']} {queries} photos, {first['copies']} copies, "
-            f"{first['training']} more training photos; seeds {seeds}.",
+            f"{'Locked set. ' if first['locked'] else ''}{first['searched']} {queries} photos, {first['copies']} "
+            f"copies, {first['training']} more training photos; seeds {seeds}.",
             "",
             *_figures(group),
             "",
@@ -100,7 +100,9 @@ def _differences(group: list[dict[str, Any]], stored: list[Stored]) -> Iterator[
     """The table of differences to the peer that is best on average, with intervals over queries within the seeds."""
     common = [name for name in stored[0] if all(name in cell for cell in stored)]
     figures = {
-        name: {metric: float(np.mean([cell["methods"][name][metric] for cell in group])) for metric in METRICS}
+        name: {
+            metric: float(np.mean([cell["methods"][name][metric] for cell in group])) for metric in METRICS
+        }
         for name in common
     }
     yield "Differences to the best peer, with paired 95 % bootstrap intervals:"
@@ -114,7 +116,9 @@ def _differences(group: list[dict[str, Any]], stored: list[Stored]) -> Iterator[
         for metric in _DIFFERENCES:
             peer = _rival(row, metric, figures)
             if peer is not None:
-                entries.append(f"{_interval(metric, row, peer, stored)} {peer} {_short(figures[peer][metric])}")
+                entries.append(
+                    f"{_interval(metric, row, peer, stored)} {peer} {_short(figures[peer][metric])}"
+                )
         yield _row([row, *entries])
     if _CLUSTERED in common and _RANDOM in common:
         entries = [_interval(metric, _RANDOM, _CLUSTERED, stored) for metric in _DIFFERENCES]

@@ -81,7 +81,9 @@ def altered_features(
     alteration, partners = alterations(others)[name], ""
     if name == "collage":
         partners = hashlib.blake2b("".join(map(content_hash, others)).encode(), digest_size=8).hexdigest()
-    key = "-".join((reader.backbone.cache_key() or "", reader.kind, VERSION, name.replace(" ", "_"), partners))
+    key = "-".join(
+        (reader.backbone.cache_key() or "", reader.kind, VERSION, name.replace(" ", "_"), partners)
+    )
     cache = FeatureCache(default_cache(), key)
     features = torch.empty(len(paths), *reader.backbone.shapes[reader.kind], dtype=reader.backbone.dtype)
     thumbnails = np.empty((len(paths), 32, 32), dtype=np.uint8)
