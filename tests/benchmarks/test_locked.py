@@ -37,7 +37,7 @@ def test_changed_files_are_refused_unless_they_are_allowed_and_recorded(clone: P
     from locked import commit_of
 
     (clone / "code.py").write_text("2")
-    with pytest.raises(UsageError, match="differ from commit .* commit them first, or pass --allow-dirty"):
+    with pytest.raises(UsageError, match=r"differ from commit .* commit them first, or pass --allow-dirty"):
         commit_of(clone)
     assert commit_of(clone, allow_dirty=True)[1]
 
