@@ -26,7 +26,10 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "whitened cosine": lambda: Cosine(Whitened()),
     "raw + query expansion": lambda: QueryExpansion(Raw()),
     "raw + database and query expansion": lambda: QueryExpansion(Raw(), augment=True),
-    "half-whitened + query expansion": lambda: QueryExpansion(HalfWhitened(), alpha=0.0, share=0.5),
+    "half-whitened + query expansion": lambda: QueryExpansion(HalfWhitened(), alpha=0.0),
+    "half-whitened + database and query expansion": lambda: QueryExpansion(
+        HalfWhitened(), alpha=1.0, augment=True
+    ),
     "raw + diffusion step": lambda: DiffusionStep(Raw()),
     "half-whitened + diffusion step": lambda: DiffusionStep(HalfWhitened(), power=1.0),
     "raw + diffusion": lambda: Diffusion(Raw()),
@@ -38,7 +41,7 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "OPQ": lambda: Approximate("opq"),
     "linear probe": lambda: LinearProbe(Raw()),
     "LDA cosine": lambda: Cosine(Discriminant()),
-    "metric projection cosine": lambda: Cosine(Contrastive(HalfWhitened())),
+    "metric projection cosine": lambda: Cosine(Contrastive(Raw())),
 }
 
 
