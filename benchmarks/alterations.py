@@ -105,7 +105,7 @@ def collage_with(others: Sequence[Path]) -> Alteration:
     """Return the alteration that puts the photo on one half of a frame and one of `others` on the other half."""
 
     def collage(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Fill the left, right, upper or lower half of the frame with the middle of the photo."""
+        """Fill a half of the frame with the middle of the photo, and the other half with that of another."""
         width, height = image.size
         beside = rng.random() < 0.5
         half = (max(1, width // 2), height) if beside else (width, max(1, height // 2))

@@ -74,9 +74,8 @@ def summary(cells: list[dict[str, Any]], stored_of: Callable[[dict[str, Any]], S
         lines += [
             f"## {name}: {size} of {first['classes']} classes indexed",
             "",
-            f"{'Locked set. ' if first['locked'] else ''}{first['searched']} {queries} photos, "
-            f"{first['copies']} copies, "
-            f"{first['training']} more training photos; seeds {seeds}.",
+            f"{'Locked set. ' if first['locked'] else ''}{first['searched']} {queries} photos, {first['copies']} "
+            f"copies, {first['training']} more training photos; seeds {seeds}.",
             "",
             *_figures(group),
             "",

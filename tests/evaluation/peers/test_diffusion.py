@@ -35,7 +35,7 @@ def test_diffusion_solves_its_linear_system() -> None:
     start = np.where(similarities >= np.sort(similarities)[-10], similarities, 0)
     graph = _graph(1.0)
     roots = np.sqrt(graph.sum(1))
-    scores = _in_order(Diffusion(Raw(), alpha=0.9))
+    scores = _in_order(Diffusion(Raw(), share=1.0, alpha=0.9))
     assert_allclose(scores - 0.9 * (graph / roots / roots[:, None]) @ scores, start, atol=1e-4)
 
 

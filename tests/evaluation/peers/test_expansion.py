@@ -11,9 +11,9 @@ def test_the_query_is_expanded_by_its_first_results_weighted_by_powers_of_their_
     vectors = np.random.default_rng(0).uniform(size=(9, 5)).astype(np.float32)
     query = np.random.default_rng(1).uniform(size=(1, 5)).astype(np.float32)
     unit, q = normalised(vectors), normalised(query)
-    nearest = np.argsort(-(unit @ q[0]))[:3]  # the root of 9
+    nearest = np.argsort(-(unit @ q[0]))[:3]
     expanded = q[0] + sum((unit[i] @ q[0]) ** 3 * unit[i] for i in nearest)
-    _, scores = QueryExpansion(Raw()).fit(vectors).search(query, 9)
+    _, scores = QueryExpansion(Raw(), share=1.0).fit(vectors).search(query, 9)
     assert_allclose(scores[0], np.sort(unit @ expanded / np.linalg.norm(expanded))[::-1], rtol=1e-5)
 
 

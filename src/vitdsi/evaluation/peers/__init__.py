@@ -13,6 +13,7 @@ from vitdsi.evaluation.peers.discriminant import Discriminant
 from vitdsi.evaluation.peers.expansion import QueryExpansion
 from vitdsi.evaluation.peers.half_whitened import HalfWhitened
 from vitdsi.evaluation.peers.linear_probe import LinearProbe
+from vitdsi.evaluation.peers.principal import Principal
 from vitdsi.evaluation.peers.spaces import Raw
 from vitdsi.evaluation.peers.whitened import Whitened
 from vitdsi.registry import choose
@@ -23,14 +24,21 @@ __all__ = ["PEERS", "Peer", "peer_named"]
 PEERS: dict[str, Callable[[], Peer]] = {
     "raw cosine": lambda: Cosine(Raw()),
     "half-whitened cosine": lambda: Cosine(HalfWhitened()),
+    "PCA cosine": lambda: Cosine(Principal()),
     "whitened cosine": lambda: Cosine(Whitened()),
     "raw + query expansion": lambda: QueryExpansion(Raw()),
     "raw + database and query expansion": lambda: QueryExpansion(Raw(), augment=True),
-    "half-whitened + query expansion": lambda: QueryExpansion(HalfWhitened(), alpha=0.0, share=0.5),
+    "half-whitened + query expansion": lambda: QueryExpansion(HalfWhitened(), alpha=0.0),
+    "half-whitened + database and query expansion": lambda: QueryExpansion(
+        HalfWhitened(), alpha=1.0, augment=True
+    ),
+    "PCA + query expansion": lambda: QueryExpansion(Principal(), alpha=1.0),
+    "PCA + database and query expansion": lambda: QueryExpansion(Principal(), alpha=2.0, augment=True),
     "raw + diffusion step": lambda: DiffusionStep(Raw()),
     "half-whitened + diffusion step": lambda: DiffusionStep(HalfWhitened(), power=1.0),
     "raw + diffusion": lambda: Diffusion(Raw()),
     "half-whitened + diffusion": lambda: Diffusion(HalfWhitened()),
+    "PCA + diffusion": lambda: Diffusion(Principal()),
     "float16": lambda: Approximate("flat16"),
     "int8": lambda: Approximate("flat8"),
     "HNSW": lambda: Approximate("hnsw"),
@@ -38,7 +46,7 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "OPQ": lambda: Approximate("opq"),
     "linear probe": lambda: LinearProbe(Raw()),
     "LDA cosine": lambda: Cosine(Discriminant()),
-    "metric projection cosine": lambda: Cosine(Contrastive(HalfWhitened())),
+    "metric projection cosine": lambda: Cosine(Contrastive(Raw())),
 }
 
 

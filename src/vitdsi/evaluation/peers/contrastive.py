@@ -44,7 +44,7 @@ class Contrastive:
         width: int = 128,
         temperature: float = 0.1,
         steps: int = 300,
-        rate: float = 1e-3,
+        rate: float = 1e-2,
         seed: int = 0,
     ) -> None:
         self.start, self.width, self.temperature = start, width, temperature

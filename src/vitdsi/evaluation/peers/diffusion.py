@@ -25,7 +25,7 @@ class DiffusionStep(Peer):
         share: neighbours of an image over the root of the number of images.
     """
 
-    def __init__(self, space: Space, *, power: float = 3.0, share: float = 2.0) -> None:
+    def __init__(self, space: Space, *, power: float = 3.0, share: float = 1.0) -> None:
         self.space, self.power, self.share = space, power, share
         self.name = f"{space.name} + diffusion step"
         self.needs_labels = space.needs_labels
@@ -58,13 +58,13 @@ class Diffusion(Peer):
         space: the space in which images are compared.
         power: the power of the cosine, in the graph and for the query.
         share: neighbours of an image over the root of the number of images.
-        alpha: how far similarities spread. The paper uses .99 for collections of 5,000 images and more; .9 was better
-            for hundreds.
+        alpha: how far similarities spread. The paper uses .99 for collections of 5,000 images and more; .8 was best for
+            hundreds.
         starts: images that the similarity spreads from.
     """
 
     def __init__(
-        self, space: Space, *, power: float = 3.0, share: float = 1.0, alpha: float = 0.9, starts: int = 10
+        self, space: Space, *, power: float = 3.0, share: float = 0.5, alpha: float = 0.8, starts: int = 10
     ) -> None:
         self.space, self.power, self.share, self.alpha, self.starts = space, power, share, alpha, starts
         self.name = f"{space.name} + diffusion"

@@ -28,7 +28,7 @@ class QueryExpansion(Peer):
     """
 
     def __init__(
-        self, space: Space, *, alpha: float = 3.0, share: float = 1.0, augment: bool = False
+        self, space: Space, *, alpha: float = 3.0, share: float = 0.5, augment: bool = False
     ) -> None:
         self.space, self.alpha, self.share, self.augment = space, alpha, share, augment
         self.name = f"{space.name} + {'database and ' if augment else ''}query expansion"
