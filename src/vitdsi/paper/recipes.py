@@ -40,7 +40,13 @@ def paper_recipe(
 
 
 def our_recipe(
-    scheme: str, seed: int, image_size: int, overrides: Sequence[str], *, minutes: float | None = None
+    scheme: str,
+    seed: int,
+    image_size: int,
+    overrides: Sequence[str],
+    *,
+    minutes: float | None = None,
+    epochs: float | None = None,
 ) -> IndexConfig:
     """The paper's model with joint training on the exact prefix-marginal: recipes/paper_ours.yaml.
 
@@ -51,6 +57,7 @@ def our_recipe(
         overrides: `key=value`. Those that begin with `ours.` belong to this recipe alone and take precedence. Of the
             others, those of ids, model and device apply; those of training do not, as the recipes train differently.
         minutes: limit of the training time.
+        epochs: limit in epochs, in indexed images.
 
     Raises:
         ConfigError: an override is not valid.
@@ -61,10 +68,12 @@ def our_recipe(
     ]
     own = [text.removeprefix(_OURS) for text in overrides if text.startswith(_OURS)]
     config = load_config("paper_ours", [*given, *shared, *own])
-    if minutes is None:
-        return config
-    limit = minutes if config.training.minutes is None else min(minutes, config.training.minutes)
-    return replace(config, training=replace(config.training, minutes=limit))
+    training = config.training
+    limits = {
+        "minutes": min((limit for limit in (minutes, training.minutes) if limit is not None), default=None),
+        "max_epochs": min((limit for limit in (epochs, training.max_epochs) if limit is not None), default=None),
+    }
+    return replace(config, training=replace(training, **limits))
 
 
 def _common(scheme: str, seed: int, image_size: int) -> list[str]:

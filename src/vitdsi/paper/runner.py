@@ -24,6 +24,8 @@ from vitdsi.progress import OnProgress
 
 SCHEMES = ("random", "clustered")
 NO_IDS = "-"
+# What our recipe has in common with the fine-tuned cell, by method.
+_MATCHED = {"ours": "time of", "ours by examples": "examples of"}
 _OUR_TIME_SHARE = 0.9  # of the training time of the fine-tuned cell, as training overruns its limit a little
 
 
@@ -101,8 +103,8 @@ class Runner:
         self._samples: dict[tuple[int, int], Samples] = {}
         self._pixels: tuple[tuple[int, int, int], Tensor] | None = None
         # Wrong overrides raise an error now, before anything is computed.
-        self._config("fine-tuned", SCHEMES[0], 0)
-        self._config("ours", SCHEMES[0], 0)
+        self.config("fine-tuned", SCHEMES[0], 0)
+        self.config("ours", SCHEMES[0], 0)
 
     def run(self) -> list[tuple[Cell, Result]]:
         """Return all cells with their results. Methods without ids have one cell for all schemes."""
@@ -117,22 +119,31 @@ class Runner:
     def result(self, method: str, size: int, scheme: str, seed: int) -> tuple[Cell, Result]:
         """Return a cell with its result, from the store if it is there."""
         cell = self.cell(method, size, scheme, seed)
-        stored = self.store.load(cell)
-        if stored is not None:
+        return cell, self.stored(cell, lambda: self._compute(cell))
+
+    def stored(self, cell: Cell, compute: Callable[[], Result]) -> Result:
+        """Return the result of a cell from the store, or compute it, which adds the machine, and store it."""
+        result = self.store.load(cell)
+        if result is not None:
             self.say(f"{_title(cell)}: already computed")
-        return cell, self._compute(cell) if stored is None else stored
+            return result
+        self.say(f"{_title(cell)}: started")
+        result = {**compute(), "machine": machine_class()}
+        self.store.save(cell, result)
+        self.say(f"{_title(cell)}: {_headline(result)}")
+        return result
 
     def cell(self, method: str, size: int, scheme: str, seed: int) -> Cell:
         """Return the cell, which is identified by the split and all settings that its result depends on."""
         settings: dict[str, Any] = {"split": self.samples(size, seed).digest()}
         if method in TRAINED:
-            settings["config"] = asdict(self._config(method, scheme, seed))
+            settings["config"] = asdict(self.config(method, scheme, seed))
         elif method.startswith("BoVW"):
             settings["image_size"] = self.options.bovw_size
         if method == "fine-tuned":
             settings["early_stopping"] = self.options.early_stopping
-        if method == "ours":
-            settings["time of"] = self.cell("fine-tuned", size, scheme, seed).name()
+        if method in _MATCHED:
+            settings[_MATCHED[method]] = self.cell("fine-tuned", size, scheme, seed).name()
         return Cell(self.dataset.name, self.dataset.relevance, size, scheme, method, seed, settings)
 
     def samples(self, size: int, seed: int) -> Samples:
@@ -160,58 +171,67 @@ class Runner:
         return self._pixels[1]
 
     def _compute(self, cell: Cell) -> Result:
-        """Compute the result of a cell and store it."""
-        self.say(f"{_title(cell)}: started")
         samples, method = self.samples(cell.size, cell.seed), cell.method
         if method in TRAINED:
-            result = self._train(cell, samples)
-        elif method == "kNN":
-            result = methods.nearest_features(samples, self.cache, cell.seed)
-        elif method == "chance":
-            result = methods.chance(samples)
-        else:
-            pixels = self.pixels(cell.size, cell.seed, self.options.bovw_size)
-            result = methods.bag_of_words(samples, pixels, cell.seed, improved=method == "BoVW improved")
-        result = {**result, "machine": machine_class()}
-        self.store.save(cell, result)
-        self.say(f"{_title(cell)}: {_headline(result)}")
-        return result
+            return self._train(cell)
+        if method == "kNN":
+            return methods.nearest_features(samples, self.cache, cell.seed)
+        if method == "chance":
+            return methods.chance(samples)
+        pixels = self.pixels(cell.size, cell.seed, self.options.bovw_size)
+        return methods.bag_of_words(samples, pixels, cell.seed, improved=method == "BoVW improved")
 
-    def _train(self, cell: Cell, samples: Samples) -> Result:
+    def zero_shot_weights(self, size: int, scheme: str, seed: int) -> tuple[Path, Result]:
+        """The file of weights of a zero-shot cell and its result; both are computed first if necessary."""
+        cell, result = self.result("zero-shot", size, scheme, seed)
+        weights = self.store.weights(cell)
+        if not weights.is_file():
+            self.store.path(cell).unlink()
+            result = self.result("zero-shot", size, scheme, seed)[1]
+        return weights, result
+
+    def prepare(self, config: IndexConfig, size: int, seed: int) -> methods.Experiment:
+        """Return an untrained model with the data of a split."""
+        return methods.prepare(
+            config, self.samples(size, seed), self.pixels(size, seed, self.options.image_size)
+        )
+
+    def _train(self, cell: Cell) -> Result:
         """Train and measure a model. The cell that the method builds on is computed first if necessary."""
         size, scheme, seed = cell.size, cell.scheme, cell.seed
-        minutes: float | None = None
-        source: Result = {}
-        weights = self.store.weights(cell)
+        weights, source = self.store.weights(cell), Result()
         if cell.method == "fine-tuned":
-            source_cell, source = self.result("zero-shot", size, scheme, seed)
-            weights = self.store.weights(source_cell)
-            if not weights.is_file():
-                source = self._compute(source_cell)
-        if cell.method == "ours":
-            _, fine_tuned = self.result("fine-tuned", size, scheme, seed)
-            minutes = _OUR_TIME_SHARE * fine_tuned["seconds"] / 60
-        config = self._config(cell.method, scheme, seed, minutes)
-        experiment = methods.prepare(config, samples, self.pixels(size, seed, self.options.image_size))
-        with self._callbacks(cell) as callbacks:
+            weights, source = self.zero_shot_weights(size, scheme, seed)
+        limits = self.limits(cell) if cell.method in _MATCHED else {}
+        experiment = self.prepare(self.config(cell.method, scheme, seed, **limits), size, seed)
+        with self.callbacks(cell) as callbacks:
             if cell.method == "zero-shot":
                 return methods.zero_shot(experiment, callbacks, weights)
-            if cell.method == "ours":
+            if cell.method in _MATCHED:
                 return methods.ours(experiment, callbacks)
             stopping = self.options.early_stopping
             return methods.fine_tuned(experiment, callbacks, weights, source, early_stopping=stopping)
 
+    def limits(self, cell: Cell) -> dict[str, float]:
+        """The limit of our training in `minutes` or `epochs`, which is taken from the fine-tuned cell."""
+        _, fine_tuned = self.result("fine-tuned", cell.size, cell.scheme, cell.seed)
+        if cell.method == "ours":
+            return {"minutes": _OUR_TIME_SHARE * fine_tuned["seconds"] / 60}
+        ratio = self.config(cell.method, cell.scheme, cell.seed).training.retrieval_ratio
+        return {"epochs": fine_tuned["examples"] * (1 - ratio) / fine_tuned["indexed"]}
+
     @contextlib.contextmanager
-    def _callbacks(self, cell: Cell) -> Iterator[Callbacks]:
+    def callbacks(self, cell: Cell) -> Iterator[Callbacks]:
         """Yield callbacks that show the progress of a cell and write its curves."""
         log = CurveLog(self.store.folder / "logs" / cell.name(), self.say)
         with contextlib.closing(log):
             yield Callbacks(self.on_progress, log.add)
 
-    def _config(self, method: str, scheme: str, seed: int, minutes: float | None = None) -> IndexConfig:
+    def config(self, method: str, scheme: str, seed: int, **limits: float) -> IndexConfig:
+        """The configuration of a trained method; `limits` are those of `our_recipe`."""
         given = (scheme, seed, self.options.image_size, self.options.overrides)
-        if method == "ours":
-            return our_recipe(*given, minutes=minutes)
+        if method in _MATCHED:
+            return our_recipe(*given, **limits)
         config = paper_recipe(*given, quick=self.options.quick)
         if method == "zero-shot":  # does not depend on the settings of the retrieval phase
             paper = replace(config.training.paper, retrieval_epochs=0.0, target="sampled")

@@ -48,6 +48,8 @@ def average_seeds(cells: Sequence[tuple[Cell, Mapping[str, Any]]]) -> list[Row]:
                 "seconds": _mean([result["seconds"] for result in results]),
                 "parameters": results[0]["parameters"],
                 "steps": _mean([result["steps"] for result in results]),
+                "examples": _mean([result["examples"] for result in results]),
+                "petaflops": _mean([result["petaflops"] for result in results]),
                 "cells": [cell.name() for cell, _ in members],
             }
         )
@@ -92,12 +94,15 @@ def main_table(rows: Sequence[Row]) -> str:
             row["ids"],
             f"{row['size']} ({row['indexed']})",
             *(format_interval(row["metrics"][name]) for name in METRICS),
+            f"{row['examples']:,.0f}" if row["examples"] else "-",
+            f"{row['petaflops']:.1f}" if row["petaflops"] else "-",
             "-" if row["method"] == "chance" else f"{row['seconds']:.0f}",
             f"{row['parameters']:,}" if row["parameters"] else "-",
         ]
         for row in rows
     ]
-    return markdown(["method", "ids", "DB size (indexed)", *METRICS, "seconds", "parameters"], body)
+    costs = ["examples", "PFLOP", "seconds", "parameters"]
+    return markdown(["method", "ids", "DB size (indexed)", *METRICS, *costs], body)
 
 
 def paper_table(rows: Sequence[Row]) -> str:
