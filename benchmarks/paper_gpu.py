@@ -2,8 +2,8 @@
 
     python benchmarks/paper_gpu.py IMAGES OUT [--processes 2] [--threads 8] [--seconds 600]
 
-The cells are those of `vitdsi experiment table1`, `tradeoff` and `factorial` with `--image-size 160`, the settings in
-`overrides` and seeds 0 to 4. These commands find them in OUT/cells and write the tables. The most important ones are
+The cells are those of `vitdsi experiment table1`, `tradeoff` and `factorial` with `--image-size 160
+--retrieval-epochs 75,20,5 model.paper.positions=sincos1d` and seeds 0 to 4. These commands find them in OUT/cells and write the tables. The most important ones are
 computed first; after the given time the run ends, and the next run continues with the cells that are missing.
 
 While many trainings share a GPU, their wall time says little. So the time of a step is measured first, with the GPU to
@@ -32,7 +32,7 @@ import torch
 from vitdsi.paper.cells import Cell, CellStore
 from vitdsi.paper.cuda_graphs import _draw, _gather, _Steps
 from vitdsi.paper.curve import LINES, curve
-from vitdsi.paper.design import combined, half_fraction
+from vitdsi.paper.design import combinations, combined
 from vitdsi.paper.methods import Experiment, Result
 from vitdsi.paper.phases import Callbacks
 from vitdsi.paper.runner import Options, Runner
@@ -40,13 +40,8 @@ from vitdsi.paper.samples import Dataset, Samples, read_dataset
 
 SIZES, SEEDS = (2048, 1024, 512), (0, 1, 2, 3, 4)  # the longest trainings first
 # At most about 9,800 steps of fine-tuning; early stopping mostly ends it before.
-EPOCHS = {512: 75, 1024: 20, 2048: 5}
+EPOCHS = {512: 75.0, 1024: 20.0, 2048: 5.0}
 _LOCK = threading.RLock()  # for the caches, and for the global generator that new models are drawn from
-
-
-def overrides(size: int) -> tuple[str, ...]:
-    """The settings of all cells of a DB size."""
-    return ("model.paper.positions=sincos1d", f"training.paper.retrieval_epochs={EPOCHS[size]}")
 
 
 class SharedRunner(Runner):
@@ -88,7 +83,7 @@ class SharedRunner(Runner):
         if cell.method != "ours":
             return super().limits(cell)
         _, fine_tuned = self.result("fine-tuned", cell.size, cell.scheme, cell.seed)
-        training = self.config("ours", cell.scheme, cell.seed).training
+        training = self.config("ours", cell.size, cell.scheme, cell.seed).training
         steps = fine_tuned["seconds"] / self.rate(training.batch_size, training.augment_prob)
         indexed = steps * training.batch_size * (1 - training.retrieval_ratio)
         return {"epochs": indexed / fine_tuned["indexed"]}
@@ -160,7 +155,7 @@ def factorial_tasks(seeds: tuple[int, ...]) -> list[Task]:
             lambda runner, given=combination, seed=seed: combined(runner, given, 512, "random", seed),  # type: ignore[misc]
         )
         for seed in seeds
-        for combination in half_fraction()
+        for combination in combinations()
     ]
 
 
@@ -181,7 +176,13 @@ def all_tasks() -> list[Task]:
 
 
 def runner_for(dataset: Dataset, out: Path, size: int) -> SharedRunner:
-    options = Options(sizes=(size,), seeds=SEEDS, image_size=160, overrides=overrides(size))
+    options = Options(
+        sizes=(size,),
+        seeds=SEEDS,
+        image_size=160,
+        retrieval_epochs=(EPOCHS[size],),
+        overrides=("model.paper.positions=sincos1d",),
+    )
     return SharedRunner(dataset, options, CellStore(out), say=lambda line: print(line, flush=True))
 
 
@@ -219,7 +220,7 @@ def measure_rates(dataset: Dataset, out: Path, repeats: int = 30) -> dict[str, f
     for batch_size in (32, 64):
         for augment in (0.0, 0.5):
             runner = runner_for(dataset, out, 512)
-            config = runner.config("ours", "random", 0, epochs=1.0)
+            config = runner.config("ours", 512, "random", 0, epochs=1.0)
             experiment = runner.prepare(config, 512, 0)
             training = config.training
             training = type(training)(

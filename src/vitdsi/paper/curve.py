@@ -8,6 +8,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from vitdsi.config import IndexConfig
 from vitdsi.paper import phases
 from vitdsi.paper.cells import Cell
 from vitdsi.paper.methods import Experiment, Result
@@ -43,20 +44,25 @@ LINES = (
 POINTS = (0, 10, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640, 960)
 
 
-def curve(runner: Runner, line: Line, size: int, scheme: str, seed: int) -> tuple[Cell, Result]:
-    """Return the cell of a line, with its result, from the store if it is there.
-
-    Its result has `points`: step, epoch of the retrieval phase, and the metrics there. Point 0 is the zero-shot model.
-    """
-    config = runner.config("fine-tuned", scheme, seed)
-    config = replace(config, training=replace(config.training, learning_rate=line.learning_rate))
+def curve_cell(runner: Runner, line: Line, size: int, scheme: str, seed: int) -> Cell:
+    """The cell of a line."""
+    config = _config(runner, line, size, scheme, seed)
     settings: dict[str, Any] = {
         "split": runner.samples(size, seed).digest(),
         "config": asdict(config),
         "replay": line.replay,
         "points": POINTS,
     }
-    cell = Cell(runner.dataset.name, runner.dataset.relevance, size, scheme, line.name, seed, settings)
+    return Cell(runner.dataset.name, runner.dataset.relevance, size, scheme, line.name, seed, settings)
+
+
+def curve(runner: Runner, line: Line, size: int, scheme: str, seed: int) -> tuple[Cell, Result]:
+    """Return the cell of a line, with its result, from the store if it is there.
+
+    Its result has `points`: step, epoch of the retrieval phase, and the metrics there. Point 0 is the zero-shot model.
+    """
+    cell = curve_cell(runner, line, size, scheme, seed)
+    config = _config(runner, line, size, scheme, seed)
 
     def compute() -> Result:
         weights, zero_shot = runner.zero_shot_weights(size, scheme, seed)
@@ -66,6 +72,11 @@ def curve(runner: Runner, line: Line, size: int, scheme: str, seed: int) -> tupl
             return _fine_tune(experiment, line, zero_shot, callbacks)
 
     return cell, runner.stored(cell, compute)
+
+
+def _config(runner: Runner, line: Line, size: int, scheme: str, seed: int) -> IndexConfig:
+    config = runner.config("fine-tuned", size, scheme, seed)
+    return replace(config, training=replace(config.training, learning_rate=line.learning_rate))
 
 
 def _fine_tune(experiment: Experiment, line: Line, zero_shot: Result, callbacks: Callbacks) -> Result:

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from vitdsi.config import IndexConfig
 from vitdsi.paper import phases
 from vitdsi.paper.cells import Cell
@@ -15,6 +18,7 @@ from vitdsi.paper.methods import Experiment, Result
 from vitdsi.paper.phases import Callbacks, Phase
 from vitdsi.paper.runner import Runner
 
+Floats = npt.NDArray[np.float64]
 _NEVER = 1_000_000  # evaluations
 
 
@@ -58,14 +62,24 @@ FACTORS = (
 Combination = tuple[bool, ...]  # for each factor, whether it is ours
 
 
-def half_fraction() -> list[Combination]:
-    """The 32 of the 64 combinations in which an even number of factors is ours.
+def combinations() -> list[Combination]:
+    """The 16 of the 64 combinations with B = J M C and R = M C A (levels as signs), the paper's recipe and ours first.
 
-    This 2^(6-1) design has resolution VI: no main effect or interaction of two factors is confused with another. The
-    paper's recipe and ours, with none and all six, are among the combinations and come first.
+    This 2^(6-2) design has resolution IV (Box, Hunter and Hunter, "Statistics for Experimenters", 2005, chapter 6): main
+    effects are not confused with interactions of two factors, but some of these with one another.
     """
-    even = [given for given in itertools.product((False, True), repeat=len(FACTORS)) if sum(given) % 2 == 0]
-    return sorted(even, key=lambda given: sum(given) not in (0, len(FACTORS)))
+    chosen = []
+    for j, m, c, a in itertools.product((False, True), repeat=4):
+        chosen.append((j, m, c, a, (j + m + c) % 2 == 1, (m + c + a) % 2 == 1))
+    return sorted(chosen, key=lambda given: sum(given) not in (0, len(FACTORS)))
+
+
+def interactions() -> list[list[tuple[int, int]]]:
+    """The pairs of factors, in lists of those whose interactions cannot be told apart."""
+    aliases: dict[tuple[float, ...], list[tuple[int, int]]] = {}
+    for pair in itertools.combinations(range(len(FACTORS)), 2):
+        aliases.setdefault(tuple(_signs(combinations(), pair)), []).append(pair)
+    return list(aliases.values())
 
 
 def name_of(combination: Combination) -> str:
@@ -75,14 +89,19 @@ def name_of(combination: Combination) -> str:
     )
 
 
-def effect(values: Sequence[Any], combinations: Sequence[Combination], factors: Sequence[int]) -> Any:
-    """The effect of a factor, or the interaction of two, on values (32, ...) of the combinations.
+def effect(values: Floats, factors: Sequence[int]) -> Floats:
+    """The effect of a factor, or the interaction of two, on values (16, ...) of the combinations.
 
     A main effect is the mean with our level minus the mean with the paper's. An interaction is half the difference
     between the effects of one factor at both levels of the other.
     """
-    signs = [prod(1 if combination[factor] else -1 for factor in factors) for combination in combinations]
-    return sum(sign * value for sign, value in zip(signs, values, strict=True)) / (len(combinations) / 2)
+    signs = np.array(_signs(combinations(), factors))
+    found: Floats = np.tensordot(signs, values, axes=1) / (len(signs) / 2)
+    return found
+
+
+def _signs(chosen: Sequence[Combination], factors: Sequence[int]) -> list[float]:
+    return [float(prod(1 if given[factor] else -1 for factor in factors)) for given in chosen]
 
 
 def configured(config: IndexConfig, combination: Combination) -> IndexConfig:
@@ -97,31 +116,49 @@ def configured(config: IndexConfig, combination: Combination) -> IndexConfig:
     return replace(config, training=replace(training, paper=replace(training.paper, **paper)))
 
 
+def combined_cell(
+    runner: Runner, combination: Combination, size: int, scheme: str, seed: int, examples: int | None
+) -> Cell:
+    """The cell of a combination."""
+    settings: dict[str, Any] = {
+        "split": runner.samples(size, seed).digest(),
+        "config": asdict(_config(runner, combination, size, scheme, seed)),
+    }
+    if examples is None:
+        settings["examples of"] = runner.cell("fine-tuned", size, scheme, seed).name()
+    else:
+        settings["examples"] = examples
+    dataset = runner.dataset
+    return Cell(dataset.name, dataset.relevance, size, scheme, name_of(combination), seed, settings)
+
+
 def combined(
-    runner: Runner, combination: Combination, size: int, scheme: str, seed: int
+    runner: Runner,
+    combination: Combination,
+    size: int,
+    scheme: str,
+    seed: int,
+    examples: int | None = None,
 ) -> tuple[Cell, Result]:
     """Return the cell of a combination, with its result, from the store if it is there.
 
-    All combinations have as many examples as the fine-tuned cell of Table 1. Joint training uses all of them.
-    Sequential training has its indexing phase until its target accuracy, and the retrieval phase may use what is left;
-    it has the weights of its lowest validation loss, as in Table 1.
+    All combinations may use as many examples: those given, or as many as the fine-tuned cell of Table 1. Joint training
+    uses all of them. Sequential training has its indexing phase until its target accuracy, and the retrieval phase may
+    use what is left; it has the weights of its lowest validation loss, as in Table 1.
     """
-    config = configured(runner.config("fine-tuned", scheme, seed), combination)
-    base, fine_tuned = runner.result("fine-tuned", size, scheme, seed)
-    settings = {
-        "split": runner.samples(size, seed).digest(),
-        "config": asdict(config),
-        "examples of": base.name(),
-    }
-    dataset = runner.dataset
-    cell = Cell(dataset.name, dataset.relevance, size, scheme, name_of(combination), seed, settings)
+    cell = combined_cell(runner, combination, size, scheme, seed, examples)
 
     def compute() -> Result:
-        experiment = runner.prepare(config, size, seed)
+        limit = examples or runner.result("fine-tuned", size, scheme, seed)[1]["examples"]
+        experiment = runner.prepare(_config(runner, combination, size, scheme, seed), size, seed)
         with runner.callbacks(cell) as callbacks:
-            return experiment.result(**_train(experiment, fine_tuned["examples"], callbacks))
+            return experiment.result(**_train(experiment, limit, callbacks))
 
     return cell, runner.stored(cell, compute)
+
+
+def _config(runner: Runner, combination: Combination, size: int, scheme: str, seed: int) -> IndexConfig:
+    return configured(runner.config("fine-tuned", size, scheme, seed), combination)
 
 
 def _train(experiment: Experiment, examples: int, callbacks: Callbacks) -> dict[str, Phase]:

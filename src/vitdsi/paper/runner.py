@@ -44,11 +44,13 @@ class Options:
         num_classes: number of classes, as in `split_per_class`.
         min_per_class: smallest class, as in `split_per_class`.
         early_stopping: whether the paper's retrieval phase may end before its last epoch.
+        retrieval_epochs: limit of the paper's retrieval phase in epochs, for each size; none for that of the paper.
+        finished: leave out the cells that are not in the store instead of computing them.
         quick: train much shorter, to try the code; the results cannot be compared with those of the full table.
         overrides: `key=value` of the configuration; those that begin with `ours.` apply to our recipe only.
 
     Raises:
-        UsageError: there is no method or no scheme, or one is unknown.
+        UsageError: there is no method or no scheme, or one is unknown, or there are not as many limits as sizes.
     """
 
     sizes: tuple[int, ...] = (512, 1024, 2048)
@@ -61,6 +63,8 @@ class Options:
     num_classes: int | None = None
     min_per_class: int = 1
     early_stopping: bool = True
+    retrieval_epochs: tuple[float, ...] = ()
+    finished: bool = False
     quick: bool = False
     overrides: tuple[str, ...] = ()
 
@@ -71,6 +75,10 @@ class Options:
             for value in values:
                 if value not in known:
                     raise UsageError(f"{name} {value!r} is unknown; choose from {', '.join(known)}")
+        if self.retrieval_epochs and len(self.retrieval_epochs) != len(self.sizes):
+            raise UsageError(
+                f"{len(self.retrieval_epochs)} limits of retrieval epochs for {len(self.sizes)} sizes; give one for each"
+            )
 
 
 class Runner:
@@ -103,18 +111,29 @@ class Runner:
         self._samples: dict[tuple[int, int], Samples] = {}
         self._pixels: tuple[tuple[int, int, int], Tensor] | None = None
         # Wrong overrides raise an error now, before anything is computed.
-        self.config("fine-tuned", SCHEMES[0], 0)
-        self.config("ours", SCHEMES[0], 0)
+        self.config("fine-tuned", options.sizes[0], SCHEMES[0], 0)
+        self.config("ours", options.sizes[0], SCHEMES[0], 0)
 
     def run(self) -> list[tuple[Cell, Result]]:
-        """Return all cells with their results. Methods without ids have one cell for all schemes."""
+        """Return all cells with their results. Methods without ids have one cell for all schemes.
+
+        Raises:
+            UsageError: only finished cells are wanted, and there is none.
+        """
         cells = []
         for seed in self.options.seeds:
             for size in self.options.sizes:
                 for method in (name for name in METHODS if name in self.options.methods):
                     schemes: Sequence[str] = self.options.schemes if method in TRAINED else (NO_IDS,)
-                    cells += [self.result(method, size, scheme, seed) for scheme in schemes]
+                    wanted = [scheme for scheme in schemes if self.wants(self.cell(method, size, scheme, seed))]
+                    cells += [self.result(method, size, scheme, seed) for scheme in wanted]
+        if not cells:
+            raise UsageError(f"{self.store.folder}: no cell of this table is finished; compute some first")
         return cells
+
+    def wants(self, cell: Cell) -> bool:
+        """Whether a cell is part of the table: it is finished, or may be computed."""
+        return not self.options.finished or self.store.load(cell) is not None
 
     def result(self, method: str, size: int, scheme: str, seed: int) -> tuple[Cell, Result]:
         """Return a cell with its result, from the store if it is there."""
@@ -137,7 +156,7 @@ class Runner:
         """Return the cell, which is identified by the split and all settings that its result depends on."""
         settings: dict[str, Any] = {"split": self.samples(size, seed).digest()}
         if method in TRAINED:
-            settings["config"] = asdict(self.config(method, scheme, seed))
+            settings["config"] = asdict(self.config(method, size, scheme, seed))
         elif method.startswith("BoVW"):
             settings["image_size"] = self.options.bovw_size
         if method == "fine-tuned":
@@ -203,7 +222,7 @@ class Runner:
         if cell.method == "fine-tuned":
             weights, source = self.zero_shot_weights(size, scheme, seed)
         limits = self.limits(cell) if cell.method in _MATCHED else {}
-        experiment = self.prepare(self.config(cell.method, scheme, seed, **limits), size, seed)
+        experiment = self.prepare(self.config(cell.method, size, scheme, seed, **limits), size, seed)
         with self.callbacks(cell) as callbacks:
             if cell.method == "zero-shot":
                 return methods.zero_shot(experiment, callbacks, weights)
@@ -217,7 +236,7 @@ class Runner:
         _, fine_tuned = self.result("fine-tuned", cell.size, cell.scheme, cell.seed)
         if cell.method == "ours":
             return {"minutes": _OUR_TIME_SHARE * fine_tuned["seconds"] / 60}
-        ratio = self.config(cell.method, cell.scheme, cell.seed).training.retrieval_ratio
+        ratio = self.config(cell.method, cell.size, cell.scheme, cell.seed).training.retrieval_ratio
         return {"epochs": fine_tuned["examples"] * (1 - ratio) / fine_tuned["indexed"]}
 
     @contextlib.contextmanager
@@ -227,12 +246,15 @@ class Runner:
         with contextlib.closing(log):
             yield Callbacks(self.on_progress, log.add)
 
-    def config(self, method: str, scheme: str, seed: int, **limits: float) -> IndexConfig:
+    def config(self, method: str, size: int, scheme: str, seed: int, **limits: float) -> IndexConfig:
         """The configuration of a trained method; `limits` are those of `our_recipe`."""
-        given = (scheme, seed, self.options.image_size, self.options.overrides)
+        options = self.options
         if method in _MATCHED:
-            return our_recipe(*given, **limits)
-        config = paper_recipe(*given, quick=self.options.quick)
+            return our_recipe(scheme, seed, options.image_size, options.overrides, **limits)
+        epochs = dict(zip(options.sizes, options.retrieval_epochs, strict=False)).get(size)
+        limit = () if epochs is None else (f"training.paper.retrieval_epochs={epochs}",)
+        overrides = (*options.overrides, *limit)
+        config = paper_recipe(scheme, seed, options.image_size, overrides, quick=options.quick)
         if method == "zero-shot":  # does not depend on the settings of the retrieval phase
             paper = replace(config.training.paper, retrieval_epochs=0.0, target="sampled")
             config = replace(config, training=replace(config.training, patience=0, paper=paper))

@@ -9,6 +9,7 @@ from pathlib import Path
 from vitdsi.paper.cells import Cell
 from vitdsi.paper.machine import Machine, describe_machine, distinct_machines
 from vitdsi.paper.methods import Result
+from vitdsi.paper.paired import compare, paired_table
 from vitdsi.paper.runner import Options, Runner
 from vitdsi.paper.tables import (
     INTERVALS_NOTE,
@@ -38,7 +39,7 @@ def run_table1(runner: Runner, out: Path, command: str) -> list[tuple[Cell, Resu
         All cells of the table with their results.
     """
     cells, options = runner.run(), runner.options
-    rows = average_seeds(cells)
+    rows, differences = average_seeds(cells), compare(cells)
     machines = distinct_machines(result["machine"] for _, result in cells)
     content = {
         "format": "vitdsi-table1",
@@ -48,13 +49,15 @@ def run_table1(runner: Runner, out: Path, command: str) -> list[tuple[Cell, Resu
         "machines": machines,
         "options": asdict(options),
         "rows": rows,
+        "differences": differences,
     }
-    write_report(out, "table1", _markdown(rows, cells[0][0], options, command, machines), content)
+    write_report(out, "table1", _markdown(rows, differences, cells[0][0], options, command, machines), content)
     return cells
 
 
 def _markdown(
     rows: Sequence[Row],
+    differences: Sequence[Row],
     first: Cell,
     options: Options,
     command: str,
@@ -73,13 +76,14 @@ def _markdown(
         "",
         main_table(rows),
         "",
-        f"{INTERVALS_NOTE} Test queries: {', '.join(map(str, queries))} over {len(options.seeds)} seed(s). DB size is "
+        f"{INTERVALS_NOTE} Test queries of a row, over its seeds: {', '.join(map(str, queries))}. DB size is "
         f"the number of images in all roles, of which {options.indexing_share:.0%} are indexed; the others are "
         f"queries, split .8/.1/.1 by image. Models read {options.image_size} px, SIFT {options.bovw_size} px. Seconds "
-        "are training time (for baselines, indexing time). The retrieval phase of the fine-tuned rows "
+        "are training time (for baselines, indexing time); PFLOP are those of the matrix products of training. The retrieval phase of the fine-tuned rows "
         f"{_RETRIEVAL_ENDS[options.early_stopping]}. Ours trains for at most as long as the fine-tuned row of the same "
-        "size and ids. kNN uses a backbone trained on ImageNet; all other rows are trained from scratch.",
+        "size and ids, \"ours by examples\" on as many examples, which are as many FLOPs with the same model. kNN uses a backbone trained on ImageNet; all other rows are trained from scratch.",
         "",
+        *_paired(differences),
         "## The paper's own definitions: measured here / printed in the paper",
         "",
         paper_table(rows),
@@ -89,3 +93,16 @@ def _markdown(
         "",
     ]
     return "\n".join(lines)
+
+
+def _paired(differences: Sequence[Row]) -> list[str]:
+    if not differences:
+        return []
+    return [
+        "## Paired differences, over the same test queries",
+        "",
+        paired_table(differences),
+        "",
+        "Brackets are 95 % intervals: a bootstrap over queries within each seed. Seeds ahead: those whose mean is positive.",
+        "",
+    ]
