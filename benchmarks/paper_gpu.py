@@ -2,9 +2,12 @@
 
     python benchmarks/paper_gpu.py IMAGES OUT [--processes 2] [--threads 8] [--seconds 600]
 
-The cells are those of `vitdsi experiment table1`, `tradeoff` and `factorial` with `--image-size 160
---retrieval-epochs 75,20,5 model.paper.positions=sincos1d` and seeds 0 to 4. These commands find them in OUT/cells and write the tables. The most important ones are
-computed first; after the given time the run ends, and the next run continues with the cells that are missing.
+The cells are those of `vitdsi experiment table1`, `tradeoff` and `factorial` with seeds 0 to 4 and
+
+    --image-size 160 --retrieval-epochs 75,20,5 model.paper.positions=sincos1d
+
+These commands find them in OUT/cells and write the tables. The most important ones are computed first; after the given
+time the run ends, and the next run continues with the cells that are missing.
 
 While many trainings share a GPU, their wall time says little. So the time of a step is measured first, with the GPU to
 itself, for each batch size with and without altered views (OUT/rates.json). The seconds of a cell are its steps times
@@ -25,7 +28,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -47,8 +50,8 @@ _LOCK = threading.RLock()  # for the caches, and for the global generator that n
 class SharedRunner(Runner):
     """A runner whose data is shared among threads, and whose seconds are steps times the time of a step."""
 
-    data: dict[Any, Any] = {}
-    rates: dict[str, float] = {}
+    data: ClassVar[dict[Any, Any]] = {}
+    rates: ClassVar[dict[str, float]] = {}
 
     def samples(self, size: int, seed: int) -> Samples:
         with _LOCK:
@@ -96,9 +99,11 @@ class SharedRunner(Runner):
 class Task:
     """Something to compute, and the cells that must be there before."""
 
-    _paths: dict[tuple[int, str, str, int], Path] = {}
+    _paths: ClassVar[dict[tuple[int, str, str, int], Path]] = {}
 
-    def __init__(self, name: str, size: int, needs: list[tuple[str, str, int]], run: Callable[[Runner], Any]) -> None:
+    def __init__(
+        self, name: str, size: int, needs: list[tuple[str, str, int]], run: Callable[[Runner], Any]
+    ) -> None:
         self.name, self.size, self.needs, self.run = name, size, needs, run
 
     def ready(self, dataset: Dataset, out: Path) -> bool:
@@ -176,6 +181,7 @@ def all_tasks() -> list[Task]:
 
 
 def runner_for(dataset: Dataset, out: Path, size: int) -> SharedRunner:
+    """The runner of the cells of a DB size."""
     options = Options(
         sizes=(size,),
         seeds=SEEDS,
@@ -223,9 +229,7 @@ def measure_rates(dataset: Dataset, out: Path, repeats: int = 30) -> dict[str, f
             config = runner.config("ours", 512, "random", 0, epochs=1.0)
             experiment = runner.prepare(config, 512, 0)
             training = config.training
-            training = type(training)(
-                **{**vars(training), "batch_size": batch_size, "augment_prob": augment}
-            )
+            training = type(training)(**{**vars(training), "batch_size": batch_size, "augment_prob": augment})
             experiment.model.train()
             steps = _Steps(experiment.model, experiment.data, training)
             times = []
@@ -242,6 +246,7 @@ def measure_rates(dataset: Dataset, out: Path, repeats: int = 30) -> dict[str, f
 
 
 def main() -> None:
+    """Measure the rates, then start the processes; each of them runs the threads."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("images", type=Path)
     parser.add_argument("out", type=Path)

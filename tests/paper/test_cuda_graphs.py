@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +18,8 @@ from vitdsi.progress import Progress
 from vitdsi.training.loop import train
 from vitdsi.training.views import FeatureViews
 
-PAPER = [text for text in SHORT if not text.startswith("ours.")] + ["model.paper.dropout=0", "training.evaluate_every=4"]
+PAPER = [text for text in SHORT if not text.startswith("ours.")]
+PAPER += ["model.paper.dropout=0", "training.evaluate_every=4"]
 
 
 @pytest.fixture(scope="module")

@@ -90,4 +90,6 @@ def test_without_a_limit_combinations_have_the_examples_of_the_fine_tuned_cell(
     chosen = runner(photos, tmp_path, replace(OPTIONS, methods=("fine-tuned",)))
     _, fine_tuned = chosen.result("fine-tuned", SIZE, "random", 0)
     _, result = combined(chosen, combinations()[1], SIZE, "random", 0)
-    assert abs(result["examples"] - fine_tuned["examples"]) <= 2 * 64  # rounded up before and after the cooldown begins
+    assert (
+        abs(result["examples"] - fine_tuned["examples"]) <= 2 * 64
+    )  # rounded up before and after the cooldown begins

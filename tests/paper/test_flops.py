@@ -22,7 +22,9 @@ def test_flops_are_those_that_torch_counts() -> None:
     tokens, digits = 16 + trie.max_length, trie.max_length
     # Torch does not count its fused attention on a CPU: two products of all pairs of tokens, in three passes.
     attention = 3 * 2 * 2 * tokens * 128 * (5 * tokens + digits)
-    assert flops_per_example(config.model, trie) == pytest.approx(counter.get_total_flops() / 2 + attention, rel=0.01)
+    assert flops_per_example(config.model, trie) == pytest.approx(
+        counter.get_total_flops() / 2 + attention, rel=0.01
+    )
 
 
 def test_flops_of_other_architectures_are_unknown() -> None:

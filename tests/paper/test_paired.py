@@ -14,7 +14,7 @@ def cell(method: str, scheme: str = "random", seed: int = 0, size: int = 512) ->
 
 
 def result(*values: float) -> dict[str, Any]:
-    return {"values": dict.fromkeys(METRICS, list(values))}
+    return {"values": {name: list(values) for name in METRICS}}
 
 
 def test_interval_is_that_of_the_mean_difference_and_seeds_weigh_the_same() -> None:

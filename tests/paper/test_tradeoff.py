@@ -43,7 +43,11 @@ def test_command_writes_table_and_figure_and_leaves_out_what_is_not_finished(
     assert first.exit_code == 0, first.output
     content = json.loads((out / "tradeoff.json").read_text())
     assert [line["line"] for line in content["lines"]] == [line.name for line in LINES]
-    assert [row["method"] for row in content["references"]] == ["fine-tuned", "ours by examples", "BoVW improved"]
+    assert [row["method"] for row in content["references"]] == [
+        "fine-tuned",
+        "ours by examples",
+        "BoVW improved",
+    ]
     zero_shot = [line["points"][0]["metrics"]["IA@1"] for line in content["lines"]]
     assert all(metric == zero_shot[0] for metric in zero_shot)
     assert {"tradeoff.md", "tradeoff.png", "tradeoff.svg"} <= {path.name for path in out.iterdir()}

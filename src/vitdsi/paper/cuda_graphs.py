@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from vitdsi.training.views import PixelViews
 
 _CHUNK = 10  # steps that are drawn and copied together; progress is reported as often
 _WARM_UP = 3  # steps before a capture, so that libraries allocate their workspaces outside of it
-_CAPTURE = threading.Lock()  # a capture must not meet random numbers that another thread draws on the GPU
+_CAPTURE = threading.Lock()  # all graphs share the generator of the GPU, so none is replayed during a capture
 
 
 def train_with_graphs(
@@ -96,7 +97,7 @@ def train_with_graphs(
 def _draw(
     data: TrainingData, config: TrainingConfig, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw rows, ids and which rows are altered, each (B,), and numbers (DRAWS, B) for alterations, as the loop does."""
+    """Draw as the loop does: rows, ids and which rows are altered, each (B,), and numbers (DRAWS, B) to alter them."""
     retrieved = round(config.batch_size * share)
     indexed = config.batch_size - retrieved
     own = data.indexing_rows[torch.randint(len(data.indexing_rows), (indexed,), generator=generator)]
@@ -110,7 +111,7 @@ def _draw(
 
 
 def _gather(
-    data: TrainingData, config: TrainingConfig, share: float, batches: list[tuple[Tensor, ...]]
+    data: TrainingData, config: TrainingConfig, share: float, batches: Sequence[tuple[Tensor, ...]]
 ) -> tuple[Tensor, Tensor]:
     """Gather what S steps read: integers (S, B, 2 + 2 L) and floats (S, B, DRAWS + L V)."""
     rows, ids, altered, numbers = (torch.stack(parts) for parts in zip(*batches, strict=True))
@@ -179,7 +180,7 @@ class _Steps:
             for buffer in (self._integers, self._floats, self._rates)
         )
         _, length, _ = self._shape
-        rows, altered, codes, nodes = integers.split([1, 1, length, length], dim=-1)
+        rows, altered, codes, nodes = torch.split(integers, [1, 1, length, length], dim=-1)
         numbers, target = floats[:, :DRAWS], floats[:, DRAWS:].view(self._shape)
         inputs = self.data.views.clean(rows.squeeze(1))
         if self.config.augment_prob > 0:
@@ -200,7 +201,7 @@ class _Steps:
         """Capture a step. The weights, the optimizer and the sums are then as if no step had been taken."""
         stream = torch.cuda.current_stream()
         if stream == torch.cuda.default_stream():
-            stream = torch.cuda.Stream()
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         before = [parameter.detach().clone() for parameter in self.model.parameters()]
         self.model.train()

@@ -63,10 +63,10 @@ Combination = tuple[bool, ...]  # for each factor, whether it is ours
 
 
 def combinations() -> list[Combination]:
-    """The 16 of the 64 combinations with B = J M C and R = M C A (levels as signs), the paper's recipe and ours first.
+    """The 16 of 64 combinations with B = J M C and R = M C A (levels as signs), the paper's recipe and ours first.
 
-    This 2^(6-2) design has resolution IV (Box, Hunter and Hunter, "Statistics for Experimenters", 2005, chapter 6): main
-    effects are not confused with interactions of two factors, but some of these with one another.
+    This 2^(6-2) design has resolution IV (Box, Hunter and Hunter, "Statistics for Experimenters", 2005, chapter 6):
+    main effects are not confused with interactions of two factors, but some of these with one another.
     """
     chosen = []
     for j, m, c, a in itertools.product((False, True), repeat=4):
@@ -84,9 +84,7 @@ def interactions() -> list[list[tuple[int, int]]]:
 
 def name_of(combination: Combination) -> str:
     """The name of a combination: the letters of the factors that are ours, and dots for the others."""
-    return "".join(
-        factor.letter if ours else "." for factor, ours in zip(FACTORS, combination, strict=True)
-    )
+    return "".join(factor.letter if ours else "." for factor, ours in zip(FACTORS, combination, strict=True))
 
 
 def effect(values: Floats, factors: Sequence[int]) -> Floats:

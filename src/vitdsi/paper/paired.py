@@ -68,7 +68,9 @@ def compare(cells: Sequence[tuple[Cell, Mapping[str, Any]]]) -> list[dict[str, A
                     if (method, size, scheme, seed) in found and (other, size, ids, seed) in found
                 ]
                 if pairs:
-                    rows.append({"size": size, "ids": scheme, "method": method, "against": other, **_row(pairs)})
+                    rows.append(
+                        {"size": size, "ids": scheme, "method": method, "against": other, **_row(pairs)}
+                    )
     return rows
 
 

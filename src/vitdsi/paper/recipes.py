@@ -69,11 +69,13 @@ def our_recipe(
     own = [text.removeprefix(_OURS) for text in overrides if text.startswith(_OURS)]
     config = load_config("paper_ours", [*given, *shared, *own])
     training = config.training
-    limits = {
-        "minutes": min((limit for limit in (minutes, training.minutes) if limit is not None), default=None),
-        "max_epochs": min((limit for limit in (epochs, training.max_epochs) if limit is not None), default=None),
-    }
-    return replace(config, training=replace(training, **limits))
+    minutes, epochs = _lower(minutes, training.minutes), _lower(epochs, training.max_epochs)
+    return replace(config, training=replace(training, minutes=minutes, max_epochs=epochs))
+
+
+def _lower(*limits: float | None) -> float | None:
+    """The lower of the limits that there are."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _common(scheme: str, seed: int, image_size: int) -> list[str]:

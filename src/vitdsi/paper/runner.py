@@ -77,7 +77,7 @@ class Options:
                     raise UsageError(f"{name} {value!r} is unknown; choose from {', '.join(known)}")
         if self.retrieval_epochs and len(self.retrieval_epochs) != len(self.sizes):
             raise UsageError(
-                f"{len(self.retrieval_epochs)} limits of retrieval epochs for {len(self.sizes)} sizes; give one for each"
+                f"{len(self.retrieval_epochs)} limits of retrieval epochs for {len(self.sizes)} sizes; give one each"
             )
 
 
@@ -125,7 +125,9 @@ class Runner:
             for size in self.options.sizes:
                 for method in (name for name in METHODS if name in self.options.methods):
                     schemes: Sequence[str] = self.options.schemes if method in TRAINED else (NO_IDS,)
-                    wanted = [scheme for scheme in schemes if self.wants(self.cell(method, size, scheme, seed))]
+                    wanted = [
+                        scheme for scheme in schemes if self.wants(self.cell(method, size, scheme, seed))
+                    ]
                     cells += [self.result(method, size, scheme, seed) for scheme in wanted]
         if not cells:
             raise UsageError(f"{self.store.folder}: no cell of this table is finished; compute some first")

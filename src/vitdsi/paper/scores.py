@@ -134,7 +134,7 @@ def score_model(
 
 
 def score_chance(rankings: Ids, relevant: Sequence[Ids], indexed: int) -> dict[str, Any]:
-    """The expected metrics of a uniformly random ranking, in closed form and so without intervals.
+    """The expected metrics of a uniformly random ranking, in closed form and so without intervals or values.
 
     Args:
         rankings: (Q, N) any ranking of the ids for each test query; only its shape matters.
@@ -149,7 +149,7 @@ def score_chance(rankings: Ids, relevant: Sequence[Ids], indexed: int) -> dict[s
     }
     paper = {"IA@1": metrics["IA@1"]["value"], "IA@5": metrics["IA@5"]["value"]}
     paper |= {"MAP@10": metrics["P@10"]["value"], "Recall@100": metrics["Recall@100"]["value"]}
-    return {"metrics": metrics, "paper": paper}
+    return {"metrics": metrics, "values": {}, "paper": paper}
 
 
 def _number(value: float) -> float | None:

@@ -51,7 +51,9 @@ def run_table1(runner: Runner, out: Path, command: str) -> list[tuple[Cell, Resu
         "rows": rows,
         "differences": differences,
     }
-    write_report(out, "table1", _markdown(rows, differences, cells[0][0], options, command, machines), content)
+    write_report(
+        out, "table1", _markdown(rows, differences, cells[0][0], options, command, machines), content
+    )
     return cells
 
 
@@ -79,9 +81,11 @@ def _markdown(
         f"{INTERVALS_NOTE} Test queries of a row, over its seeds: {', '.join(map(str, queries))}. DB size is "
         f"the number of images in all roles, of which {options.indexing_share:.0%} are indexed; the others are "
         f"queries, split .8/.1/.1 by image. Models read {options.image_size} px, SIFT {options.bovw_size} px. Seconds "
-        "are training time (for baselines, indexing time); PFLOP are those of the matrix products of training. The retrieval phase of the fine-tuned rows "
+        "are training time (for baselines, indexing time); PFLOP are those of the matrix products of training. The "
+        "retrieval phase of the fine-tuned rows "
         f"{_RETRIEVAL_ENDS[options.early_stopping]}. Ours trains for at most as long as the fine-tuned row of the same "
-        "size and ids, \"ours by examples\" on as many examples, which are as many FLOPs with the same model. kNN uses a backbone trained on ImageNet; all other rows are trained from scratch.",
+        'size and ids, "ours by examples" on as many examples, which are as many FLOPs, as the model is the same. kNN '
+        "uses a backbone trained on ImageNet; all other rows are trained from scratch.",
         "",
         *_paired(differences),
         "## The paper's own definitions: measured here / printed in the paper",
@@ -103,6 +107,6 @@ def _paired(differences: Sequence[Row]) -> list[str]:
         "",
         paired_table(differences),
         "",
-        "Brackets are 95 % intervals: a bootstrap over queries within each seed. Seeds ahead: those whose mean is positive.",
+        "Brackets are 95 % intervals: a bootstrap over queries within each seed. The seeds ahead have a positive mean.",
         "",
     ]

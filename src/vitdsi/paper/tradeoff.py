@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -49,7 +50,9 @@ def run_tradeoff(runner: Runner, out: Path, command: str) -> list[str]:
                 seeds = [s for s in options.seeds if runner.wants(curve_cell(runner, line, size, scheme, s))]
                 results = [curve(runner, line, size, scheme, seed)[1] for seed in seeds]
                 if results:
-                    lines.append({"size": size, "ids": scheme, "line": line.name, **_line(results), "seeds": seeds})
+                    lines.append(
+                        {"size": size, "ids": scheme, "line": line.name, **_line(results), "seeds": seeds}
+                    )
                 machines = distinct_machines([*machines, *(result["machine"] for result in results)])
             for method in _REFERENCES:
                 ids = NO_IDS if method.startswith("BoVW") else scheme
@@ -77,7 +80,9 @@ def _line(results: Sequence[Result]) -> dict[str, Any]:
         {
             "step": same[0]["step"],
             "epoch": same[0]["epoch"],
-            "metrics": {name: average_metric([point["metrics"][name] for point in same]) for name in _METRICS},
+            "metrics": {
+                name: average_metric([point["metrics"][name] for point in same]) for name in _METRICS
+            },
         }
         for same in zip(*(result["points"] for result in results), strict=True)
     ]
@@ -86,16 +91,16 @@ def _line(results: Sequence[Result]) -> dict[str, Any]:
 
 def at_accuracy(points: Sequence[Mapping[str, Any]], accuracy: float) -> tuple[float, float] | None:
     """The epoch and P@10 where a line first falls to an IA@1, interpolated between its points; None if it does not."""
-    for before, after in zip(points, points[1:], strict=False):
+    for before, after in itertools.pairwise(points):
         start, end = (point["metrics"]["IA@1"]["value"] for point in (before, after))
         if start > accuracy >= end:
             share = (start - accuracy) / (start - end)
-            return tuple(  # type: ignore[return-value]
-                one + share * (other - one)
-                for one, other in (
-                    (before["epoch"], after["epoch"]),
-                    (before["metrics"]["P@10"]["value"], after["metrics"]["P@10"]["value"]),
-                )
+            epochs, precisions = (
+                (before["epoch"], after["epoch"]),
+                tuple(point["metrics"]["P@10"]["value"] for point in (before, after)),
+            )
+            return epochs[0] + share * (epochs[1] - epochs[0]), precisions[0] + share * (
+                precisions[1] - precisions[0]
             )
     return None
 
@@ -116,7 +121,12 @@ def _markdown(
             reached = ("-", "-") if found is None else (f"{found[0]:.3f}", format_number(found[1]))
             states.append([*shown, format_number(paper["IA@1"]), *reached, format_number(paper["MAP@10"])])
         body += [
-            [*shown[:3], str(p["step"]), f"{p['epoch']:.3f}", *(format_interval(p["metrics"][n]) for n in _METRICS)]
+            [
+                *shown[:3],
+                str(p["step"]),
+                f"{p['epoch']:.3f}",
+                *(format_interval(p["metrics"][n]) for n in _METRICS),
+            ]
             for p in line["points"]
         ]
     others = [
@@ -135,8 +145,8 @@ def _markdown(
         "",
         markdown([*header, "seeds", "IA@1", "epoch", "P@10", "P@10 printed"], states),
         "",
-        "The epoch and P@10 are interpolated linearly between the points of the mean line. The paper's P@10 (its MAP@10) "
-        "is the mean of ten queries. A dash: the line does not fall to that accuracy.",
+        "The epoch and P@10 are interpolated linearly between the points of the mean line. The paper's P@10 (its "
+        "MAP@10) is the mean of ten queries. A dash: the line does not fall to that accuracy.",
         "",
         "## Other models",
         "",
@@ -157,7 +167,9 @@ def _figure(lines: Sequence[Row], references: Sequence[Row]) -> Figure:
     panels = list(dict.fromkeys((line["size"], line["ids"]) for line in lines))
     figure, axes = new_figure(len(panels), width=max(5.0, 3.6 * len(panels)), height=3.6)
     for axis, (size, scheme) in zip(axes, panels, strict=True):
-        for number, line in enumerate(line for line in lines if (line["size"], line["ids"]) == (size, scheme)):
+        for number, line in enumerate(
+            line for line in lines if (line["size"], line["ids"]) == (size, scheme)
+        ):
             values = [[point["metrics"][name]["value"] for point in line["points"]] for name in _METRICS]
             axis.plot(values[0], values[1], "o-", markersize=3, color=COLOURS[number], label=line["line"])
         _printed_states(axis, size)
@@ -165,7 +177,9 @@ def _figure(lines: Sequence[Row], references: Sequence[Row]) -> Figure:
             if row["size"] == size and row["ids"] in (scheme, NO_IDS):
                 marker = {"fine-tuned": "s", "ours by examples": "*", "BoVW improved": "D"}[row["method"]]
                 place = (row["metrics"]["IA@1"]["value"], row["metrics"]["P@10"]["value"])
-                axis.plot(*place, marker, color="#4d4d4d", markersize=9 if marker == "*" else 5, label=row["method"])
+                axis.plot(
+                    *place, marker, color="#4d4d4d", markersize=9 if marker == "*" else 5, label=row["method"]
+                )
         axis.set_title(f"{size} images, {scheme} ids")
         axis.set_xlabel("IA@1")
         axis.set_ylabel("P@10")
@@ -182,4 +196,6 @@ def _printed_states(axis: Axes, size: int) -> None:
         states = [printed(method, scheme, size) for method in ("zero-shot", "fine-tuned")]
         if all(states):
             x, y = ([state[name] or 0.0 for state in states] for name in ("IA@1", "MAP@10"))
-            axis.plot(x, y, "x" + style, color="#999999", linewidth=1, label=f"printed in the paper, {scheme} ids")
+            axis.plot(
+                x, y, "x" + style, color="#999999", linewidth=1, label=f"printed in the paper, {scheme} ids"
+            )
