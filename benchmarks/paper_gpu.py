@@ -4,7 +4,7 @@
 
 The cells are those of `vitdsi experiment table1`, `tradeoff` and `factorial` with seeds 0 to 4 and
 
-    --image-size 160 --retrieval-epochs 75,20,5 model.paper.positions=sincos1d
+    --retrieval-epochs 75,20,5 (for sizes 512,1024,2048)
 
 These commands find them in OUT/cells and write the tables. The most important ones are computed first; after the given
 time the run ends, and the next run continues with the cells that are missing.
@@ -187,7 +187,6 @@ def runner_for(dataset: Dataset, out: Path, size: int) -> SharedRunner:
         seeds=SEEDS,
         image_size=160,
         retrieval_epochs=(EPOCHS[size],),
-        overrides=("model.paper.positions=sincos1d",),
     )
     return SharedRunner(dataset, options, CellStore(out), say=lambda line: print(line, flush=True))
 

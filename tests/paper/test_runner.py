@@ -94,7 +94,9 @@ def test_only_finished_cells_are_used_on_request(photos: Path, tmp_path: Path) -
     with pytest.raises(UsageError, match="no cell of this table is finished"):
         runner(photos, tmp_path, options).run()
     runner(photos, tmp_path, replace(options, methods=("chance",), finished=False)).run()
-    assert [cell.method for cell, _ in runner(photos, tmp_path, options).run()] == ["chance"]
+    made = runner(photos, tmp_path, options)
+    assert [cell.method for cell, _ in made.run()] == ["chance"]
+    assert [cell.method for cell in made.missing] == ["fine-tuned"]
 
 
 def test_equal_seeds_give_equal_results_and_other_seeds_others(photos: Path, tmp_path: Path) -> None:

@@ -93,3 +93,13 @@ def test_table_says_how_the_retrieval_phase_ends(photos: Path, tmp_path: Path) -
         options = replace(OPTIONS, methods=("chance",), early_stopping=early_stopping)
         run_table1(runner(photos, tmp_path, options), tmp_path, "")
         assert text in (tmp_path / "table1.md").read_text()
+
+
+def test_table_says_which_cells_are_not_measured(photos: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, methods=("chance",))
+    run_table1(runner(photos, tmp_path, options), tmp_path, "")
+    assert "Not measured" not in (tmp_path / "table1.md").read_text()
+    options = replace(options, methods=("chance", "fine-tuned"), finished=True, seeds=(0, 1))
+    run_table1(runner(photos, tmp_path, options), tmp_path, "")
+    text = (tmp_path / "table1.md").read_text()
+    assert f"by seeds: fine-tuned, random ids, {SIZE}: 0, 1; chance, - ids, {SIZE}: 1." in text

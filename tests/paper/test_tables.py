@@ -32,7 +32,7 @@ def result(value: float | None, half: float = 0.1, **more: Any) -> dict[str, Any
         "seconds": 10.0,
         "steps": 100,
         "examples": 3200,
-        "petaflops": 1.5,
+        "petaflops": 0.0015,
         "parameters": 1234567,
         "indexed": 128,
         **more,
@@ -76,7 +76,7 @@ def test_main_table_shows_intervals_and_no_seconds_for_chance() -> None:
         "DB size (indexed)",
         "seeds",
         *METRICS,
-        *("examples", "PFLOP", "seconds", "parameters |"),
+        *("examples", "TFLOP", "seconds", "parameters |"),
     ]
     assert rule.count("---:") == len(METRICS) + 6
     assert first == (

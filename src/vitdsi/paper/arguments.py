@@ -65,8 +65,8 @@ def data_options(verb: _Verb) -> _Verb:
             click.option(
                 "--seeds", default="0", show_default=True, help="Seeds of split, ids and model, separated by commas."
             ),
-            click.option("--image-size", type=click.IntRange(min=8), default=64, show_default=True,
-                         help="Side of the models' input in pixels; the paper uses 256, 160 and 64."),
+            click.option("--image-size", type=click.IntRange(min=8), default=160, show_default=True,
+                         help="Side of the models' input in pixels; the paper recommends 160."),
             click.option("--bovw-size", type=click.IntRange(min=16), default=160, show_default=True,
                          help="Side in pixels of the images that SIFT reads."),
             click.option(

@@ -62,7 +62,7 @@ def table1_verb(sizes: str | None, schemes: str, methods: str | None, no_figures
     Examples:
       vitdsi experiment table1 imagenette2-160 -o results --quick
       vitdsi experiment table1 imagenette2-160 -o results --sizes 512 --seeds 0,1,2
-      vitdsi experiment table1 imagenette2-160 -o results --image-size 160 --methods ours,BoVW
+      vitdsi experiment table1 imagenette2-160 -o results --image-size 64 --methods ours,BoVW
       vitdsi experiment table1 coco/val2017 --instances coco/instances.json --relevance largest -o results
       vitdsi experiment table1 hub:frgfm/imagenette -o results --classes 5 --aspect-tolerance 0.1
       vitdsi experiment table1 imagenette2-160 -o again --manifest results/manifests/FILE.json
@@ -137,7 +137,7 @@ def tradeoff_verb(sizes: str, schemes: str, **given: Any) -> None:
     \b
     Examples:
       vitdsi experiment tradeoff imagenette2-160 -o results --sizes 512
-      vitdsi experiment tradeoff imagenette2-160 -o results --image-size 160 --seeds 0,1,2,3,4
+      vitdsi experiment tradeoff imagenette2-160 -o results --seeds 0,1,2,3,4
     """
     from vitdsi.paper.tradeoff import run_tradeoff
 

@@ -57,7 +57,7 @@ class Options:
     schemes: tuple[str, ...] = SCHEMES
     methods: tuple[str, ...] = METHODS
     seeds: tuple[int, ...] = (0,)
-    image_size: int = 64
+    image_size: int = 160
     bovw_size: int = 160
     indexing_share: float = 0.25
     num_classes: int | None = None
@@ -92,6 +92,9 @@ class Runner:
         say: called with a line of text at the start and the end of a cell.
         on_progress: called by the training loop.
 
+    Attributes:
+        missing: the cells that the last `run` left out, as they were not finished.
+
     Raises:
         ConfigError: an override is not valid.
     """
@@ -108,6 +111,7 @@ class Runner:
     ) -> None:
         self.dataset, self.options, self.store = dataset, options, store
         self.cache, self.say, self.on_progress = cache, say, on_progress
+        self.missing: list[Cell] = []
         self._samples: dict[tuple[int, int], Samples] = {}
         self._pixels: tuple[tuple[int, int, int], Tensor] | None = None
         # Wrong overrides raise an error now, before anything is computed.
@@ -120,15 +124,18 @@ class Runner:
         Raises:
             UsageError: only finished cells are wanted, and there is none.
         """
-        cells = []
+        cells: list[tuple[Cell, Result]] = []
+        self.missing = []
         for seed in self.options.seeds:
             for size in self.options.sizes:
                 for method in (name for name in METHODS if name in self.options.methods):
                     schemes: Sequence[str] = self.options.schemes if method in TRAINED else (NO_IDS,)
-                    wanted = [
-                        scheme for scheme in schemes if self.wants(self.cell(method, size, scheme, seed))
-                    ]
-                    cells += [self.result(method, size, scheme, seed) for scheme in wanted]
+                    for scheme in schemes:
+                        cell = self.cell(method, size, scheme, seed)
+                        if self.wants(cell):
+                            cells.append(self.result(method, size, scheme, seed))
+                        else:
+                            self.missing.append(cell)
         if not cells:
             raise UsageError(f"{self.store.folder}: no cell of this table is finished; compute some first")
         return cells

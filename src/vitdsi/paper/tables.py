@@ -97,13 +97,13 @@ def main_table(rows: Sequence[Row]) -> str:
             str(len(row["seeds"])),
             *(format_interval(row["metrics"][name]) for name in METRICS),
             f"{row['examples']:,.0f}" if row["examples"] else "-",
-            f"{row['petaflops']:.1f}" if row["petaflops"] else "-",
+            f"{1000 * row['petaflops']:.1f}" if row["petaflops"] else "-",
             "-" if row["method"] == "chance" else f"{row['seconds']:.0f}",
             f"{row['parameters']:,}" if row["parameters"] else "-",
         ]
         for row in rows
     ]
-    costs = ["examples", "PFLOP", "seconds", "parameters"]
+    costs = ["examples", "TFLOP", "seconds", "parameters"]
     return markdown(["method", "ids", "DB size (indexed)", "seeds", *METRICS, *costs], body)
 
 

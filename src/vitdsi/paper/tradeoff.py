@@ -165,13 +165,17 @@ def _markdown(
 def _figure(lines: Sequence[Row], references: Sequence[Row]) -> Figure:
     """Draw a panel for each DB size and id scheme: P@10 over IA@1, from right (zero-shot) to left."""
     panels = list(dict.fromkeys((line["size"], line["ids"]) for line in lines))
-    figure, axes = new_figure(len(panels), width=max(5.0, 3.6 * len(panels)), height=3.6)
+    figure, axes = new_figure(len(panels), width=max(6.0, 3.8 * len(panels)), height=4.0)
     for axis, (size, scheme) in zip(axes, panels, strict=True):
         for number, line in enumerate(
             line for line in lines if (line["size"], line["ids"]) == (size, scheme)
         ):
             values = [[point["metrics"][name]["value"] for point in line["points"]] for name in _METRICS]
             axis.plot(values[0], values[1], "o-", markersize=3, color=COLOURS[number], label=line["line"])
+        chance = next(line for line in lines if line["size"] == size)["points"][0]["metrics"]["P@10"][
+            "chance"
+        ]
+        axis.axhline(chance, color="#999999", linewidth=0.8, label="chance")
         _printed_states(axis, size)
         for row in references:
             if row["size"] == size and row["ids"] in (scheme, NO_IDS):
@@ -180,13 +184,13 @@ def _figure(lines: Sequence[Row], references: Sequence[Row]) -> Figure:
                 axis.plot(
                     *place, marker, color="#4d4d4d", markersize=9 if marker == "*" else 5, label=row["method"]
                 )
-        axis.set_title(f"{size} images, {scheme} ids")
+        axis.set_title(f"{size} images, {scheme} ids", fontsize=9)
         axis.set_xlabel("IA@1")
         axis.set_ylabel("P@10")
         axis.set_xlim(-0.04, 1.04)
         axis.set_ylim(0, None)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
