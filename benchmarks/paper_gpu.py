@@ -27,13 +27,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from vitdsi.paper.cells import Cell, CellStore
-from vitdsi.paper.cuda_graphs import _draw, _gather, _Steps
+from vitdsi.paper.cuda_graphs import seconds_per_step
 from vitdsi.paper.curve import LINES, curve
 from vitdsi.paper.design import combinations, combined
 from vitdsi.paper.methods import Experiment, Result
@@ -192,7 +193,10 @@ def runner_for(dataset: Dataset, out: Path, size: int) -> SharedRunner:
 
 
 def work(dataset: Dataset, out: Path, tasks: list[Task]) -> None:
-    """Run tasks that are ready and that no other thread or process has claimed, until none is left."""
+    """Run tasks that are ready and that no other thread or process has claimed, until none is left.
+
+    After a failure, other tasks may never become ready, so nobody waits for them.
+    """
     gpu = torch.cuda.is_available()
     with torch.cuda.stream(torch.cuda.Stream()) if gpu else contextlib.nullcontext():
         left = list(tasks)
@@ -214,33 +218,25 @@ def work(dataset: Dataset, out: Path, tasks: list[Task]) -> None:
                 except Exception:
                     print(f"FAILED {task.name}", flush=True)
                     traceback.print_exc()
+                    (out / "failed").touch()
                 break
             else:
+                if (out / "failed").exists():
+                    return
                 time.sleep(0.2)
 
 
 def measure_rates(dataset: Dataset, out: Path, repeats: int = 30) -> dict[str, float]:
-    """The seconds of a step of each kind, alone on the GPU: the median of ten-step chunks."""
+    """The seconds of a step of each kind, alone on the GPU."""
     rates = {}
     for batch_size in (32, 64):
         for augment in (0.0, 0.5):
             runner = runner_for(dataset, out, 512)
             config = runner.config("ours", 512, "random", 0, epochs=1.0)
             experiment = runner.prepare(config, 512, 0)
-            training = config.training
-            training = type(training)(**{**vars(training), "batch_size": batch_size, "augment_prob": augment})
-            experiment.model.train()
-            steps = _Steps(experiment.model, experiment.data, training)
-            times = []
-            for number in range(repeats):
-                started = time.perf_counter()
-                generator = torch.Generator().manual_seed(number)
-                batches = [_draw(experiment.data, training, 0.5, generator) for _ in range(10)]
-                steps.run(_gather(experiment.data, training, 0.5, batches), [1e-4] * 10)
-                float(steps.loss)
-                times.append((time.perf_counter() - started) / 10)
-            steps.close()
-            rates[f"{batch_size}{', altered' if augment else ''}"] = sorted(times)[len(times) // 2]
+            training = replace(config.training, batch_size=batch_size, augment_prob=augment)
+            seconds = seconds_per_step(experiment.model, experiment.data, training, repeats=repeats)
+            rates[f"{batch_size}{', altered' if augment else ''}"] = seconds
     return rates
 
 
@@ -263,6 +259,7 @@ def main() -> None:
     rates = given.out / "rates.json"
     if not given.worker:
         (given.out / "claims").mkdir(parents=True, exist_ok=True)
+        (given.out / "failed").unlink(missing_ok=True)
         for claim in (given.out / "claims").iterdir():  # finished tasks find their cells in the store
             claim.unlink()
         if not rates.is_file():

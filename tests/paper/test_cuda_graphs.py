@@ -9,7 +9,7 @@ import torch
 from helpers_experiments import SHORT, SIZE, class_folders
 
 from vitdsi.errors import UsageError
-from vitdsi.paper.cuda_graphs import train_with_graphs
+from vitdsi.paper.cuda_graphs import seconds_per_step, train_with_graphs
 from vitdsi.paper.methods import Experiment, prepare
 from vitdsi.paper.recipes import our_recipe, paper_recipe
 from vitdsi.paper.samples import Samples, read_dataset, sample
@@ -71,3 +71,10 @@ def test_views_of_features_raise(samples: Samples) -> None:
     data = replace(made.data, views=FeatureViews(torch.zeros(4, 8), torch.empty(0)))
     with pytest.raises(UsageError, match=r"set model\.stem=pixels"):
         train_with_graphs(made.model, data, made.config.training, seed=0)
+
+
+def test_measured_seconds_are_positive_and_the_steps_train(samples: Samples) -> None:
+    made = experiment(samples, "ours")
+    before = {name: value.clone() for name, value in made.model.state_dict().items()}
+    assert seconds_per_step(made.model, made.data, made.config.training, repeats=1) > 0
+    assert any(not torch.equal(before[name], value) for name, value in made.model.state_dict().items())

@@ -9,6 +9,7 @@ Weights differ from those of the loop only by the rounding and by the masks of d
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.photos.augment import DRAWS, augment_with
 from vitdsi.progress import OnProgress
 from vitdsi.training.data import TrainingData
-from vitdsi.training.loop import _MAX_GRADIENT_NORM, _evaluate, _parameter_groups, _progress
+from vitdsi.training.loop import MAX_GRADIENT_NORM, evaluate, parameter_groups, progress_at
 from vitdsi.training.schedule import Schedule, schedule_for
 from vitdsi.training.targets import next_token_loss, one_hot_targets, retrieval_target
 from vitdsi.training.views import PixelViews
@@ -79,7 +80,7 @@ def train_with_graphs(
                 break
         steps.run(_gather(data, config, share, batches), rates)
         if schedule.step % config.evaluate_every == 0 or over:
-            last = _evaluate(model, data, config)
+            last = evaluate(model, data, config)
             last["loss"] = float(steps.loss) / (schedule.step - last_evaluation)
             last["step"] = last_evaluation = schedule.step
             schedule.history.append(last)
@@ -88,10 +89,31 @@ def train_with_graphs(
             over = over or schedule.evaluated(last["indexing_accuracy"], last["retrieval_loss"])
         if on_progress is not None and (schedule.step % 10 == 0 or over):
             rate = (schedule.step - since_step) / max(time.monotonic() - since, 1e-9)
-            on_progress(_progress(schedule, last, rate))
+            on_progress(progress_at(schedule, last, rate))
     steps.close()
     model.eval()
     return schedule
+
+
+def seconds_per_step(
+    model: Seq2Seq, data: TrainingData, config: TrainingConfig, *, repeats: int = 30
+) -> float:
+    """Measure the time of a training step in seconds, without evaluations: the median of `repeats` times ten steps.
+
+    The model is trained by these steps.
+    """
+    model.train()
+    steps = _Steps(model, data, config)
+    times = []
+    for number in range(repeats):
+        started = time.perf_counter()
+        generator = torch.Generator().manual_seed(number)
+        batches = [_draw(data, config, config.retrieval_ratio, generator) for _ in range(_CHUNK)]
+        steps.run(_gather(data, config, config.retrieval_ratio, batches), [config.learning_rate] * _CHUNK)
+        float(steps.loss)  # waits for the GPU
+        times.append((time.perf_counter() - started) / _CHUNK)
+    steps.close()
+    return statistics.median(times)
 
 
 def _draw(
@@ -144,7 +166,7 @@ class _Steps:
         self.loss = torch.zeros((), device=self.device)
         self._allowed_at = (data.trie.child != NONE).to(self.device) if config.paper.constrained else None
         groups: Any = [
-            {**group, "lr": torch.zeros((), device=self.device)} for group in _parameter_groups(model, config)
+            {**group, "lr": torch.zeros((), device=self.device)} for group in parameter_groups(model, config)
         ]
         self._optimizer = torch.optim.AdamW(
             groups, betas=(0.9, 0.98), fused=True, capturable=self.device.type == "cuda"
@@ -192,7 +214,7 @@ class _Steps:
         allowed = None if self._allowed_at is None else self._allowed_at[nodes.clamp(min=0)]
         loss = next_token_loss(scores, target, allowed).mean()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _MAX_GRADIENT_NORM)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
         self.loss.add_(loss.detach())
         self._place.add_(1)
