@@ -11,7 +11,17 @@ import pytest
 from vitdsi.paper.cells import Cell, CellStore
 
 CELL = Cell("photos", "class", 512, "random", "fine-tuned", 0, {"split": "ab", "config": {"lr": (1, 2)}})
-RESULT = {"metrics": {}, "paper": {}, "seconds": 1.5, "steps": 3, "history": {}, "indexed": 128}
+RESULT = {
+    "metrics": {},
+    "values": {},
+    "paper": {},
+    "seconds": 1.5,
+    "steps": 3,
+    "examples": 96,
+    "petaflops": 0.1,
+    "history": {},
+    "indexed": 128,
+}
 
 
 def test_key_contains_all_attributes_as_json_types() -> None:

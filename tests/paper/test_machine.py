@@ -10,7 +10,14 @@ import torch
 
 from vitdsi.paper.machine import describe_machine, distinct_machines, machine_class
 
-MACHINE: dict[str, Any] = {"cores": 2, "threads": 1, "cpu": "Some CPU", "gpu": None, "torch": "2.13"}
+MACHINE: dict[str, Any] = {
+    "cores": 2,
+    "threads": 1,
+    "cpu": "Some CPU",
+    "gpu": None,
+    "torch": "2.13",
+    "float32_products": "highest",
+}
 
 
 def test_machine_class_contains_the_threads_and_version_of_torch_but_no_host_name() -> None:
@@ -60,3 +67,9 @@ def test_distinct_machines_keeps_the_first_of_equal_machines() -> None:
     other = {**MACHINE, "cores": 3}
     assert distinct_machines([MACHINE, other, dict(MACHINE), other]) == [MACHINE, other]
     assert distinct_machines([]) == []
+
+
+def test_products_in_tf32_are_mentioned_and_older_records_have_none() -> None:
+    assert describe_machine({**MACHINE, "float32_products": "high"}).endswith(", float32 products in TF32")
+    older = {name: value for name, value in MACHINE.items() if name != "float32_products"}
+    assert describe_machine(older) == describe_machine(MACHINE)

@@ -69,6 +69,13 @@ def test_minutes_limit_our_recipe_unless_a_setting_is_lower() -> None:
         assert config.training.minutes == expected
 
 
+def test_epochs_limit_our_recipe_unless_a_setting_is_lower() -> None:
+    assert our_recipe("random", 0, 64, [], epochs=2.5).training.max_epochs == 2.5
+    for setting, expected in (("1", 1.0), ("3", 2.5)):
+        config = our_recipe("random", 0, 64, [f"ours.training.max_epochs={setting}"], epochs=2.5)
+        assert (config.training.max_epochs, config.training.minutes) == (expected, None)
+
+
 def test_quick_recipe_limits_epochs_and_minutes_but_not_the_model() -> None:
     full, quick = (paper_recipe("random", 0, 64, [], quick=quick) for quick in (False, True))
     assert quick.model == full.model

@@ -69,6 +69,36 @@ def test_ours_trains_no_longer_than_the_fine_tuned_cell_or_its_own_limit(
     assert limits == [pytest.approx(share * 0.5)]
 
 
+def test_ours_by_examples_has_as_many_examples_and_flops_as_the_fine_tuned_cell(
+    photos: Path, tmp_path: Path
+) -> None:
+    (_, fine_tuned), (_, ours) = runner(
+        photos, tmp_path, replace(OPTIONS, methods=("fine-tuned", "ours by examples"))
+    ).run()
+    # Steps are rounded up before and after the cooldown begins.
+    assert abs(ours["examples"] - fine_tuned["examples"]) <= 2 * 64
+    assert fine_tuned["examples"] == 32 * fine_tuned["steps"]
+
+
+def test_limits_of_retrieval_epochs_belong_to_their_sizes(photos: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, sizes=(20, SIZE), retrieval_epochs=(3.0, 2.0))
+    made = runner(photos, tmp_path, options)
+    for size, epochs in ((20, 3.0), (SIZE, 2.0)):
+        assert made.config("fine-tuned", size, "random", 0).training.paper.retrieval_epochs == epochs
+    with pytest.raises(UsageError, match="2 limits of retrieval epochs for 1 sizes"):
+        replace(OPTIONS, retrieval_epochs=(1.0, 2.0))
+
+
+def test_only_finished_cells_are_used_on_request(photos: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, methods=("chance", "fine-tuned"), finished=True)
+    with pytest.raises(UsageError, match="no cell of this table is finished"):
+        runner(photos, tmp_path, options).run()
+    runner(photos, tmp_path, replace(options, methods=("chance",), finished=False)).run()
+    made = runner(photos, tmp_path, options)
+    assert [cell.method for cell, _ in made.run()] == ["chance"]
+    assert [cell.method for cell in made.missing] == ["fine-tuned"]
+
+
 def test_equal_seeds_give_equal_results_and_other_seeds_others(photos: Path, tmp_path: Path) -> None:
     options = replace(OPTIONS, methods=("fine-tuned",), seeds=(0, 1))
     results = []

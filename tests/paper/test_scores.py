@@ -142,4 +142,6 @@ def test_score_model_ranks_queries_against_all_ids() -> None:
         sum(i in row[:5] for i, row in enumerate(own)) / 30
     )
     assert not model.training
-    assert list(itertools.chain(found)) == ["metrics", "paper"]
+    assert list(itertools.chain(found)) == ["metrics", "values", "paper"]
+    assert found["metrics"]["P@10"]["value"] == pytest.approx(np.mean(found["values"]["P@10"]), abs=1e-6)
+    assert found["metrics"]["IA@1"]["value"] == pytest.approx(np.mean(found["values"]["IA@1"]), abs=1e-6)

@@ -10,7 +10,7 @@ import pytest
 from helpers_cli import run
 from helpers_experiments import OPTIONS, SHORT, SIZE, class_folders, runner
 
-from vitdsi.paper.methods import METHODS
+from vitdsi.paper.methods import METHODS, TRAINED
 from vitdsi.paper.scores import METRICS
 from vitdsi.paper.table1 import run_table1
 
@@ -36,15 +36,15 @@ def test_command_writes_tables_figures_curves_and_manifest_and_keeps_them(
     table = json.loads((out / "table1.json").read_text())
     found = [(row["method"], row["ids"]) for row in table["rows"]]
     assert found == [
-        *((method, ids) for method in METHODS[:3] for ids in ("random", "clustered")),
-        *((method, "-") for method in METHODS[3:]),
+        *((method, ids) for method in METHODS[:4] for ids in ("random", "clustered")),
+        *((method, "-") for method in METHODS[4:]),
     ]
     for row in table["rows"]:
         assert (row["size"], row["indexed"]) == (SIZE, 10)
         assert set(row["metrics"]) == set(METRICS)
         assert row["metrics"]["Recall@100"]["value"] == 1.0, "every method ranks all ten"
         assert all(0 <= metric["value"] <= 1 for metric in row["metrics"].values())
-        trained = row["method"] in ("zero-shot", "fine-tuned", "ours")
+        trained = row["method"] in TRAINED
         assert (row["steps"] > 0) == trained
         if trained:
             assert row["parameters"] > 1000
@@ -60,6 +60,8 @@ def test_command_writes_tables_figures_curves_and_manifest_and_keeps_them(
     assert "-o out --image-size 32 --bovw-size 32 --sizes 40`" in text
     assert str(tmp_path) not in text and "Quick" not in text
     assert text.count("| BoVW | - | 40 (10) |") == 2
+    assert "| ours by examples - BoVW improved | clustered | 40 |" in text
+    assert len(table["differences"]) == 2 * 9
     figures = [f"{name}.{kind}" for name in _FIGURES for kind in ("png", "svg")]
     assert sorted(path.name for path in out.glob("figure*")) == sorted(figures)
     (manifest,) = (out / "manifests").iterdir()
@@ -91,3 +93,13 @@ def test_table_says_how_the_retrieval_phase_ends(photos: Path, tmp_path: Path) -
         options = replace(OPTIONS, methods=("chance",), early_stopping=early_stopping)
         run_table1(runner(photos, tmp_path, options), tmp_path, "")
         assert text in (tmp_path / "table1.md").read_text()
+
+
+def test_table_says_which_cells_are_not_measured(photos: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, methods=("chance",))
+    run_table1(runner(photos, tmp_path, options), tmp_path, "")
+    assert "Not measured" not in (tmp_path / "table1.md").read_text()
+    options = replace(options, methods=("chance", "fine-tuned"), finished=True, seeds=(0, 1))
+    run_table1(runner(photos, tmp_path, options), tmp_path, "")
+    text = (tmp_path / "table1.md").read_text()
+    assert f"by seeds: fine-tuned, random ids, {SIZE}: 0, 1; chance, - ids, {SIZE}: 1." in text

@@ -31,6 +31,8 @@ def result(value: float | None, half: float = 0.1, **more: Any) -> dict[str, Any
         "paper": {"IA@1": value, "IA@5": value, "MAP@10": value, "Recall@100": value},
         "seconds": 10.0,
         "steps": 100,
+        "examples": 3200,
+        "petaflops": 0.0015,
         "parameters": 1234567,
         "indexed": 128,
         **more,
@@ -70,10 +72,17 @@ def test_rows_are_sorted_by_size_and_keep_the_order_of_cells() -> None:
 def test_main_table_shows_intervals_and_no_seconds_for_chance() -> None:
     made = average_seeds([(cell(), result(0.5)), (cell("chance", scheme="-"), result(0.5, parameters=0))])
     header, rule, first, last = main_table(made).splitlines()
-    assert header.split(" | ")[2:] == ["DB size (indexed)", *METRICS, "seconds", "parameters |"]
-    assert rule.count("---:") == len(METRICS) + 3
+    assert header.split(" | ")[2:] == [
+        "DB size (indexed)",
+        "seeds",
+        *METRICS,
+        *("examples", "TFLOP", "seconds", "parameters |"),
+    ]
+    assert rule.count("---:") == len(METRICS) + 6
     assert first == (
-        "| fine-tuned | random | 512 (128) | " + "0.500 [0.400, 0.600] | " * 5 + "10 | 1,234,567 |"
+        "| fine-tuned | random | 512 (128) | 1 | "
+        + "0.500 [0.400, 0.600] | " * 5
+        + "3,200 | 1.5 | 10 | 1,234,567 |"
     )
     assert last.endswith("| - | - |")
 

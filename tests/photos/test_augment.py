@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vitdsi.errors import UsageError
-from vitdsi.photos.augment import augment
+from vitdsi.photos.augment import DRAWS, augment, augment_with
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -117,3 +117,11 @@ def test_images_of_a_wrong_shape_or_type_are_refused(images: torch.Tensor) -> No
 def test_ranges_out_of_bounds_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="need 0 < crop"):
         augment(batch(), seeded(), **options)
+
+
+def test_given_numbers_alter_as_a_generator_that_draws_them() -> None:
+    images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    numbers = torch.rand((DRAWS, 5), generator=torch.Generator().manual_seed(2))
+    altered = augment(images, torch.Generator().manual_seed(2))
+    torch.testing.assert_close(augment_with(images, numbers), altered, rtol=0, atol=0)
+    assert not torch.equal(altered, images)

@@ -208,7 +208,7 @@ def test_batch_of_one_kind_draws_from_the_rows_of_that_kind(
             return real(views, rows, *more)  # type: ignore[operator]
 
         monkeypatch.setattr(type(given.views), name, shows)
-    monkeypatch.setattr(loop, "_evaluate", lambda *_: {"indexing_accuracy": 0.0, "retrieval_loss": 0.0})
+    monkeypatch.setattr(loop, "evaluate", lambda *_: {"indexing_accuracy": 0.0, "retrieval_loss": 0.0})
     train(trained, given, settings(retrieval_ratio=ratio, max_epochs=1e-3), seed=0)
     assert shown == ({1, 2} if trained_rows == "indexing" else {5, 6})
 

@@ -65,8 +65,8 @@ def data_options(verb: _Verb) -> _Verb:
             click.option(
                 "--seeds", default="0", show_default=True, help="Seeds of split, ids and model, separated by commas."
             ),
-            click.option("--image-size", type=click.IntRange(min=8), default=64, show_default=True,
-                         help="Side of the models' input in pixels; the paper uses 256, 160 and 64."),
+            click.option("--image-size", type=click.IntRange(min=8), default=160, show_default=True,
+                         help="Side of the models' input in pixels; the paper recommends 160."),
             click.option("--bovw-size", type=click.IntRange(min=16), default=160, show_default=True,
                          help="Side in pixels of the images that SIFT reads."),
             click.option(
@@ -76,6 +76,13 @@ def data_options(verb: _Verb) -> _Verb:
                 "--no-early-stopping",
                 is_flag=True,
                 help="Train the paper's retrieval phase for all its epochs, and keep the last weights.",
+            ),
+            click.option(
+                "--retrieval-epochs", metavar="EPOCHS",
+                help="Limit of the paper's retrieval phase in epochs: one for each size, or one for all [75].",
+            ),
+            click.option(
+                "--finished", is_flag=True, help="Use the cells that are finished, and compute no others."
             ),
             click.option("--quick", is_flag=True, help="One small size and short training, done in minutes."),
             debug_option,
@@ -102,7 +109,12 @@ def read_options(given: dict[str, Any], **more: Any) -> Options:
         key = text.removeprefix("ours.").partition("=")[0]
         if key in _OPTION_OF:
             raise UsageError(f"{text!r}: the split and the pixels depend on it too; use {_OPTION_OF[key]}")
+    epochs = _parse_epochs(given["retrieval_epochs"])
+    if len(epochs) == 1:
+        epochs *= len(more["sizes"])
     return Options(
+        retrieval_epochs=epochs,
+        finished=given["finished"],
         seeds=parse_numbers("--seeds", given["seeds"]),
         image_size=given["image_size"],
         bovw_size=given["bovw_size"],
@@ -189,6 +201,17 @@ def parse_numbers(option: str, text: str) -> tuple[int, ...]:
     if not numbers or min(numbers) < 0:
         raise UsageError(f"{option} {text!r}: give numbers separated by commas, such as 0,1,2")
     return numbers
+
+
+def _parse_epochs(text: str | None) -> tuple[float, ...]:
+    """Read non-negative numbers that are separated by commas."""
+    try:
+        epochs = tuple(float(part) for part in parse_names(text or ""))
+    except ValueError:
+        epochs = (-1.0,)
+    if any(number < 0 for number in epochs):
+        raise UsageError(f"--retrieval-epochs {text!r}: give numbers separated by commas, such as 75,20,5")
+    return epochs
 
 
 def command_line() -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from vitdsi.files import write_atomically
 
 _FORMAT, _VERSION = "vitdsi-cell", 1
-_NEEDED = ("metrics", "paper", "seconds", "steps", "history", "indexed")
+_NEEDED = ("metrics", "values", "paper", "seconds", "steps", "examples", "petaflops", "history", "indexed")
 
 
 @dataclass(frozen=True)

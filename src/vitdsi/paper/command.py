@@ -29,6 +29,8 @@ __all__ = ["experiment"]
 def experiment() -> None:
     """Repeat the paper's experiments: Table 1 and its figures, the ablations, and query time against size.
 
+    Two more go beyond the paper: the trade-off along fine-tuning, and what our recipe adds.
+
     \b
     Examples:
       vitdsi experiment table1 imagenette2-160 -o results --quick
@@ -60,7 +62,7 @@ def table1_verb(sizes: str | None, schemes: str, methods: str | None, no_figures
     Examples:
       vitdsi experiment table1 imagenette2-160 -o results --quick
       vitdsi experiment table1 imagenette2-160 -o results --sizes 512 --seeds 0,1,2
-      vitdsi experiment table1 imagenette2-160 -o results --image-size 160 --methods ours,BoVW
+      vitdsi experiment table1 imagenette2-160 -o results --image-size 64 --methods ours,BoVW
       vitdsi experiment table1 coco/val2017 --instances coco/instances.json --relevance largest -o results
       vitdsi experiment table1 hub:frgfm/imagenette -o results --classes 5 --aspect-tolerance 0.1
       vitdsi experiment table1 imagenette2-160 -o again --manifest results/manifests/FILE.json
@@ -118,6 +120,60 @@ def ablation_verb(name: str, size: int, schemes: str, methods: str, values: str 
         written = run_ablation(
             name, options, runner_for, given["out"], command_line(), values=parse_names(values or "")
         )
+    say(f"written to {given['out']}: {', '.join(written)}")
+
+
+@experiment.command("tradeoff")
+@data_options
+@click.option("--sizes", default="512,1024,2048", show_default=True, help="Numbers of images.")
+@click.option("--schemes", default="random", show_default=True, help="Id schemes.")
+def tradeoff_verb(sizes: str, schemes: str, **given: Any) -> None:
+    """Follow indexing accuracy and precision along fine-tuning, up to and past the state that the paper prints.
+
+    From the zero-shot model on, the model is measured at fractions of an epoch: with the paper's recipe, with lower
+    learning rates, and with a share of indexing examples that is kept (replay). Writes tradeoff.md, .json, .png and
+    .svg to DIR. Cells that table1 has computed with the same settings are not computed again.
+
+    \b
+    Examples:
+      vitdsi experiment tradeoff imagenette2-160 -o results --sizes 512
+      vitdsi experiment tradeoff imagenette2-160 -o results --seeds 0,1,2,3,4
+    """
+    from vitdsi.paper.tradeoff import run_tradeoff
+
+    options = read_options(given, sizes=parse_numbers("--sizes", sizes), schemes=parse_names(schemes))
+    with open_data(given) as (dataset, runner_for):
+        options = with_manifest_size(options, dataset, "sizes")
+        written = run_tradeoff(runner_for(options), given["out"], command_line())
+    say(f"written to {given['out']}: {', '.join(written)}")
+
+
+@experiment.command("factorial")
+@data_options
+@click.option("--size", type=click.IntRange(min=1), default=512, show_default=True, help="Number of images.")
+@click.option("--schemes", default="random", show_default=True, help="Id scheme.")
+@click.option(
+    "--examples",
+    type=click.IntRange(min=1),
+    help="Limit of the training examples of each combination [those of the fine-tuned cell of table1].",
+)
+def factorial_verb(size: int, schemes: str, examples: int | None, **given: Any) -> None:
+    """Attribute the gain of our recipe to what it changes, by a fractional factorial design of 16 combinations.
+
+    The factors are the joint schedule, the marginal target, the constrained scores, the altered views, the batch size,
+    and the learning rate with its cooldown and weight decay. Writes factorial.md, .json, .png and .svg to DIR.
+
+    \b
+    Examples:
+      vitdsi experiment factorial imagenette2-160 -o results --seeds 0,1,2
+      vitdsi experiment factorial imagenette2-160 -o results --examples 32000
+    """
+    from vitdsi.paper.factorial import run_factorial
+
+    options = read_options(given, sizes=(size,), schemes=parse_names(schemes))
+    with open_data(given) as (dataset, runner_for):
+        options = with_manifest_size(options, dataset, "size")
+        written = run_factorial(runner_for(options), given["out"], command_line(), examples=examples)
     say(f"written to {given['out']}: {', '.join(written)}")
 
 

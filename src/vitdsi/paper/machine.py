@@ -13,7 +13,7 @@ Machine = dict[str, Any]
 
 def machine_class() -> Machine:
     """Return the cores that this process may use, the threads of torch, the models of processor and GPU (None without
-    one), and the version of torch."""
+    one), the version of torch, and the precision of its float32 products (`highest`, or `high` for TF32)."""
     import torch
 
     try:
@@ -27,6 +27,7 @@ def machine_class() -> Machine:
         "cpu": _processor(),
         "gpu": gpu,
         "torch": str(torch.__version__),
+        "float32_products": torch.get_float32_matmul_precision(),
     }
 
 
@@ -34,7 +35,8 @@ def describe_machine(machine: Machine) -> str:
     """Describe what `machine_class` returned in one line."""
     gpu = machine["gpu"] or "no GPU"
     counts = f"cores: {machine['cores']}, torch threads: {machine['threads']}"
-    return f"{counts}, {machine['cpu']}, {gpu}, torch {machine['torch']}"
+    products = "" if machine.get("float32_products", "highest") == "highest" else ", float32 products in TF32"
+    return f"{counts}, {machine['cpu']}, {gpu}, torch {machine['torch']}{products}"
 
 
 def distinct_machines(machines: Iterable[Machine]) -> list[Machine]:

@@ -23,13 +23,14 @@ from vitdsi.model.initialise import make_model
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.paper import phases
 from vitdsi.paper.bovw import BagOfVisualWords
+from vitdsi.paper.flops import flops_per_example
 from vitdsi.paper.phases import Callbacks, Phase
 from vitdsi.paper.samples import Samples
 from vitdsi.paper.scores import score_chance, score_model, score_rankings
 from vitdsi.training.data import TrainingData
 from vitdsi.training.views import PixelViews
 
-TRAINED = ("zero-shot", "fine-tuned", "ours")
+TRAINED = ("zero-shot", "fine-tuned", "ours", "ours by examples")
 UNTRAINED = ("BoVW", "BoVW improved", "kNN", "chance")
 METHODS = (*TRAINED, *UNTRAINED)
 
@@ -43,7 +44,7 @@ class Experiment:
     Attributes:
         config: the configuration.
         samples: the images and their roles.
-        pixels: uint8 (rows, 3, S, S), the images of all rows of `samples`.
+        pixels: uint8 (rows, 3, S, S), the images of all rows of `samples`, on the device of the model.
         trie: the ids of the indexed images.
         model: the model.
         data: what it is trained on.
@@ -60,6 +61,9 @@ class Experiment:
         """Measure the model in its current state, and record the phases by which it was trained."""
         test = self.samples.rows("test")
         started = time.monotonic()
+        steps = sum(phase.steps for phase in finished.values())
+        examples = steps * self.config.training.batch_size
+        flops = flops_per_example(self.config.model, self.trie)
         measured = score_model(
             self.model,
             self.trie,
@@ -72,7 +76,9 @@ class Experiment:
             "seconds": round(sum(phase.seconds for phase in finished.values()), 2),
             "seconds_by_phase": {name: phase.seconds for name, phase in finished.items()},
             "seconds_evaluating": round(time.monotonic() - started, 2),
-            "steps": sum(phase.steps for phase in finished.values()),
+            "steps": steps,
+            "examples": examples,
+            "petaflops": None if flops is None else examples * flops / 1e15,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "history": phases.curves_by_phase(**finished),
             "indexed": self.samples.indexed,
@@ -93,6 +99,7 @@ def prepare(config: IndexConfig, samples: Samples, pixels: Tensor) -> Experiment
     model = make_model(config.model, trie, pixels[:count], config.seed).to(device_for(config.device))
     train = [row for row in samples.rows("train") if len(samples.relevant[row])]
     held_out = [row for row in samples.rows("validation") if len(samples.relevant[row])]
+    pixels = pixels.to(next(model.parameters()).device)
     views = PixelViews(pixels)
     data = TrainingData(
         trie,
@@ -191,6 +198,8 @@ def _untrained(samples: Samples, seconds: float) -> Result:
     return {
         "seconds": round(seconds, 2),
         "steps": 0,
+        "examples": 0,
+        "petaflops": 0.0,
         "parameters": 0,
         "history": {},
         "indexed": samples.indexed,

@@ -14,6 +14,7 @@ from torch import Tensor
 from vitdsi.config import TrainingConfig
 from vitdsi.ids.trie import NONE
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.paper.cuda_graphs import train_with_graphs
 from vitdsi.paper.sequential import SequentialSchedule
 from vitdsi.progress import OnProgress, Progress
 from vitdsi.training.data import TrainingData
@@ -123,7 +124,7 @@ def indexing_phase(
     """Train the paper's first phase: the ids of the indexed images, until the target accuracy or the last epoch."""
     steps_per_epoch = len(data.indexing_rows) / config.batch_size
     recorder = Recorder(model, data, phase="indexing", steps_per_epoch=steps_per_epoch, callbacks=callbacks)
-    schedule = train(model, data, _with(config, retrieval_epochs=0.0), seed=seed, on_progress=recorder)
+    schedule = _train(model, data, _with(config, retrieval_epochs=0.0), seed=seed, on_progress=recorder)
     return _phase(recorder, schedule)
 
 
@@ -136,12 +137,14 @@ def retrieval_phase(
     early_stopping: bool,
     seed: int,
     callbacks: Callbacks,
+    replay: float = 0.0,
 ) -> Phase:
     """Train the paper's second phase, from the current weights with a new optimizer.
 
     An epoch has as many examples as there are pairs of a query and a relevant image: the paper's Retrieval Dataset.
     With early stopping, the phase ends after `patience` evaluations without a lower validation loss, and the model
-    gets the weights of the lowest one. Without, it keeps those after the last epoch.
+    gets the weights of the lowest one. Without, it keeps those after the last epoch. `replay` is the share of indexing
+    examples in each batch; the paper has none.
     """
     epochs = config.paper.retrieval_epochs
     if epochs == 0:
@@ -153,9 +156,9 @@ def retrieval_phase(
     recorder = Recorder(
         model, data, phase="retrieval", steps_per_epoch=pairs / config.batch_size, callbacks=callbacks
     )
-    schedule: Schedule = SequentialSchedule(config, len(data.indexing_rows), phase="retrieval")
+    schedule: Schedule = SequentialSchedule(config, len(data.indexing_rows), phase="retrieval", replay=replay)
     seed += _RETRIEVAL_SEED_OFFSET
-    schedule = train(model, data, config, seed=seed, schedule=schedule, on_progress=recorder)
+    schedule = _train(model, data, config, seed=seed, schedule=schedule, on_progress=recorder)
     if early_stopping and recorder.best is not None:
         model.load_state_dict(recorder.best)
     return _phase(recorder, schedule)
@@ -167,7 +170,22 @@ def joint_phase(
     """Train with indexing and retrieval examples in each batch, as ours does."""
     steps_per_epoch = len(data.indexing_rows) / (config.batch_size * (1 - config.retrieval_ratio))
     recorder = Recorder(model, data, phase="joint", steps_per_epoch=steps_per_epoch, callbacks=callbacks)
-    return _phase(recorder, train(model, data, config, seed=seed, on_progress=recorder))
+    return _phase(recorder, _train(model, data, config, seed=seed, on_progress=recorder))
+
+
+def _train(
+    model: Seq2Seq,
+    data: TrainingData,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    schedule: Schedule | None = None,
+    on_progress: OnProgress,
+) -> Schedule:
+    """Train with the loop that suits the device of the model."""
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    loop = train_with_graphs if on_gpu else train
+    return loop(model, data, config, seed=seed, schedule=schedule, on_progress=on_progress)
 
 
 def _with(config: TrainingConfig, *, retrieval_epochs: float) -> TrainingConfig:

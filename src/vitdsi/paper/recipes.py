@@ -40,7 +40,13 @@ def paper_recipe(
 
 
 def our_recipe(
-    scheme: str, seed: int, image_size: int, overrides: Sequence[str], *, minutes: float | None = None
+    scheme: str,
+    seed: int,
+    image_size: int,
+    overrides: Sequence[str],
+    *,
+    minutes: float | None = None,
+    epochs: float | None = None,
 ) -> IndexConfig:
     """The paper's model with joint training on the exact prefix-marginal: recipes/paper_ours.yaml.
 
@@ -51,6 +57,7 @@ def our_recipe(
         overrides: `key=value`. Those that begin with `ours.` belong to this recipe alone and take precedence. Of the
             others, those of ids, model and device apply; those of training do not, as the recipes train differently.
         minutes: limit of the training time.
+        epochs: limit in epochs, in indexed images.
 
     Raises:
         ConfigError: an override is not valid.
@@ -61,10 +68,14 @@ def our_recipe(
     ]
     own = [text.removeprefix(_OURS) for text in overrides if text.startswith(_OURS)]
     config = load_config("paper_ours", [*given, *shared, *own])
-    if minutes is None:
-        return config
-    limit = minutes if config.training.minutes is None else min(minutes, config.training.minutes)
-    return replace(config, training=replace(config.training, minutes=limit))
+    training = config.training
+    minutes, epochs = _lower(minutes, training.minutes), _lower(epochs, training.max_epochs)
+    return replace(config, training=replace(training, minutes=minutes, max_epochs=epochs))
+
+
+def _lower(*limits: float | None) -> float | None:
+    """The lower of the limits that there are."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _common(scheme: str, seed: int, image_size: int) -> list[str]:

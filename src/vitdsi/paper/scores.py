@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vitdsi.evaluation.metrics import indexing_accuracy, precision_at, recall_at, summarise
+from vitdsi.evaluation.metrics import (
+    average_precision_at,
+    hit_at,
+    indexing_accuracy,
+    precision_at,
+    recall_at,
+    summarise,
+)
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.search.beam import beam_search
@@ -36,8 +44,9 @@ def score_rankings(
         seed: seed of the sample of queries for the paper's metrics.
 
     Returns:
-        `metrics` by standard definitions over all queries, with chance level and interval, and `paper` by the paper's
-        definitions over ten queries.
+        `metrics` by standard definitions over all queries, with chance level and interval; `values`, the metrics of
+        each test query (of IA@1, of each indexed image), for paired comparisons; and `paper` by the paper's definitions
+        over ten queries.
     """
     measured = indexing_accuracy(own, np.arange(indexed), indexed)
     measured |= summarise(rankings, relevant, indexed, METRICS[2:])
@@ -47,7 +56,17 @@ def score_rankings(
         "MAP@10": _number(paper_map_at_10(rankings, relevant, seed=seed)),
         "Recall@100": _number(paper_recall_at_100(rankings, relevant, seed=seed)),
     }
-    return {"metrics": {name: metric.as_dict() for name, metric in measured.items()}, "paper": paper}
+    values = {
+        "IA@1": hit_at(own, np.arange(indexed), 1),
+        "P@10": precision_at(rankings, relevant, 10),
+        "MAP@10": average_precision_at(rankings, relevant, 10),
+        "Recall@100": recall_at(rankings, relevant, 100),
+    }
+    return {
+        "metrics": {name: metric.as_dict() for name, metric in measured.items()},
+        "values": {name: np.round(each, 6).tolist() for name, each in values.items()},
+        "paper": paper,
+    }
 
 
 def paper_map_at_10(
@@ -86,6 +105,8 @@ def rank(model: Seq2Seq, trie: Trie, pixels: Tensor, beam: int) -> Ids:
     """Rank ids for uint8 pixels (Q, 3, S, S): (Q, min(beam, N)), best first."""
     model.eval()
     device = next(model.parameters()).device
+    trie = copy.copy(trie)
+    trie.child = trie.child.to(device)
     batch = max(1, min(64, 20_000 // beam))
     found = [
         beam_search(model, part.to(device), trie, beam)[0].cpu().numpy()
@@ -113,7 +134,7 @@ def score_model(
 
 
 def score_chance(rankings: Ids, relevant: Sequence[Ids], indexed: int) -> dict[str, Any]:
-    """The expected metrics of a uniformly random ranking, in closed form and so without intervals.
+    """The expected metrics of a uniformly random ranking, in closed form and so without intervals or values.
 
     Args:
         rankings: (Q, N) any ranking of the ids for each test query; only its shape matters.
@@ -128,7 +149,7 @@ def score_chance(rankings: Ids, relevant: Sequence[Ids], indexed: int) -> dict[s
     }
     paper = {"IA@1": metrics["IA@1"]["value"], "IA@5": metrics["IA@5"]["value"]}
     paper |= {"MAP@10": metrics["P@10"]["value"], "Recall@100": metrics["Recall@100"]["value"]}
-    return {"metrics": metrics, "paper": paper}
+    return {"metrics": metrics, "values": {}, "paper": paper}
 
 
 def _number(value: float) -> float | None:

@@ -14,14 +14,18 @@ class SequentialSchedule(Schedule):
 
     The indexing phase may end when the indexing accuracy reaches its target, the retrieval phase when the held-out loss
     no longer falls. `training.paper.retrieval_epochs=0` omits the retrieval phase.
+
+    Attributes:
+        replay: share of indexing examples that the retrieval phase keeps. The paper has none.
     """
 
     phase: str = "indexing"
+    replay: float = 0.0
 
     @property
     def retrieval_share(self) -> float:
-        """Share of retrieval examples in a batch: 0 in the indexing phase, 1 in the retrieval phase."""
-        return 1.0 if self.phase == "retrieval" else 0.0
+        """Share of retrieval examples in a batch: 0 in the indexing phase, 1 - `replay` in the retrieval phase."""
+        return 1.0 - self.replay if self.phase == "retrieval" else 0.0
 
     @property
     def max_epochs(self) -> float | None:

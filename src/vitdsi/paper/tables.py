@@ -41,13 +41,15 @@ def average_seeds(cells: Sequence[tuple[Cell, Mapping[str, Any]]]) -> list[Row]:
                 "ids": scheme,
                 "seeds": [cell.seed for cell, _ in members],
                 "metrics": {
-                    name: _average_metric([result["metrics"][name] for result in results]) for name in METRICS
+                    name: average_metric([result["metrics"][name] for result in results]) for name in METRICS
                 },
                 "paper": {name: _mean([result["paper"][name] for result in results]) for name in COLUMNS},
                 "printed": printed(method, scheme, size),
                 "seconds": _mean([result["seconds"] for result in results]),
                 "parameters": results[0]["parameters"],
                 "steps": _mean([result["steps"] for result in results]),
+                "examples": _mean([result["examples"] for result in results]),
+                "petaflops": _mean([result["petaflops"] for result in results]),
                 "cells": [cell.name() for cell, _ in members],
             }
         )
@@ -59,7 +61,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _average_metric(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def average_metric(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Average a metric over seeds; the interval combines those of the seeds as of independent samples."""
     value = _mean([metric["value"] for metric in metrics])
     bounds: list[float | None] = [None, None]
     if value is not None and all(None not in (metric["value"], *metric["ci95"]) for metric in metrics):
@@ -91,13 +94,17 @@ def main_table(rows: Sequence[Row]) -> str:
             row["method"],
             row["ids"],
             f"{row['size']} ({row['indexed']})",
+            str(len(row["seeds"])),
             *(format_interval(row["metrics"][name]) for name in METRICS),
+            f"{row['examples']:,.0f}" if row["examples"] else "-",
+            f"{1000 * row['petaflops']:.1f}" if row["petaflops"] else "-",
             "-" if row["method"] == "chance" else f"{row['seconds']:.0f}",
             f"{row['parameters']:,}" if row["parameters"] else "-",
         ]
         for row in rows
     ]
-    return markdown(["method", "ids", "DB size (indexed)", *METRICS, "seconds", "parameters"], body)
+    costs = ["examples", "TFLOP", "seconds", "parameters"]
+    return markdown(["method", "ids", "DB size (indexed)", "seeds", *METRICS, *costs], body)
 
 
 def paper_table(rows: Sequence[Row]) -> str:

@@ -9,7 +9,9 @@ from torch import Tensor
 from vitdsi.errors import UsageError
 from vitdsi.photos.alter import check_ranges
 
-__all__ = ["augment"]
+__all__ = ["DRAWS", "augment", "augment_with"]
+
+DRAWS = 7  # random numbers for each image
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -43,10 +45,25 @@ def augment(
             f"{images.dtype} {tuple(images.shape)}: augment takes floating point images (B, 3, S, S)"
         )
     check_ranges(crop, jitter)
+    draws = torch.rand((DRAWS, len(images)), generator=generator, device=generator.device)
+    draws = draws.to(device=images.device, dtype=images.dtype)
+    return augment_with(images, draws, crop=crop, flip=flip, jitter=jitter)
+
+
+def augment_with(
+    images: Tensor,
+    draws: Tensor,
+    *,
+    crop: tuple[float, float] = (0.6, 1.0),
+    flip: bool = True,
+    jitter: float = 0.2,
+) -> Tensor:
+    """Alter images (B, 3, S, S) as `augment` does, with given random numbers (DRAWS, B), uniform in 0..1.
+
+    The arguments are not checked, and nothing is copied from the CPU, so that the work can be captured in a CUDA graph.
+    """
     if not len(images):
         return images.clone()
-    draws = torch.rand((7, len(images)), generator=generator, device=generator.device)
-    draws = draws.to(device=images.device, dtype=images.dtype)
     scale = (crop[0] + draws[0] * (crop[1] - crop[0])).sqrt()
     mirror = torch.where(draws[3] < 0.5, -1.0, 1.0) if flip else torch.ones_like(scale)
 
@@ -61,7 +78,7 @@ def augment(
     # Brightness b, then contrast c around the mean grey, then saturation s make up one affine map of colours:
     # x -> b c (s I + (1 - s) grey) x + b (1 - c) mean grey, because the saturation leaves a grey offset unchanged.
     b, c, s = (1 + jitter * (2 * draws[4:] - 1)).unbind()
-    luma = images.new_tensor(_LUMA)
+    luma = torch.stack([images.new_full((), weight) for weight in _LUMA])
     flat = views.flatten(2)
     mean = flat.mean(2) @ luma
     saturation = s[:, None, None] * torch.eye(3, dtype=images.dtype, device=images.device)

@@ -20,7 +20,7 @@ from vitdsi.training.targets import OwnId, next_token_loss, retrieval_target
 
 _SAVE_EVERY_SECONDS = 60.0
 _EVALUATION_SAMPLE = 512
-_MAX_GRADIENT_NORM = 1.0
+MAX_GRADIENT_NORM = 1.0
 
 
 def train(
@@ -56,7 +56,7 @@ def train(
     """
     schedule = schedule or schedule_for(config, len(data.indexing_rows))
     optimizer = torch.optim.AdamW(
-        _parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
+        parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
     )
     if resume and checkpoint is not None:
         load_checkpoint(checkpoint, model, optimizer, schedule)
@@ -86,13 +86,13 @@ def train(
                     loss = loss + penalty()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT_NORM)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
                 optimizer.step()
                 losses.append(loss.detach())
                 schedule.seconds = time.monotonic() - started
                 over = schedule.advance()
                 if schedule.step % config.evaluate_every == 0 or over:
-                    last = _evaluate(model, data, config)
+                    last = evaluate(model, data, config)
                     last["loss"] = float(torch.stack(losses).mean())
                     last["step"] = schedule.step
                     schedule.history.append(last)
@@ -100,7 +100,7 @@ def train(
                     over = over or schedule.evaluated(last["indexing_accuracy"], last["retrieval_loss"])
                 if on_progress is not None and (schedule.step % 10 == 0 or over):
                     rate = (schedule.step - since_step) / max(time.monotonic() - since, 1e-9)
-                    on_progress(_progress(schedule, last, rate))
+                    on_progress(progress_at(schedule, last, rate))
                 if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_SECONDS:
                     save_checkpoint(checkpoint, model, optimizer, schedule)
                     saved = time.monotonic()
@@ -112,7 +112,7 @@ def train(
     return schedule
 
 
-def _parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, object]]:
+def parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, object]]:
     """Group the parameters: weight decay on matrices only, `row_rate` for those that start from the features."""
     from_features = {id(parameter) for parameter in model.parameters_from_features()}
     rows: list[Tensor] = []
@@ -163,7 +163,7 @@ def _batch(
 
 
 @torch.no_grad()
-def _evaluate(model: Seq2Seq, data: TrainingData, config: TrainingConfig) -> dict[str, float]:
+def evaluate(model: Seq2Seq, data: TrainingData, config: TrainingConfig) -> dict[str, float]:
     """Measure the indexing accuracy on clean images (greedy decoding) and the held-out retrieval loss."""
     model.eval()
     device = next(model.parameters()).device
@@ -189,7 +189,8 @@ def _evaluate(model: Seq2Seq, data: TrainingData, config: TrainingConfig) -> dic
     return result
 
 
-def _progress(schedule: Schedule, last: dict[str, float], steps_per_second: float) -> Progress:
+def progress_at(schedule: Schedule, last: dict[str, float], steps_per_second: float) -> Progress:
+    """Return the progress of a run with its last evaluation."""
     end = schedule.planned_end
     left = None if end is None else max(end - schedule.step, 0) / max(steps_per_second, 1e-9)
     if schedule.config.minutes is not None:
