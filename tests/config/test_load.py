@@ -30,7 +30,7 @@ def test_named_configuration_paper_holds_the_settings_of_the_paper() -> None:
         "pixels",
         160,
         16,
-        "learned",
+        "sincos1d",
     )
     assert (pixels.architecture, model.embed_dim, model.mlp_dim, model.depth) == ("single_stack", 128, 256, 6)
     assert (model.num_heads, pixels.dropout, pixels.head) == (4, 0.1, "digits")

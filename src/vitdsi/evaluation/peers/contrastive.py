@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from vitdsi.evaluation.peers.base import Floats, Given
-from vitdsi.evaluation.peers.spaces import Space
+from vitdsi.evaluation.peers.spaces import Space, normalised
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from typing_extensions import Self
 
 __all__ = ["Contrastive"]
@@ -51,6 +48,9 @@ class Contrastive:
         self.steps, self.rate, self.seed = steps, rate, seed
 
     def fit(self, given: Given) -> Self:
+        import torch
+        import torch.nn.functional as F
+
         vectors = torch.from_numpy(self.start.fit(given).embed(given.vectors))
         classes = torch.from_numpy(given.known_classes)
         with torch.random.fork_rng(devices=[]):
@@ -66,18 +66,17 @@ class Contrastive:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-        self._layer = layer
+        self._projection: Floats = layer.weight.detach().numpy().T
         return self
 
-    @torch.inference_mode()
     def embed(self, vectors: Floats) -> Floats:
-        projected = self._layer(torch.from_numpy(self.start.embed(vectors)))
-        embedded: Floats = F.normalize(projected, dim=1).numpy()
-        return embedded
+        return normalised(self.start.embed(vectors) @ self._projection)
 
 
 def _loss(vectors: Tensor, classes: Tensor, temperature: float) -> Tensor:
     """Return the loss of unit vectors (B, D) with classes (B,); photos without another of their class do not count."""
+    import torch
+
     own = torch.eye(len(vectors), dtype=torch.bool)
     log_probs = (vectors @ vectors.T / temperature).masked_fill(own, -torch.inf).log_softmax(1)
     same = (classes[:, None] == classes) & ~own

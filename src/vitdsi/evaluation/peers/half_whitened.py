@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from vitdsi.evaluation.peers.base import Floats, Given
 from vitdsi.evaluation.peers.spaces import normalised
-from vitdsi.model.axes import principal_axes
-from vitdsi.model.stems.pooled_stem import signed_root
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,13 +25,19 @@ class HalfWhitened:
     needs_labels = False
 
     def fit(self, given: Given) -> Self:
+        import torch
+
+        from vitdsi.model.axes import principal_axes
+        from vitdsi.model.stems.pooled_stem import signed_root
+
         roots = signed_root(torch.from_numpy(given.indexed).float())
-        self._mean = roots.mean(0)
-        variances, axes = principal_axes(roots - self._mean, min(_WIDTH, roots.shape[1]))
+        mean = roots.mean(0)
+        variances, axes = principal_axes(roots - mean, min(_WIDTH, roots.shape[1]))
         scale = torch.where(variances > 0, variances.clamp(min=1e-12) ** -0.25, 0.0)
-        self._projection = (axes * scale[:, None]).T
+        self._mean = mean.numpy()
+        self._projection = (axes * scale[:, None]).T.numpy()
         return self
 
     def embed(self, vectors: Floats) -> Floats:
-        roots = signed_root(torch.from_numpy(np.asarray(vectors, dtype=np.float32)))
-        return normalised(((roots - self._mean) @ self._projection).numpy())
+        roots = np.sign(vectors) * np.sqrt(np.abs(vectors))
+        return normalised((roots - self._mean) @ self._projection)
