@@ -235,9 +235,9 @@ def test_removed_ids_compete_in_the_loss_and_not_in_the_indexing_accuracy() -> N
     train(trained, given, settings(steps=60), seed=0)
     copies = replace(given, views=FixedViews(given.views.clean(torch.zeros(COUNT, dtype=torch.long))))
     config = settings()
-    known = loop._evaluate(trained, replace(copies, indexing_rows=torch.tensor([1])), config)
+    known = loop.evaluate(trained, replace(copies, indexing_rows=torch.tensor([1])), config)
     assert known["indexing_accuracy"] == 0.0  # the picture is that of id 0
     alone = replace(copies, trie=given.trie.restrict([1]), indexing_rows=torch.tensor([1]))
-    left = loop._evaluate(trained, alone, config)
+    left = loop.evaluate(trained, alone, config)
     assert left["indexing_accuracy"] == 1.0
     assert left["retrieval_loss"] == known["retrieval_loss"]
