@@ -16,7 +16,7 @@ from torch import Tensor
 from vitdsi.errors import UsageError
 from vitdsi.photos.find import ImageRecord, scan_folder
 
-_MAX_ALTERED = 500  # indexed images, and photos that are not indexed, of which altered copies are searched
+_MAX_ALTERED = 250  # indexed images, and photos that are not indexed, of which altered copies are searched
 _MAX_OWN = 2000  # indexed images that are searched with as they are
 
 CLEAN = "clean"

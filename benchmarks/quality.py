@@ -1,7 +1,7 @@
 """Is an index better than its peers? Quality on the same features, an ablation ladder, and intervals of differences.
 
     python benchmarks/quality.py NAME=FOLDER ... --queries validation|test [--sizes N,...] [--seeds 0,1,2] [-o DIR]
-                                 [--methods TEXT;...] [--again TEXT;...] [key=value ...]
+                                 [--methods TEXT;...] [--again TEXT;...] [--no-ladder] [key=value ...]
 
 FOLDER has a sub-folder for each class. Each cell is a set, a size and a seed: `--sizes` are numbers of indexed images
 (see `splits.py`), and without them a quarter of each class is indexed. Measured are all peers of
@@ -107,7 +107,7 @@ def main() -> None:
     """Measure what is missing, then summarise all cells."""
     args, sets, overrides = arguments()
     commit = commit_of(Path(__file__).parent, allow_dirty=args.allow_dirty) if args.locked else None
-    names = [*PEERS, *product_methods()]
+    names = [name for name in [*PEERS, *product_methods()] if not (args.no_ladder and ": " in name)]
     measured = args.output / "measured"
     for seed in map(int, args.seeds.split(",")):
         for name, folder in sets.items():
@@ -175,6 +175,7 @@ def arguments() -> tuple[argparse.Namespace, dict[str, Path], list[str]]:
     parser.add_argument(
         "--again", metavar="TEXT;...", help="measure methods again whose names begin like this"
     )
+    parser.add_argument("--no-ladder", action="store_true", help="leave the ablation ladder out")
     parser.add_argument("--locked", action="store_true", help="the sets are locked; log each cell")
     parser.add_argument(
         "--allow-dirty", action="store_true", help="with --locked: although files are not committed"
