@@ -34,7 +34,7 @@ Evidence = npt.NDArray[np.float64]
 
 _RESULTS = 10  # of each held-out view
 _MIN_VIEWS = 8  # with fewer held-out views, the default weights are kept
-_PRIOR = 1e-3  # strength of the pull towards the default weights
+_PRIOR = 1e-5  # strength of the pull towards the default weights
 _SCALES = np.array([5.0, 0.2, 0.2])  # typical differences of the evidence
 _BATCH = 64
 _CHANGED_SHARE = 0.01
