@@ -4,9 +4,10 @@
 
 25 % of each class are indexed without labels, as in benchmarks/quality.py. For each beam, without reranking and with it
 (the default): P@10 and MAP@10 of the validation photos, altered copies of 500 indexed images at rank 1, and CPU time
-for each query in milliseconds, in batches of 64. Then the results of a beam of 24 are ordered by log p + weight * cosine(query,
-code). A code is the product-quantised embedding of an image (16 bytes), the signs of its first 128 axes, or the row of
-the trie head for its last digit (as in the default, with weight 50). The largest weight orders by the cosine alone.
+for each query in milliseconds, in batches of 64. Then the results of a beam of 24 are ordered by log p + weight *
+cosine(query, code). A code is the product-quantised embedding of an image (16 bytes), the signs of its first 128 axes,
+or the row of the trie head for its last digit (as in the default, with weight 50). The largest weight orders by the
+cosine alone.
 Writes a JSON object on each line.
 """
 
