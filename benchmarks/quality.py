@@ -35,7 +35,7 @@ import numpy as np
 from cell import Cell, load_cell
 from locked import commit_of, log_locked_run
 from measure import Measured, measure
-from methods import Fitted, fit_peer, fit_product, product_methods, search_of
+from methods import ROWS, Fitted, fit_peer, fit_product, product_methods, search_of
 from report import cell_report, summary
 from shared import named_folders
 
@@ -145,7 +145,9 @@ def run_cell(
             )
     found = {**cell.description, **cell_report(stored, locked=args.locked)}
     if commit is not None:
-        log_locked_run(cell.set, cell.seed, found, commit)
+        figures = {name: values for name, values in found.items() if name != "methods"}
+        figures["methods"] = {name: values for name, values in found["methods"].items() if name in ROWS}
+        log_locked_run(cell.set, cell.seed, figures, commit)
     with write_atomically(args.output / f"{cell.name}.json") as stream:
         stream.write((json.dumps(found, indent=1) + "\n").encode())
 

@@ -3,10 +3,11 @@
     python benchmarks/ranking.py NAME=FOLDER ... [--seed 0] [key=value ...]
 
 25 % of each class are indexed without labels, as in benchmarks/quality.py. For each beam, without reranking and with it
-(the default): P@10 and MAP@10 of the test photos, altered copies of 500 indexed images at rank 1, and milliseconds of
-CPU time for each query in batches of 64. Then the results of a beam of 24 are ordered by log p + weight * cosine(query,
-code). A code is the product-quantised embedding of an image (16 bytes), the signs of its first 128 axes, or the row of
-the trie head for its last digit (as in the default, with weight 50). The largest weight orders by the cosine alone.
+(the default): P@10 and MAP@10 of the validation photos, altered copies of 500 indexed images at rank 1, and CPU time
+for each query in milliseconds, in batches of 64. Then the results of a beam of 24 are ordered by log p + weight *
+cosine(query, code). A code is the product-quantised embedding of an image (16 bytes), the signs of its first 128 axes,
+or the row of the trie head for its last digit (as in the default, with weight 50). The largest weight orders by the
+cosine alone.
 Writes a JSON object on each line.
 """
 
@@ -75,10 +76,10 @@ def study(name: str, folder: Path, seed: int, overrides: list[str]) -> None:
     split = split_per_class(scan_folder(folder, "folder"), seed=seed)
     index = fit(load_config(overrides=[f"seed={seed}", *overrides]), split.indexing)
     reader, count = pooled_reader(), len(split.indexing)
-    test = reader.load([r.path for r in split.test]).features
+    queries = reader.load([r.path for r in split.validation]).features
     own = np.arange(count)[:: max(1, count // _ALTERED_IMAGES)]
     altered = altered_features(reader, [split.indexing[i] for i in own])
-    relevant = relevant_ids(split.indexing, split.test)
+    relevant = relevant_ids(split.indexing, split.validation)
 
     def show(setting: dict[str, Any], ids: np.ndarray, altered_ids: np.ndarray) -> None:
         metrics = summarise(ids, relevant, count, ("P@10", "MAP@10"))
@@ -88,18 +89,20 @@ def study(name: str, folder: Path, seed: int, overrides: list[str]) -> None:
 
     for beam in _BEAMS:
         for rerank in (False, True):
-            ids, _, milliseconds = search(index, test, beam, rerank)
+            ids, _, milliseconds = search(index, queries, beam, rerank)
             setting = {"beam": beam, "reranked": rerank, "ms": round(milliseconds, 3)}
             show(setting, ids, search(index, altered, beam, rerank)[0])
     stem: Any = index.model_.stem
     assert index.features_ is not None
     with torch.inference_mode():
-        embeddings, *queries = (stem.embedding(x.float()).numpy() for x in (index.features_, test, altered))
-    lists = [search(index, x, _RERANKED)[:2] for x in (test, altered)]
+        embeddings, *searched = (
+            stem.embedding(x.float()).numpy() for x in (index.features_, queries, altered)
+        )
+    lists = [search(index, x, _RERANKED)[:2] for x in (queries, altered)]
     for code, vectors in {"rows": leaf_rows(index), **codes(embeddings)}.items():
         for weight in _WEIGHTS:
             ranked = []
-            for (ids, scores), query in zip(lists, queries, strict=True):
+            for (ids, scores), query in zip(lists, searched, strict=True):
                 cosine = np.einsum("qkd,qd->qk", vectors[ids], query)
                 order = np.argsort(-(scores + weight * cosine), axis=1, kind="stable")
                 ranked.append(np.take_along_axis(ids, order, axis=1))

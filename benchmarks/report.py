@@ -1,4 +1,4 @@
-"""The tables of the quality benchmark: figures of all methods, and differences of the product to its best peer."""
+"""The tables of the quality benchmark: differences of the product to its best peers, and figures of all methods."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 from measure import COMPARED, METRICS, Measured, best_peer, difference, means
 from methods import ROWS
 
+from vitdsi.evaluation.comparison import Difference
 from vitdsi.evaluation.peers import PEERS, peer_named
 
 Stored = dict[str, tuple[dict[str, Any], Measured]]
+"""By method: name, facts and settings, and the values of single photos."""
 
 _SHOWN = (
     "MAP",
@@ -51,14 +53,16 @@ def cell_report(stored: Stored, *, locked: bool) -> dict[str, Any]:
 
 def _rival(row: str, metric: str, figures: dict[str, dict[str, float]]) -> str | None:
     """The best peer of a row: without labels one that needs none, with labels any."""
-    labels = row != "product"
-    peers = {name: figures[name] for name in PEERS if name in figures}
-    allowed = {name: found for name, found in peers.items() if labels or not peer_named(name).needs_labels}
-    return best_peer(metric, allowed) if allowed else None
+    peers = {
+        name: figures[name]
+        for name in PEERS
+        if name in figures and (row != "product" or not peer_named(name).needs_labels)
+    }
+    return best_peer(metric, peers) if peers else None
 
 
 def summary(cells: list[dict[str, Any]], stored_of: Callable[[dict[str, Any]], Stored]) -> str:
-    """Markdown tables of all cells, the means over the seeds.
+    """Markdown tables of all cells. Cells that differ only in the seed are taken together.
 
     Args:
         cells: what the JSON files of the cells hold.
@@ -67,37 +71,29 @@ def summary(cells: list[dict[str, Any]], stored_of: Callable[[dict[str, Any]], S
     groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for cell in cells:
         groups.setdefault((cell["set"], cell["size"], cell["queries"]), []).append(cell)
-    lines = []
-    for (name, size, queries), group in sorted(groups.items()):
-        seeds = ", ".join(str(cell["seed"]) for cell in group)
-        first = group[0]
-        lines += [
-            f"## {name}: {size} of {first['classes']} classes indexed",
-            "",
-            f"{'Locked set. ' if first['locked'] else ''}{first['searched']} {queries} photos, {first['copies']} "
-            f"copies, {first['training']} more training photos; seeds {seeds}.",
-            "",
-            *_figures(group),
-            "",
-            *_differences(group, [stored_of(cell) for cell in group]),
-            "",
-        ]
+    ordered = [group for _, group in sorted(groups.items())]
+    compared = [_compared(group, [stored_of(cell) for cell in group]) for group in ordered]
+    lines = [
+        "## Differences to the best peer",
+        "",
+        "Bold: the product minus the peer that is best in this metric, the mean over the seeds; then the paired 95 % "
+        "bootstrap interval over photos within the seeds, the peer, and its value.",
+        "",
+    ]
+    for row in (*ROWS, _IDS):
+        lines += [f"### {row[0].upper()}{row[1:]}", "", *_differences(row, ordered, compared), ""]
+    for group in ordered:
+        lines += [*_figures(group), ""]
     return "\n".join(lines)
 
 
-def _figures(group: list[dict[str, Any]]) -> Iterator[str]:
-    """The table of all methods, the means over cells that differ in the seed."""
-    yield _row(["method", *_SHOWN, "bytes an image", "fit s"])
-    yield _row(["---"] * (len(_SHOWN) + 3))
-    for name in group[0]["methods"]:
-        found = [cell["methods"][name] for cell in group if name in cell["methods"]]
-        averages = [np.mean([values[metric] for values in found]) for metric in _SHOWN]
-        more = [np.mean([values[fact] for values in found]) for fact in ("bytes an image", "fit s")]
-        yield _row([name, *(_short(value) for value in averages), f"{more[0]:,.0f}", f"{more[1]:.1f}"])
+_IDS = "random ids minus clustered ids"
+_Compared = dict[str, dict[str, tuple[Difference, str, float]]]
+"""By row and metric: the difference, to which method, and the value of that method."""
 
 
-def _differences(group: list[dict[str, Any]], stored: list[Stored]) -> Iterator[str]:
-    """The table of differences to the peer that is best on average, with intervals over queries within the seeds."""
+def _compared(group: list[dict[str, Any]], stored: list[Stored]) -> _Compared:
+    """Compare the rows of the product in the cells of several seeds with the peers that are best on average."""
     common = [name for name in stored[0] if all(name in cell for cell in stored)]
     figures = {
         name: {
@@ -105,32 +101,60 @@ def _differences(group: list[dict[str, Any]], stored: list[Stored]) -> Iterator[
         }
         for name in common
     }
-    yield "Differences to the best peer, with paired 95 % bootstrap intervals:"
-    yield ""
-    yield _row(["row", *_DIFFERENCES])
-    yield _row(["---"] * (len(_DIFFERENCES) + 1))
-    for row in ROWS:
-        if row not in common:
-            continue
+    pairs = {(row, metric): _rival(row, metric, figures) for row in ROWS for metric in _DIFFERENCES}
+    found: _Compared = {}
+    for (row, metric), other in {**pairs, **{(_IDS, metric): _CLUSTERED for metric in _DIFFERENCES}}.items():
+        own = _RANDOM if row == _IDS else row
+        if own in figures and other in figures:
+            values = difference(
+                metric, [cell[own][1] for cell in stored], [cell[other][1] for cell in stored]
+            )
+            found.setdefault(row, {})[metric] = (values, other, figures[other][metric])
+    return found
+
+
+def _differences(row: str, groups: list[list[dict[str, Any]]], compared: list[_Compared]) -> Iterator[str]:
+    """The table of one row: a line for each set and size, then how often it is better and worse."""
+    yield _line(["set", "indexed", *_DIFFERENCES])
+    yield _line(["---"] * (len(_DIFFERENCES) + 2))
+    rows = [(group[0], found[row]) for group, found in zip(groups, compared, strict=True) if row in found]
+    for cell, found in rows:
         entries = []
         for metric in _DIFFERENCES:
-            peer = _rival(row, metric, figures)
-            if peer is not None:
-                entries.append(
-                    f"{_interval(metric, row, peer, stored)} {peer} {_short(figures[peer][metric])}"
-                )
-        yield _row([row, *entries])
-    if _CLUSTERED in common and _RANDOM in common:
-        entries = [_interval(metric, _RANDOM, _CLUSTERED, stored) for metric in _DIFFERENCES]
-        yield _row(["random ids minus clustered ids", *entries])
+            values, other, level = found[metric]
+            interval = f"**{_signed(values.value)}** [{_signed(values.low)}, {_signed(values.high)}]"
+            entries.append(interval if row == _IDS else f"{interval} {other} {_short(level)}")
+        yield _line([cell["set"], str(cell["size"]), *entries])
+    if rows:
+        totals = []
+        for metric in _DIFFERENCES:
+            values = [found[metric][0] for _, found in rows]
+            better, worse = sum(v.low > 0 for v in values), sum(v.high < 0 for v in values)
+            mean = _signed(float(np.mean([v.value for v in values])))
+            totals.append(f"**{mean}**, better {better}, worse {worse} of {len(values)}")
+        yield _line(["mean", "", *totals])
 
 
-def _interval(metric: str, own: str, other: str, stored: list[Stored]) -> str:
-    found = difference(metric, [cell[own][1] for cell in stored], [cell[other][1] for cell in stored])
-    return f"**{_signed(found.value)}** [{_signed(found.low)}, {_signed(found.high)}]"
+def _figures(group: list[dict[str, Any]]) -> Iterator[str]:
+    """The table of all methods in cells that differ only in the seed: means over the seeds."""
+    first, seeds = group[0], ", ".join(str(cell["seed"]) for cell in group)
+    yield f"## {first['set']}: {first['size']} images of {first['classes']} classes indexed"
+    yield ""
+    yield (
+        f"{'Locked set. ' if first['locked'] else ''}{first['searched']} {first['queries']} photos, "
+        f"{first['copies']} copies, {first['training']} more training photos; seeds {seeds}."
+    )
+    yield ""
+    yield _line(["method", *_SHOWN, "bytes an image", "fit s"])
+    yield _line(["---"] * (len(_SHOWN) + 3))
+    for name in first["methods"]:
+        found = [cell["methods"][name] for cell in group if name in cell["methods"]]
+        averages = [_short(float(np.mean([values[metric] for values in found]))) for metric in _SHOWN]
+        size, seconds = (np.mean([values[fact] for values in found]) for fact in ("bytes an image", "fit s"))
+        yield _line([name, *averages, f"{size:,.0f}", f"{seconds:.1f}"])
 
 
-def _row(entries: list[str]) -> str:
+def _line(entries: list[str]) -> str:
     return "| " + " | ".join(entries) + " |"
 
 

@@ -95,7 +95,7 @@ def test_one_command_measures_a_set_and_goes_on_where_it_stopped(
     assert {"raw cosine", "product", "product: likeness alone"} < set(cell["methods"])
     assert cell["methods"]["raw cosine"]["IA@1"] == 1
     assert cell["methods"]["product: no training"]["IA@1"] == 1
-    assert (output / "summary.md").read_text().startswith("## toy: 12 of 3 classes indexed")
+    assert (output / "summary.md").read_text().startswith("## Differences to the best peer")
     other = [text.replace("max_epochs=2", "max_epochs=3") for text in peers]
     monkeypatch.setattr(sys, "argv", other)
     with pytest.raises(UsageError, match=r"measured with \['training.max_epochs=2'\]"):

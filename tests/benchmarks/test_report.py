@@ -64,14 +64,21 @@ def test_the_summary_has_every_method_each_difference_and_that_of_the_ids() -> N
     }
     cells = [{**about, "seed": seed, **cell_report(stored[seed], locked=True)} for seed in (0, 1)]
     text = summary(cells, lambda cell: stored[cell["seed"]])
-    assert "## toy: 40 of 4 classes indexed" in text
+    assert "## toy: 40 images of 4 classes indexed" in text
     assert "Locked set. 30 test photos, 20 copies, 9 more training photos; seeds 0, 1." in text
+    lines = text.splitlines()
     for name in _levels():
-        assert f"| {name} | ." in text or f"| {name} | **" in text
-    (line,) = [line for line in text.splitlines() if line.startswith("| product | **")]
-    assert line.startswith("| product | **+.10") and "raw + diffusion .7" in line
-    (ids,) = [line for line in text.splitlines() if line.startswith("| random ids minus clustered")]
-    assert "[" in ids
+        assert any(line.startswith(f"| {name} | .") for line in lines)
+    without, random, _, ids = [line for line in lines if line.startswith("| toy | 40 | **")]
+    assert without.startswith("| toy | 40 | **+.1") and "] raw + diffusion .7" in without
+    assert random.startswith("| toy | 40 | **-.") and "] LDA cosine .9" in random
+    assert ids.count("[") == 7 and "cosine" not in ids
+    totals = [line for line in lines if line.startswith("| mean |  | **")]
+    assert (
+        len(totals) == 4
+        and totals[0].startswith("| mean |  | **+.1")
+        and "better 1, worse 0 of 1" in totals[0]
+    )
 
 
 def test_cells_of_peers_alone_have_no_differences() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from vitdsi.evaluation.peers.base import Given
-from vitdsi.evaluation.peers.spaces import Raw, normalised
+from vitdsi.evaluation.peers.spaces import Raw, Standardised, normalised
 
 
 def test_rows_have_unit_length_and_rows_of_zeros_stay_zeros() -> None:
@@ -15,3 +15,10 @@ def test_rows_have_unit_length_and_rows_of_zeros_stay_zeros() -> None:
 def test_the_raw_space_only_scales() -> None:
     rows = np.array([[3, 4]], dtype=np.float32)
     assert np.allclose(Raw().fit(Given(rows, 1)).embed(rows), [[0.6, 0.8]])
+
+
+def test_standardised_features_vary_alike_and_constant_ones_do_not_vary() -> None:
+    rows = np.random.default_rng(0).normal(3, 1, size=(2000, 4)).astype(np.float32) * [2, 3, 4, 0]
+    embedded = Standardised().fit(Given(rows, 2000)).embed(rows)
+    assert np.allclose(np.linalg.norm(embedded, axis=1), 1, atol=1e-5)
+    assert np.allclose((embedded**2).mean(0), [1 / 3, 1 / 3, 1 / 3, 0], atol=0.02)

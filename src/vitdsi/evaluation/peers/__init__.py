@@ -14,7 +14,7 @@ from vitdsi.evaluation.peers.expansion import QueryExpansion
 from vitdsi.evaluation.peers.half_whitened import HalfWhitened
 from vitdsi.evaluation.peers.linear_probe import LinearProbe
 from vitdsi.evaluation.peers.principal import Principal
-from vitdsi.evaluation.peers.spaces import Raw
+from vitdsi.evaluation.peers.spaces import Raw, Standardised
 from vitdsi.evaluation.peers.whitened import Whitened
 from vitdsi.registry import choose
 
@@ -44,7 +44,7 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "HNSW": lambda: Approximate("hnsw"),
     "IVF-PQ": lambda: Approximate("ivf-pq"),
     "OPQ": lambda: Approximate("opq"),
-    "linear probe": lambda: LinearProbe(Raw()),
+    "linear probe": lambda: LinearProbe(Standardised()),
     "LDA cosine": lambda: Cosine(Discriminant()),
     "metric projection cosine": lambda: Cosine(Contrastive(Raw())),
 }

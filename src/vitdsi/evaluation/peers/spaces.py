@@ -11,7 +11,7 @@ from vitdsi.evaluation.peers.base import Floats, Given
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Raw", "Space", "normalised"]
+__all__ = ["Raw", "Space", "Standardised", "normalised"]
 
 
 class Space(Protocol):
@@ -45,6 +45,23 @@ class Raw:
 
     def embed(self, vectors: Floats) -> Floats:
         return normalised(vectors)
+
+
+class Standardised:
+    """The features minus their means over the training photos, over their deviations, scaled to unit length."""
+
+    name = "standardised"
+    needs_labels = False
+
+    def fit(self, given: Given) -> Self:
+        self._mean = given.vectors.mean(0)
+        deviation = given.vectors.std(0)
+        # A feature that hardly varies would be all noise.
+        self._deviation = deviation + 0.01 * deviation.mean() + np.float32(1e-12)
+        return self
+
+    def embed(self, vectors: Floats) -> Floats:
+        return normalised((vectors - self._mean) / self._deviation)
 
 
 def normalised(vectors: Floats) -> Floats:
