@@ -44,7 +44,7 @@ _BATCH = 64
 
 
 class ImageIndex:
-    """An image collection held in the weights of a model.
+    """An image collection held in the weights of a model: in a row for each image, and in what all images share.
 
     Args:
         config: the settings. The defaults suit a folder of photos.
@@ -199,7 +199,9 @@ class ImageIndex:
         return result
 
     def remove(self, images: Iterable[str | int]) -> None:
-        """Remove images, given as image_ids or ids. It needs no training and changes no other image's probability.
+        """Remove images, given as image_ids or ids. It needs no training and changes no other image's log-probability.
+
+        Scores are calibrated again if more than one in a hundred images came or went since they last were.
 
         Raises:
             UsageError: an image is not in the index.
@@ -210,6 +212,9 @@ class ImageIndex:
         self, *, retrain: bool | None = None, keep_features: bool = True, on_progress: OnProgress = None
     ) -> None:
         """Drop removed images, and train the model again if that is worth it.
+
+        It is the only change that moves probability without training: that of dropped images goes to those whose ids
+        begin alike. Scores are calibrated again.
 
         Args:
             retrain: whether to build the index again from the stored features. None does so if the index lost accuracy,
@@ -236,7 +241,10 @@ class ImageIndex:
         beam_size: int | None = None,
         rerank: bool | None = None,
     ) -> list[SearchResult]:
-        """Find the k most probable images for a photo, best first: min(k, N) results, or fewer with a filter.
+        """Find the k most relevant images for a photo, best first: min(k, N) results, or fewer with a filter.
+
+        Without `beam_size` the most probable images are found exactly. They are then ordered by relevance, so scores
+        and log-probabilities need not fall along the list.
 
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
@@ -316,8 +324,9 @@ class ImageIndex:
             queries: photos with classes: a folder of class folders, or a sequence with `labels`. The class of an
                 indexed image is its label, or without labels the first part of its image_id.
             labels: the class of each query.
-            outside: photos outside the collection. AUROC is then the probability that an altered copy of an indexed
-                image, held out of training, has a higher best score than one of these photos.
+            outside: photos outside the collection. AUROC is then the probability that a view that was held out of
+                training has a higher best score than one of these photos. The views are altered copies of indexed
+                images, or with labels some of the further photos given to `fit`; the photos are searched as they are.
             beam_size: the width of a beam search for IA, P@10 and MAP@10. None searches exactly. MAP and Recall@100
                 score every id.
             on_progress: as for `fit`.

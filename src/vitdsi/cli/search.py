@@ -33,7 +33,7 @@ _BATCH = 64
 @click.option(
     "--min-score",
     metavar="NUMBER|auto",
-    help="Leave out results below this score; auto: below that of most photos of the collection.",
+    help="Leave out results below this score; auto: the score that 95 % of held-out views of the collection reach.",
 )
 @click.option("--plain", is_flag=True, help="Print readable text instead of JSON lines.")
 @click.option(
@@ -44,7 +44,7 @@ _BATCH = 64
 @click.option(
     "--rerank/--no-rerank",
     default=None,
-    help="Order results by embedding similarity too [on for an index without labels].",
+    help="Order results by relevance, or by probability alone [by relevance, if embeddings start from features].",
 )
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
 @click.option(
@@ -73,9 +73,11 @@ def search_verb(
 ) -> None:
     """Find the indexed images that are relevant to each IMAGE: a file, a folder, or - for an image on stdin.
 
-    Prints one JSON line for each result, with its score, its log-probability, and whether it is proven that no other
-    image is more probable than those that were found. Images that cannot be read are reported on stderr
-    and skipped, and the exit code is then 1.
+    Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven and id.
+    The score is the calibrated probability that the result is right: that it shows the same picture, or with labels
+    something of the same class, if half of the queries have something right in the collection. log_prob is the
+    log-probability of the image in nats, and proven says whether no other image is more probable than those that were
+    compared. Images that cannot be read are reported on stderr and skipped, and the exit code is then 1.
 
     \b
     Examples:

@@ -20,11 +20,13 @@ class SearchOptions:
             searched.
         allow: image_ids or ids. Only these images are searched. Any iterable is stored as a frozenset.
         collapse: leave out results that are near-identical to a better one.
-        min_score: leave out results with a lower score.
+        min_score: leave out results with a lower score (see `SearchResult`).
         beam_size: the number of prefixes that a beam search keeps for each query, at least k. It is faster and may miss
             results. None searches best first, which finds the most probable images.
-        rerank: order the results by the similarity of embeddings as well as by probability. None does so for an index
-            that was built without labels from the pooled features of a backbone.
+        rerank: order the most probable images by their relevance, in which the similarity of embeddings counts as well
+            (see `vitdsi.search.evidence.relevance`), and not by probability alone. None does so if the embeddings of
+            the index start from features, as those of pooled features do, with labels and without. Scores are the same
+            either way.
 
     Raises:
         UsageError: a value out of its range, when the options are made.
@@ -58,13 +60,17 @@ class SearchResult:
     Attributes:
         rank: 1 for the best result.
         image_id: the name of the image in its collection.
-        score: the model's probability of the image, combined with the similarity of embeddings if the results were
-            reranked (see `vitdsi.search.rank.rank`).
+        score: the calibrated probability that this result is right in the sense that the index was trained for (the
+            same picture without labels, the same class with labels), if half of the queries have something right in
+            the collection. It is the sigmoid of a weighted sum of the log-probability and of two cosines, that of the
+            picture parts and that of the category parts of the embeddings. The weights were fitted to views held out of
+            training, and to the same views with what is right for them left out (see `vitdsi.search.calibrate`). It
+            does not depend on k, other queries or filters. Results are not ordered by it.
         id: the internal number of the image.
         log_prob: the log-probability of the image given the query, in nats. It does not depend on filters, removed
             images or k.
         proven: whether the search proved that no other allowed image is more probable than those it found. If results
-            are reranked, it holds for all images that were compared.
+            are reranked, it holds for all images that were compared: the 24 most probable ones, or k if that is more.
     """
 
     rank: int
