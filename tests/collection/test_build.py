@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers_stored import collection, stored
 
 from vitdsi import ImageIndex
+from vitdsi.collection import build as build_module
 from vitdsi.collection import resolve
-from vitdsi.collection.build import relevance_of
+from vitdsi.collection.build import rebuild, relevance_of
 from vitdsi.config import load_config
 from vitdsi.errors import ConfigError, UnreadableImagesError, UsageError
+from vitdsi.model.categories import Categories, categories_from_classes
+from vitdsi.state import BuildReport, Calibration
 
 SHORT = ["training.max_epochs=2"]
 
@@ -132,3 +138,31 @@ def test_queries_without_classes_are_refused_by_an_index_with_classes() -> None:
     index = stored(labels=True)
     with pytest.raises(UsageError, match="the queries have no classes; the indexed images have class 0"):
         relevance_of(index, collection(3))
+
+
+def test_views_that_were_held_out_are_kept_and_imagined_ones_are_not() -> None:
+    state = stored()
+    assert state.held_out is not None and state.held_out.ids.tolist() == list(range(8))
+    assert state.report.calibration.images == 60
+    former = replace(state, held_out=None, report=BuildReport(60))
+    rebuilt = rebuild(former)
+    assert rebuilt.held_out is None
+    assert rebuilt.report.calibration == Calibration()
+    again = rebuild(state)
+    assert again.held_out is state.held_out
+    assert again.report.calibration.images == 60
+
+
+def test_with_classes_further_photos_are_held_out_of_the_categories_too(
+    images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def count(features: torch.Tensor, *rest: Any) -> Categories:
+        seen.append(len(features))
+        return categories_from_classes(features, *rest)
+
+    monkeypatch.setattr(build_module, "categories_from_classes", count)
+    config = load_config(overrides=[*SHORT, "labels=folder"])
+    ImageIndex(config).fit(images, list("aabbcc"), queries=images * 5, query_labels=list("aabbcc") * 5)
+    assert seen == [6 + 27]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from helpers_codes import random_codes
@@ -7,7 +8,7 @@ from helpers_codes import random_codes
 from vitdsi.config import load_config
 from vitdsi.ids.trie import Trie
 from vitdsi.training.alterations import Alterations
-from vitdsi.training.data import TrainingData, training_data
+from vitdsi.training.data import TrainingData, held_out_queries, training_data
 from vitdsi.training.targets import OwnId
 
 COUNT = 20
@@ -62,3 +63,12 @@ def test_retrieval_trains_on_further_photos_alone_only_in_the_paper_s_schedule_w
 ) -> None:
     data = built(30, f"labels={labels}", f"training.paper.schedule={schedule}")
     assert data.retrieval_rows.min() == first
+
+
+def test_a_tenth_of_further_photos_is_held_out_the_same_at_each_call() -> None:
+    rows = held_out_queries(3, 100, 57)
+    assert len(rows) == len(set(rows.tolist())) == 5
+    assert rows.min() >= 100 and rows.max() < 157
+    assert np.array_equal(rows, held_out_queries(3, 100, 57))
+    assert len(held_out_queries(3, 100, 10_000)) == 256
+    assert not len(held_out_queries(3, 100, 0))

@@ -28,11 +28,11 @@ from vitdsi.model.initialise import make_model
 from vitdsi.model.stems import STEMS
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
-from vitdsi.search.calibrate import calibrate
+from vitdsi.search.calibrate import MIN_VIEWS, calibrate
 from vitdsi.search.rank import indexing_accuracy
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState
 from vitdsi.training.alterations import Alterations, imagine_alterations, measure_alterations
-from vitdsi.training.data import TrainingData, training_data
+from vitdsi.training.data import TrainingData, held_out_queries, training_data
 from vitdsi.training.loop import train
 from vitdsi.training.targets import Relevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
@@ -166,11 +166,17 @@ def learn(
 def _held_out(
     state: IndexState, queries: Collection | None, data: TrainingData, alterations: Alterations
 ) -> HeldOut | None:
-    """Return the views that were held out: altered copies, or with classes further photos if there are any."""
+    """Return the views that were held out: altered copies, or with classes further photos if there are enough.
+
+    Copies that were only imagined do not count, since they are made of what was trained on.
+    """
     assert state.features is not None
     rows, inputs, labels = alterations.rows, alterations.inputs, None
+    if alterations.imagined:
+        return None
     if state.resolved.labels == "folder" and state.labels is not None:
-        rows, inputs = data.held_out_rows, data.held_out_inputs
+        if len(data.held_out_rows) >= MIN_VIEWS:
+            rows, inputs = data.held_out_rows, data.held_out_inputs
         known = [*state.labels, *(queries.labels or [] if queries is not None else [])]
         labels = [known[row] for row in rows.tolist()]
     if not len(rows):
@@ -182,12 +188,20 @@ def _held_out(
 def _categories(
     config: IndexConfig, features: Tensor, labels: list[str] | None, more: Collection | None = None
 ) -> Categories | None:
-    """Learn category embeddings from classes; None where there are none, so that neighbours stand in for them."""
+    """Learn category embeddings from classes; None where there are none, so that neighbours stand in for them.
+
+    Photos that are held out of training are left out.
+    """
     if config.labels != "folder" or labels is None or features.ndim != 2 or not config.model.categories:
         return None
     count, known = len(features), labels
     if more is not None and more.labels is not None:
-        features, known = torch.cat([features, more.features]), [*labels, *more.labels]
+        held_out = set((held_out_queries(config.seed, count, len(more)) - count).tolist())
+        kept = [i for i in range(len(more)) if i not in held_out]
+        features, known = (
+            torch.cat([features, more.features[kept]]),
+            [*labels, *(more.labels[i] for i in kept)],
+        )
     return categories_from_classes(features.float(), known, count, config.model.categories)
 
 

@@ -19,7 +19,7 @@ def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> Inde
 
     - `ids.base`, if it was left open, is the default of the id scheme.
     - `model.embedding_dim` is halved while the rows of the trie head, about two per image, would hold more than 2^26
-      numbers: 384 is kept up to 87,381 images, and 48 is reached at 349,526.
+      numbers: 512 is kept up to 65,536 images, and 64 is reached at 262,145.
     - `training.retrieval_ratio` is raised so that each further photo is drawn as often as an indexed image.
     - `training.max_epochs`, if neither it nor `training.minutes` was given, is `epochs_for(count)`.
 

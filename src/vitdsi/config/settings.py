@@ -124,8 +124,8 @@ class ModelConfig(Section):
     """Numbers of the embedding that compare what photos show; the others compare pictures. None takes a quarter of
     `embedding_dim`. Only the stem `pooled` has both; 0 leaves the part for categories out."""
     prototypes: Annotated[int, Field(ge=0)] = 32
-    """Additional rows of a branch that leads to many images, which then acts as a mixture. More than 32 brought
-    nothing; with 8, MAP without labels falls by .019."""
+    """Additional rows of a branch that leads to many images, which then acts as a mixture. With an earlier default,
+    more than 32 brought nothing, and fewer were worse."""
     paper: PaperModelConfig = field(default_factory=PaperModelConfig)
 
     @property
@@ -217,7 +217,7 @@ class IndexConfig(Section):
     """Everything that can be chosen about an index."""
 
     labels: Literal["none", "folder"] = "none"
-    """Which images are relevant to an image: its nearest neighbours in the features (`none`), or those of its class
+    """Which images are relevant to an image: those with the nearest category vectors (`none`), or those of its class
     (`folder`: the first sub-folder is the class)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """One seed gives one result on one machine."""

@@ -24,16 +24,16 @@ from torch import Tensor
 
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE
-from vitdsi.search.evidence import LOWEST_LOG_PROB
+from vitdsi.search.evidence import LOWEST_LOG_PROB, probability
 from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import candidates, top_scores
+from vitdsi.search.rank import candidates
 from vitdsi.state import Calibration, HeldOut, IndexState
 
 Scores = npt.NDArray[np.floating[Any]]
 Evidence = npt.NDArray[np.float64]
 
 _RESULTS = 10  # of each held-out view
-_MIN_VIEWS = 8  # with fewer held-out views, the default weights are kept
+MIN_VIEWS = 8  # with fewer held-out views, the default weights are kept
 _PRIOR = 1e-5  # strength of the pull towards the default weights
 _SCALES = np.array([5.0, 0.2, 0.2])  # typical differences of the evidence
 _BATCH = 64
@@ -53,7 +53,7 @@ def calibrate(state: IndexState) -> IndexState:
     calibration = _fit(np.concatenate([inside, outside]), np.concatenate([right, np.zeros(len(outside))]))
     calibration = replace(calibration, images=int(state.trie.live.sum()))
     state = replace(state, report=replace(state.report, calibration=calibration))
-    best = top_scores(state, views.features)
+    best = _best_scores(state, views)
     calibration = replace(
         calibration,
         inside_scores=tuple(round(float(score), 6) for score in best),
@@ -73,7 +73,7 @@ def _usable(state: IndexState) -> HeldOut | None:
     if state.held_out is None:
         return None
     usable = torch.tensor([bool(len(ids)) for ids in _right_ids(state, state.held_out)])
-    return state.held_out.take(torch.nonzero(usable).squeeze(1)) if usable.sum() >= _MIN_VIEWS else None
+    return state.held_out.take(torch.nonzero(usable).squeeze(1)) if usable.sum() >= MIN_VIEWS else None
 
 
 def _right_ids(state: IndexState, views: HeldOut) -> list[Tensor]:
@@ -122,6 +122,20 @@ def _results_of_outsiders(state: IndexState, views: HeldOut) -> Evidence:
             result = candidates(state, part, SearchOptions(k=_RESULTS), state.trie.restrict(others))
             outsiders.append(result.evidence[result.ids != NONE].cpu().double().numpy())
     return np.concatenate(outsiders)
+
+
+def _best_scores(state: IndexState, views: HeldOut) -> npt.NDArray[np.float64]:
+    """Return the best score (H,) of the results of each view that count, 0 if none does."""
+    best = []
+    for start in range(0, len(views.features), _BATCH):
+        part = slice(start, start + _BATCH)
+        result = candidates(state, views.features[part], SearchOptions(k=_RESULTS + 1))
+        counts = result.ids.cpu() != NONE
+        if views.labels is not None:
+            counts &= result.ids.cpu() != views.ids[part, None]
+        scores = probability(state, result.evidence).cpu().masked_fill(~counts, 0.0)
+        best.append(scores[:, : _RESULTS + 1].amax(1))
+    return torch.cat(best).double().numpy()
 
 
 def _fit(found: Evidence, right: npt.NDArray[Any]) -> Calibration:

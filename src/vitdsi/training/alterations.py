@@ -30,11 +30,13 @@ class Alterations:
         differences: (D, *shape) features of an altered copy minus features of its image; empty for pixels.
         rows: (H,) the images of which an altered copy is held out of training.
         inputs: (H, *shape) the model inputs of these altered copies.
+        imagined: whether these inputs were made from `differences`, and not read from altered photos.
     """
 
     differences: Tensor
     rows: Tensor
     inputs: Tensor
+    imagined: bool = False
 
 
 def views_of(features: Tensor, alterations: Alterations, first: int = 0) -> Views:
@@ -89,4 +91,4 @@ def imagine_alterations(
     generator = torch.Generator().manual_seed(config.seed)
     rows = rows[torch.randperm(len(rows), generator=generator)[:MAX_HELD_OUT]]
     known = Alterations(differences, rows, features[:0])
-    return replace(known, inputs=views_of(features, known, first).altered(rows, generator))
+    return replace(known, inputs=views_of(features, known, first).altered(rows, generator), imagined=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -38,6 +39,18 @@ class TrainingData:
     held_out_rows: Tensor
 
 
+def held_out_queries(seed: int, count: int, more: int) -> npt.NDArray[np.int64]:
+    """Return the rows of further photos that are held out of training: a tenth of them, at most 256.
+
+    Args:
+        seed: the seed of the draw.
+        count: the number of indexed images, N.
+        more: the number of further photos, which are the rows N, N + 1, ...
+    """
+    rows: npt.NDArray[np.int64] = np.random.default_rng(seed).permutation(np.arange(count, count + more))
+    return rows[: min(MAX_HELD_OUT, more // 10)]
+
+
 def training_data(
     config: IndexConfig, trie: Trie, features: Tensor, relevance: Relevance, alterations: Alterations
 ) -> TrainingData:
@@ -52,10 +65,7 @@ def training_data(
     """
     count = int(trie.nodes.shape[0])
     more = len(features) - count
-    rng = np.random.default_rng(config.seed)
-    held_out = np.empty(0, dtype=np.int64)
-    if more:
-        held_out = rng.permutation(np.arange(count, len(features)))[: min(MAX_HELD_OUT, more // 10)]
+    held_out = held_out_queries(config.seed, count, more)
     views = views_of(features, alterations)
     # The retrieval phase of the paper trains with further photos only; a joint batch draws from all photos.
     only_more = config.labels == "folder" and more and config.training.paper.schedule == "sequential"

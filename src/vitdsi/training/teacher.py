@@ -1,4 +1,4 @@
-"""Relevance from labels, or without labels from a teacher: the nearest neighbours in the features of the backbone."""
+"""Relevance from labels, or without labels from a teacher: the nearest neighbours by what photos show."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def teacher_relevance(
     """Make an image and its nearest neighbours relevant to it, weighted by the softmax of their cosines.
 
     Args:
-        vectors: (N, F) pooled features of all ids.
+        vectors: (N, F) vectors of all ids: their category vectors, or pooled features where a model has none.
         ids: (n,) the live ids, sorted: the candidates.
         rows: (R,) ids whose lists are filled. The lists of other ids stay empty.
         config: neighbours, temperature and self_weight are used.
-        queries: (M, F) pooled features of further photos, which become the rows N, N + 1, ... Only their neighbours
+        queries: (M, F) vectors of further photos, which become the rows N, N + 1, ... Only their neighbours
             are relevant to them.
     """
     count = len(vectors)
