@@ -63,9 +63,6 @@ class UnsteeredTrieHead(TrieHead):
         self.steer.requires_grad_(False)
 
 
-HEADS["unsteered"] = UnsteeredTrieHead
-
-
 @dataclass(frozen=True)
 class Fitted:
     """A method after `fit`: how to search with it, and what it took."""
@@ -106,6 +103,7 @@ def fit_peer(name: str, cell: Cell) -> Fitted:
 
 def fit_product(settings: list[str], cell: Cell) -> tuple[ImageIndex, dict[str, Any]]:
     """Build an index of a cell; features come from the cache, so that its time is that of everything else."""
+    HEADS.setdefault("unsteered", UnsteeredTrieHead)
     config = load_config(overrides=[f"seed={cell.seed}", *settings])
     more: dict[str, Any] = {}
     if config.labels == "folder":

@@ -41,7 +41,13 @@ def test_evidence_holds_the_log_probability_and_both_cosines(state: IndexState) 
 def test_the_same_picture_comes_first_and_the_same_kind_follows(state: IndexState) -> None:
     same, kind, other = (-1.0, 0.9, 0.5), (-4.0, 0.1, 0.9), (-8.0, 0.15, 0.1)
     found = relevance(state, torch.tensor([[other, kind, same]]))[0]
-    assert found.tolist() == pytest.approx([0.1 - 0.4, 0.9 - 0.2, 0.5 - 0.05 + 10 * 0.7])
+    assert found.tolist() == pytest.approx([0.1 - 0.4, 0.9 - 0.2, 0.5 - 0.05 + 10 * 0.65])
+
+
+def test_with_classes_pictures_that_look_alike_count_for_nothing(state: IndexState) -> None:
+    classes = replace(state, resolved=replace(state.resolved, labels="folder"))
+    found = relevance(classes, torch.tensor([[[-1.0, 0.9, 0.5], [-4.0, 0.1, 0.9]]]))[0]
+    assert found.tolist() == pytest.approx([0.5 - 0.1, 0.9 - 0.4])
 
 
 def test_results_are_ordered_by_relevance(state: IndexState) -> None:

@@ -5,7 +5,8 @@ embedding ranks by both, so the model keeps one of each. This module learns the 
 and a linear map that takes the features of any photo to these vectors.
 
 Without classes, the vectors of images are diffused over the graph of their neighbours (Iscen et al., "Efficient
-diffusion on region manifolds", 2017): with the features X in their first principal axes and the normalised affinity S,
+diffusion on region manifolds", 2017): with the features X on their first principal axes, which are whitened a little,
+and the normalised affinity S,
 
     Y = (I - c S)^-1 X,
 
@@ -32,7 +33,8 @@ _LARGEST_NEIGHBOUR_SHARE = 8
 _POWER = 3.0  # of the cosines in the graph
 _DIFFUSION = 0.95  # c
 _DISTILLED = 0.5  # share of the distilled map in the embedding of a photo; the rest is its own principal axes
-_RIDGE = 0.3  # added to the diagonal of the Gram matrix of unit vectors
+_WHITENING = 0.25  # 0 leaves the variances of the principal axes as they are, 1 makes them equal.
+_RIDGE, _RIDGE_OF_CLASSES = 0.3, 1.0  # added to the diagonal of the Gram matrix of unit vectors
 _CODE_SEED = 0
 
 
@@ -56,7 +58,9 @@ class Categories:
 def categories_from_neighbours(features: Tensor, dim: int) -> Categories:
     """Learn category embeddings of `dim` numbers from the features (N, F) of the indexed images, without classes."""
     mean = features.mean(0)
-    _, axes = principal_axes(features - mean, dim)
+    variances, axes = principal_axes(features - mean, dim)
+    scale = torch.where(variances > 0, variances.clamp(min=1e-12).pow(-_WHITENING / 2), 0.0)
+    axes = axes * (scale / scale.max().clamp(min=1e-12))[:, None]
     vectors = F.normalize((features - mean) @ axes.T, dim=1)
     count = len(vectors)
     neighbours = min(_NEIGHBOURS, count // _LARGEST_NEIGHBOUR_SHARE)
@@ -64,9 +68,9 @@ def categories_from_neighbours(features: Tensor, dim: int) -> Categories:
         return Categories(mean, axes, vectors)
     rows = F.normalize(_diffused(vectors, neighbours), dim=1)
     rows = F.normalize(rows - rows.mean(0), dim=1)
-    fitted = _ridge(vectors, rows)
-    scale = 1 / (vectors @ fitted).norm(dim=1).mean().clamp(min=1e-6)
-    to_rows = _DISTILLED * scale * fitted + (1 - _DISTILLED) * torch.eye(dim)
+    fitted = _ridge(vectors, rows, _RIDGE)
+    length = (vectors @ fitted).norm(dim=1).mean().clamp(min=1e-6)
+    to_rows = _DISTILLED * fitted / length + (1 - _DISTILLED) * torch.eye(dim)
     return Categories(mean, to_rows.T @ axes, rows)
 
 
@@ -87,7 +91,7 @@ def categories_from_classes(features: Tensor, classes: Sequence[str], count: int
         codes = F.normalize(torch.randn(len(names), dim, generator=generator), dim=1)
     codes = codes - codes[numbers].mean(0)
     mean = features.mean(0)
-    weight = _ridge(F.normalize(features - mean, dim=1), codes[numbers])
+    weight = _ridge(F.normalize(features - mean, dim=1), codes[numbers], _RIDGE_OF_CLASSES)
     return Categories(mean, weight.T.contiguous(), F.normalize(codes[numbers[:count]], dim=1))
 
 
@@ -101,9 +105,9 @@ def _diffused(vectors: Tensor, neighbours: int) -> Tensor:
     return torch.from_numpy(np.stack(columns, axis=1)).float()
 
 
-def _ridge(vectors: Tensor, targets: Tensor) -> Tensor:
+def _ridge(vectors: Tensor, targets: Tensor, strength: float) -> Tensor:
     """Return the matrix (D, T) of the ridge regression from vectors (N, D) to targets (N, T)."""
     gram = (vectors.T @ vectors).double()
-    gram.diagonal().add_(_RIDGE)
+    gram.diagonal().add_(strength)
     weights: Tensor = torch.linalg.solve(gram, (vectors.T @ targets).double()).float()
     return weights

@@ -15,9 +15,9 @@ from vitdsi.state import IndexState
 LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
 
 # Weights of the relevance; EXPERIMENTS.md has the evidence.
-_LOG_PROB_WEIGHT = 0.05
+_LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES = 0.05, 0.1
 _PICTURE_WEIGHT = 10.0
-_DIFFERENT_PICTURES = 0.2  # a cosine that photos of different pictures rarely exceed
+_DIFFERENT_PICTURES = 0.25  # a cosine that photos of different pictures rarely exceed
 _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES = 0.3, 15.0
 
 
@@ -48,14 +48,17 @@ def relevance(state: IndexState, found: Tensor) -> Tensor:
 
     With category parts it is
 
-        category + 0.05 log p + 10 max(0, picture - 0.2):
+        category + 0.05 log p + 10 max(0, picture - 0.25):
 
-    what shows the same picture comes first, and what shows the same kind of thing follows. Without them it is
+    what shows the same picture comes first, and what shows the same kind of thing follows. With classes it is
+    category + 0.1 log p, since a picture that looks alike may be of another class. Models without category parts have
     0.3 log p + 15 picture.
     """
     log_prob, picture, category = found.unbind(-1)
     if not state.model.stem.categories:
         return _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES * log_prob + _PICTURE_WEIGHT_WITHOUT_CATEGORIES * picture
+    if state.resolved.labels == "folder":
+        return category + _LOG_PROB_WEIGHT_OF_CLASSES * log_prob
     same = _PICTURE_WEIGHT * (picture - _DIFFERENT_PICTURES).clamp(min=0)
     return category + _LOG_PROB_WEIGHT * log_prob + same
 
