@@ -324,9 +324,8 @@ class ImageIndex:
             queries: photos with classes: a folder of class folders, or a sequence with `labels`. The class of an
                 indexed image is its label, or without labels the first part of its image_id.
             labels: the class of each query.
-            outside: photos outside the collection. AUROC is then the probability that a view that was held out of
-                training has a higher best score than one of these photos. The views are altered copies of indexed
-                images, or with labels some of the further photos given to `fit`; the photos are searched as they are.
+            outside: photos outside the collection. AUROC is then the probability that a held-out view has a higher best
+                score than one of these photos, which are altered in the same way if the views are altered copies.
             beam_size: the width of a beam search for IA, P@10 and MAP@10. None searches exactly. MAP and Recall@100
                 score every id.
             on_progress: as for `fit`.

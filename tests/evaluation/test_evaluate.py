@@ -19,12 +19,14 @@ from vitdsi.state import Calibration, IndexState
 
 
 class NumberReader:
-    """Gives the features (n, 48) of photos that are written as numbers."""
+    """Gives the features (n, 48) of photos that are written as numbers, and says which were altered."""
 
     def __init__(self, of: torch.Tensor) -> None:
         self.of = of
+        self.altered = 0
 
-    def load(self, sources: Sequence[bytes], **_: Any) -> ReadPhotos:
+    def load(self, sources: Sequence[bytes], alter: Any = None, **_: Any) -> ReadPhotos:
+        self.altered += len(sources) if alter is not None else 0
         rows = [int(source) for source in sources]
         return ReadPhotos(
             np.arange(len(rows)), self.of[rows], torch.zeros(len(rows), 32, 32), [""] * len(rows), []
@@ -111,6 +113,13 @@ def test_auroc_compares_held_out_copies_with_images_outside_the_collection(
     metrics = measured(state, outside=PHOTOS)
     assert set(metrics) == {"IA@1", "IA@5", "AUROC"}
     assert metrics["AUROC"].value == auroc
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_photos_from_outside_are_altered_as_the_held_out_views_are(labels: bool) -> None:
+    reader = NumberReader(QUERIES)
+    evaluate(stored(labels=labels), reader, outside=PHOTOS)  # type: ignore[arg-type]
+    assert reader.altered == (0 if labels else len(PHOTOS))
 
 
 def test_beam_size_below_the_number_of_results_is_raised_to_it() -> None:

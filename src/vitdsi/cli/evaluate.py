@@ -35,8 +35,8 @@ def evaluate_verb(
     """Measure INDEX.dsi with the photos in QUERIES, which must not be among those that it was trained with.
 
     QUERIES has one folder per class. IA@K is the share of the indexed images that are found within the first K results
-    of a search for themselves. With --outside, AUROC is the probability that an altered copy of an indexed image, held
-    out of training, scores higher than a photo in DIR.
+    of a search for themselves. With --outside, AUROC is the probability that a view that was held out of training
+    scores higher than a photo in DIR, which is altered in the same way if the views are altered copies.
 
     \b
     Examples:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
+from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.read import Collection, Images, read_collection
 from vitdsi.errors import UsageError
 from vitdsi.evaluation.detection import auroc
 from vitdsi.evaluation.metrics import Metric, indexing_accuracy, summarise
+from vitdsi.photos.alter import altered_copy
 from vitdsi.progress import OnProgress
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rankings, top_scores
 from vitdsi.state import IndexState
+
+_ALTERATION_SEED = (2026, 11, 27)  # training never draws from it, since its seeds have two parts
 
 
 def evaluate(
@@ -41,8 +46,21 @@ def evaluate(
     if outside is not None:
         photos = read_collection(outside, None, reader, on_progress, by_folder=False)
         inside = np.array(state.report.calibration.inside_scores)
-        metrics["AUROC"] = auroc(inside, top_scores(state, photos.features))
+        metrics["AUROC"] = auroc(inside, top_scores(state, _as_held_out(state, photos, reader, on_progress)))
     return metrics
+
+
+def _as_held_out(
+    state: IndexState, photos: Collection, reader: FeatureReader, on_progress: OnProgress
+) -> Tensor:
+    """Return the features of photos from outside, altered if the held-out views of the index are altered copies."""
+    if state.resolved.labels == "folder":
+        return photos.features
+
+    def alter(image: Image.Image, index: int) -> Image.Image:
+        return altered_copy(image, np.random.default_rng([*_ALTERATION_SEED, index]))
+
+    return reader.load(photos.sources, alter=alter, phase="views", on_progress=on_progress).features
 
 
 def _ranking(state: IndexState, queries: Collection, beam_size: int | None) -> dict[str, Metric]:
