@@ -48,12 +48,14 @@ def calibrate(state: IndexState) -> IndexState:
     views = _usable(state)
     if views is None:
         return state
-    inside, right = _results(state, views)
-    outside = _results_of_outsiders(state, views)
+    results, wanted = _results(state, views), _right_ids(state, views)
+    inside = torch.cat([seen for _, seen in results]).double().numpy()
+    right = torch.cat([torch.isin(r[0], w) for r, w in zip(results, wanted, strict=True)]).numpy()
+    outside = inside[~right] if views.labels is None else _results_without_class(state, views)
     calibration = _fit(np.concatenate([inside, outside]), np.concatenate([right, np.zeros(len(outside))]))
     calibration = replace(calibration, images=int(state.trie.live.sum()))
     state = replace(state, report=replace(state.report, calibration=calibration))
-    best = _best_scores(state, views)
+    best = np.array([float(_best_score(state, seen)) for _, seen in results])
     calibration = replace(
         calibration,
         inside_scores=tuple(round(float(score), 6) for score in best),
@@ -90,28 +92,22 @@ def _right_ids(state: IndexState, views: HeldOut) -> list[Tensor]:
     ]
 
 
-def _results(state: IndexState, views: HeldOut) -> tuple[Evidence, npt.NDArray[np.bool_]]:
-    """Return the evidence (R, 3) of the first results of all views, and which of them are right (R,)."""
-    found, right = [], []
-    right_ids = _right_ids(state, views)
+def _results(state: IndexState, views: HeldOut) -> list[tuple[Tensor, Tensor]]:
+    """Return the ids (R,) of the results of each view that count, and their evidence (R, 3), most relevant first."""
+    found = []
     for start in range(0, len(views.features), _BATCH):
         part = slice(start, start + _BATCH)
         result = candidates(state, views.features[part], SearchOptions(k=_RESULTS + 1))
-        own, wanted = views.ids[part], right_ids[part]
-        for row, ids in enumerate(result.ids.cpu()):
+        for own, ids, seen in zip(views.ids[part], result.ids.cpu(), result.evidence.cpu(), strict=True):
             # An altered copy says nothing about its class that the row of its own image does not know already.
-            use = (ids != NONE) & ((ids != own[row]) | (views.labels is None))
-            found.append(result.evidence[row].cpu()[use])
-            right.append(torch.isin(ids[use], wanted[row]))
-    return torch.cat(found).double().numpy(), torch.cat(right).numpy()
+            use = (ids != NONE) & ((ids != own) | (views.labels is None))
+            found.append((ids[use], seen[use]))
+    return found
 
 
-def _results_of_outsiders(state: IndexState, views: HeldOut) -> Evidence:
-    """Return the evidence (R, 3) of the first results of all views if nothing that is right were in the collection."""
-    if views.labels is None:
-        found, right = _results(state, views)
-        return found[~right]
-    assert state.labels is not None
+def _results_without_class(state: IndexState, views: HeldOut) -> Evidence:
+    """Return the evidence (R, 3) of the results of all views if nothing of their class were in the collection."""
+    assert state.labels is not None and views.labels is not None
     live, outsiders = state.trie.live_ids(), [np.empty((0, len(_SCALES)))]
     for label in sorted(set(views.labels)):
         others = [i for i in live.tolist() if state.labels[i] != label]
@@ -124,18 +120,10 @@ def _results_of_outsiders(state: IndexState, views: HeldOut) -> Evidence:
     return np.concatenate(outsiders)
 
 
-def _best_scores(state: IndexState, views: HeldOut) -> npt.NDArray[np.float64]:
-    """Return the best score (H,) of the results of each view that count, 0 if none does."""
-    best = []
-    for start in range(0, len(views.features), _BATCH):
-        part = slice(start, start + _BATCH)
-        result = candidates(state, views.features[part], SearchOptions(k=_RESULTS + 1))
-        counts = result.ids.cpu() != NONE
-        if views.labels is not None:
-            counts &= result.ids.cpu() != views.ids[part, None]
-        scores = probability(state, result.evidence).cpu().masked_fill(~counts, 0.0)
-        best.append(scores[:, : _RESULTS + 1].amax(1))
-    return torch.cat(best).double().numpy()
+def _best_score(state: IndexState, seen: Tensor) -> Tensor:
+    """Return the best score among the first results with this evidence (R, 3), 0 if there are none."""
+    scores = probability(state, seen[: _RESULTS + 1])
+    return scores.amax() if len(scores) else scores.new_zeros(())
 
 
 def _fit(found: Evidence, right: npt.NDArray[Any]) -> Calibration:
