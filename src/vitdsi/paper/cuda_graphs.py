@@ -25,7 +25,13 @@ from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.photos.augment import DRAWS, augment_with
 from vitdsi.progress import OnProgress
 from vitdsi.training.data import TrainingData
-from vitdsi.training.loop import MAX_GRADIENT_NORM, evaluate, parameter_groups, progress_at
+from vitdsi.training.loop import (
+    MAX_GRADIENT_NORM,
+    draw_examples,
+    evaluate,
+    parameter_groups,
+    progress_at,
+)
 from vitdsi.training.schedule import Schedule, schedule_for
 from vitdsi.training.targets import next_token_loss, one_hot_targets, retrieval_target
 from vitdsi.training.views import PixelViews
@@ -120,13 +126,7 @@ def _draw(
     data: TrainingData, config: TrainingConfig, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw as the loop does: rows, ids and which rows are altered, each (B,), and numbers (DRAWS, B) to alter them."""
-    retrieved = round(config.batch_size * share)
-    indexed = config.batch_size - retrieved
-    own = data.indexing_rows[torch.randint(len(data.indexing_rows), (indexed,), generator=generator)]
-    pick = torch.randint(len(data.retrieval_rows), (retrieved,), generator=generator)
-    queries = data.retrieval_rows[pick]
-    ids = torch.cat([own, data.relevance.sample(queries, generator)])
-    altered = torch.rand(len(ids), generator=generator) < config.augment_prob
+    own, queries, ids, altered = draw_examples(data, config, share, generator)
     numbers = torch.zeros(DRAWS, len(ids))
     numbers[:, altered] = torch.rand((DRAWS, int(altered.sum())), generator=generator)
     return torch.cat([own, queries]), ids, altered, numbers

@@ -132,25 +132,38 @@ def parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, o
     ]
 
 
-def _batch(
+def draw_examples(
     data: TrainingData, config: TrainingConfig, retrieval_share: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw a batch: inputs (B, *shape), ids (B,) whose codes the decoder reads, and targets (B, L, V) along them."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw the examples of a batch of B.
+
+    Returns:
+        The rows of the indexing examples and of the retrieval examples, B together; the ids (B,) whose codes the
+        decoder reads; and which examples (B,) show their photos altered.
+    """
     retrieved = round(config.batch_size * retrieval_share)
     indexed = config.batch_size - retrieved
     own = data.indexing_rows[torch.randint(len(data.indexing_rows), (indexed,), generator=generator)]
     pick = torch.randint(len(data.retrieval_rows), (retrieved,), generator=generator)
     queries = data.retrieval_rows[pick]
     ids = torch.cat([own, data.relevance.sample(queries, generator)])
+    altered = torch.rand(len(ids), generator=generator) < config.augment_prob
+    return own, queries, ids, altered
+
+
+def _batch(
+    data: TrainingData, config: TrainingConfig, retrieval_share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw a batch: inputs (B, *shape), ids (B,) whose codes the decoder reads, and targets (B, L, V) along them."""
+    own, queries, ids, altered = draw_examples(data, config, retrieval_share, generator)
     target_of = retrieval_target(config.paper.target)
     target = torch.cat(
         [
             OwnId().marginals(data.trie, own, own),
-            target_of(data.relevance, data.trie, queries, ids[indexed:]),
+            target_of(data.relevance, data.trie, queries, ids[len(own) :]),
         ]
     )
     rows = torch.cat([own, queries])
-    altered = torch.rand(len(rows), generator=generator) < config.augment_prob
     order = torch.cat([torch.nonzero(~altered).squeeze(1), torch.nonzero(altered).squeeze(1)])
     clean_count = int((~altered).sum())
     inputs = torch.cat(
