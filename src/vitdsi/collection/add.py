@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vitdsi.backbones.features import are_pixels, pooled
@@ -25,13 +24,18 @@ from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.ids.trie import Trie
 from vitdsi.model.graft import graft
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.photos.alter import altered_copy
 from vitdsi.progress import OnProgress
 from vitdsi.search.calibrate import calibrate
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank, rankings
 from vitdsi.state import HeldOut, IndexState
-from vitdsi.training.alterations import MAX_HELD_OUT, imagine_alterations, measure_alterations, views_of
+from vitdsi.training.alterations import (
+    MAX_HELD_OUT,
+    imagine_alterations,
+    measure_alterations,
+    read_altered,
+    views_of,
+)
 from vitdsi.training.data import TrainingData
 from vitdsi.training.loop import train
 from vitdsi.training.targets import Relevance, WeightedRelevance
@@ -180,12 +184,7 @@ def _held_out(
     first = len(grown.image_ids) - len(fresh)
     rng = np.random.default_rng([grown.resolved.seed, first])
     chosen = np.sort(rng.permutation(len(fresh))[: max(1, round(HELD_OUT_SHARE * len(fresh)))][:MAX_HELD_OUT])
-
-    def alter(image: Image.Image, index: int) -> Image.Image:
-        return altered_copy(image, np.random.default_rng([grown.resolved.seed, first, index]))
-
-    sources = [fresh.sources[i] for i in chosen]
-    read = reader.load(sources, alter=alter, phase="views", on_progress=on_progress)
+    read = read_altered([fresh.sources[i] for i in chosen], reader, (grown.resolved.seed, first), on_progress)
     rows = chosen[read.kept]
     ids = torch.from_numpy(first + rows)
     labels = None if grown.held_out.labels is None else [(grown.labels or [])[i] for i in ids.tolist()]

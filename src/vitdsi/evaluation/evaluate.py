@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader
@@ -13,11 +12,11 @@ from vitdsi.collection.read import Collection, Images, read_collection
 from vitdsi.errors import UsageError
 from vitdsi.evaluation.detection import auroc
 from vitdsi.evaluation.metrics import Metric, indexing_accuracy, summarise
-from vitdsi.photos.alter import altered_copy
 from vitdsi.progress import OnProgress
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rankings, top_scores
 from vitdsi.state import IndexState
+from vitdsi.training.alterations import read_altered
 
 _ALTERATION_SEED = (2026, 11, 27)  # training never draws from it, since its seeds have two parts
 
@@ -56,11 +55,7 @@ def _as_held_out(
     """Return the features of photos from outside, altered if the held-out views of the index are altered copies."""
     if state.resolved.labels == "folder":
         return photos.features
-
-    def alter(image: Image.Image, index: int) -> Image.Image:
-        return altered_copy(image, np.random.default_rng([*_ALTERATION_SEED, index]))
-
-    return reader.load(photos.sources, alter=alter, phase="views", on_progress=on_progress).features
+    return read_altered(photos.sources, reader, _ALTERATION_SEED, on_progress).features
 
 
 def _ranking(state: IndexState, queries: Collection, beam_size: int | None) -> dict[str, Metric]:

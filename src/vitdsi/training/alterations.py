@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitdsi.backbones.features import are_pixels, to_inputs
-from vitdsi.backbones.reader import FeatureReader
+from vitdsi.backbones.reader import FeatureReader, ReadPhotos
 from vitdsi.config import IndexConfig
 from vitdsi.photos.alter import altered_copy
 from vitdsi.photos.decode import Source
@@ -46,6 +46,17 @@ def views_of(features: Tensor, alterations: Alterations, first: int = 0) -> View
     return FeatureViews(features, alterations.differences, first)
 
 
+def read_altered(
+    sources: Sequence[Source], reader: FeatureReader, seed: Sequence[int], on_progress: OnProgress = None
+) -> ReadPhotos:
+    """Read an altered copy of each photo; the copy of the i-th one is drawn with the seed (*seed, i)."""
+
+    def alter(image: Image.Image, index: int) -> Image.Image:
+        return altered_copy(image, np.random.default_rng([*seed, index]))
+
+    return reader.load(sources, alter=alter, phase="views", on_progress=on_progress)
+
+
 def measure_alterations(
     config: IndexConfig,
     sources: Sequence[Source],
@@ -64,10 +75,7 @@ def measure_alterations(
     wanted = min(count, _MAX_MEASURED, max(_MIN_MEASURED, round(count * config.training.augment_sample)))
     chosen = np.sort(rng.choice(count, wanted, replace=False))
 
-    def alter(image: Image.Image, index: int) -> Image.Image:
-        return altered_copy(image, np.random.default_rng([config.seed, index]))
-
-    read = reader.load([sources[i] for i in chosen], alter=alter, phase="views", on_progress=on_progress)
+    read = read_altered([sources[i] for i in chosen], reader, (config.seed,), on_progress)
     rows = torch.from_numpy(chosen[read.kept])
     inputs = to_inputs(read.features)
     if are_pixels(features):
