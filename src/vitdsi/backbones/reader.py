@@ -76,6 +76,7 @@ class FeatureReader:
         backbone: the backbone itself.
         image_size: side in pixels of the squares that the backbone reads.
         device: where the backbone runs.
+        cache_folder: the folder of the feature cache, or None.
 
     Raises:
         UsageError: there is no such backbone, or it has no such features.
@@ -99,6 +100,7 @@ class FeatureReader:
             )
         self.backbone: Backbone = made.to(self.device)
         self.image_size = self.backbone.image_size
+        self.cache_folder = cache
         key = self.backbone.cache_key()
         self._cache = None if cache is None or key is None else FeatureCache(cache, f"{key}-{kind}")
 
