@@ -4,7 +4,7 @@
 
 The null leaf is a mixture of 32 rows at the root of the trie, like a branch with prototypes. Its target is 1 for inputs
 that stand for outsiders and 0 for images of the collection, clean and altered. It is learned together with the model
-(`joint`) or after it, with all other weights frozen (`after`). What stands for outsiders:
+(`joint`, the last two kinds below) or after it, with all other weights frozen (`after`). What stands for outsiders:
 
 - mixed: a convex combination of the features of two images, each altered;
 - recombined: each number of the features from one of two images;
@@ -25,6 +25,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -56,9 +57,10 @@ from vitdsi.training.views import FeatureViews
 
 _ROWS = 32
 _EXAMPLES = 64  # of each side in a step
-_STEPS_AFTER = 600
+_EXAMPLES_AFTER, _STEPS_AFTER = 4000, 1500
 _QUERIES = 250  # of each side
 _EPSILON = 1e-7
+KINDS = ("mixed", "recombined", "too strong", "all three", "other photos")
 
 Scores = npt.NDArray[np.float64]
 Outside = Callable[[int, torch.Generator], Tensor]
@@ -73,20 +75,23 @@ class NullTrieHead(TrieHead):
         self.null_bias = nn.Parameter(torch.zeros(_ROWS))
         self.register_buffer("root_branches", trie.child[0] != NONE, persistent=False)
 
-    def null_logit(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        """The score of the null leaf minus the energy of the root, the log-odds (B,) of the leaf."""
+    def root(self, hidden: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """The queries (B, E) that the head compares with its rows at the root, and the energies (B,) of the root."""
         query = (embedding + self.steer(hidden[:, 0])) * self.log_scale.exp()
-        null = (query @ self.null_rows.T + self.null_bias).logsumexp(1)
-        scores = super().forward(hidden, embedding, torch.zeros(len(query), 1, dtype=torch.long))[:, 0]
-        return null - scores.masked_fill(~self.root_branches, -torch.inf).logsumexp(1)
+        scores = self(hidden, embedding, torch.zeros(len(query), 1, dtype=torch.long))[:, 0]
+        return query, scores.masked_fill(~self.root_branches, -torch.inf).logsumexp(1)
+
+    def null_logit(self, query: Tensor, energy: Tensor) -> Tensor:
+        """The score of the null leaf minus the energy of the root: the log-odds (B,) of the leaf."""
+        return (query @ self.null_rows.T + self.null_bias).logsumexp(1) - energy
 
 
-def null_logit(model: Seq2Seq, features: Tensor) -> Tensor:
-    """The log-odds (B,) of "not in the collection" for features (B, F)."""
+def root(model: Seq2Seq, features: Tensor) -> tuple[Tensor, Tensor]:
+    """The queries (B, E) and the energies (B,) at the root for features (B, F)."""
     assert isinstance(model.head, NullTrieHead)
     memory, embedding = model.encode(features)
     begin = torch.full((len(features), 1), model.vocabulary.bos)
-    return model.head.null_logit(model.decoder.step(begin, 0, model.start(memory)), embedding)
+    return model.head.root(model.decoder.step(begin, 0, model.start(memory)), embedding)
 
 
 def outsiders(kind: str, data: TrainingData, others: Tensor) -> Outside:
@@ -128,14 +133,19 @@ def outsiders(kind: str, data: TrainingData, others: Tensor) -> Outside:
     }[kind]
 
 
+def examples(data: TrainingData, outside: Outside, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw `count` inputs that stand for outsiders and as many insiders, half of them altered; and the targets."""
+    rows = data.indexing_rows[torch.randint(len(data.indexing_rows), (count,), generator=rng)]
+    half = count // 2
+    inside = torch.cat([data.views.clean(rows[:half]), data.views.altered(rows[half:], rng)])
+    return torch.cat([outside(count, rng), inside]), torch.cat([torch.ones(count), torch.zeros(count)])
+
+
 def null_loss(model: Seq2Seq, data: TrainingData, outside: Outside, rng: torch.Generator) -> Tensor:
     """The part of the cross-entropy at the root that the null leaf adds, for insiders and outsiders."""
-    rows = data.indexing_rows[torch.randint(len(data.indexing_rows), (_EXAMPLES,), generator=rng)]
-    half = _EXAMPLES // 2
-    inside = torch.cat([data.views.clean(rows[:half]), data.views.altered(rows[half:], rng)])
-    logits = null_logit(model, torch.cat([outside(_EXAMPLES, rng), inside]))
-    target = torch.cat([torch.ones(_EXAMPLES), torch.zeros(_EXAMPLES)])
-    return F.binary_cross_entropy_with_logits(logits, target)
+    assert isinstance(model.head, NullTrieHead)
+    inputs, target = examples(data, outside, _EXAMPLES, rng)
+    return F.binary_cross_entropy_with_logits(model.head.null_logit(*root(model, inputs)), target)
 
 
 def imprint_null(model: Seq2Seq, outside: Outside, rng: torch.Generator) -> None:
@@ -143,41 +153,57 @@ def imprint_null(model: Seq2Seq, outside: Outside, rng: torch.Generator) -> None
     assert isinstance(model.head, NullTrieHead)
     with torch.no_grad():
         model.head.null_rows.copy_(model.embeddings(outside(_ROWS, rng)))
+        model.head.null_bias.zero_()
 
 
-def fit_with_null_leaf(records: list[Any], seed: int, kind: str, when: str, others: Tensor) -> IndexState:
-    """Build an index whose null leaf is learned together with the model or after it."""
+def fit_index(
+    records: list[Any], seed: int, kind: str | None, others: Tensor
+) -> tuple[IndexState, TrainingData]:
+    """Build an index, whose null leaf is learned together with the model if `kind` says from what."""
+    kept: list[TrainingData] = []
 
     def train_with_null(model: Seq2Seq, data: TrainingData, *given: Any, **named: Any) -> Any:
-        outside = outsiders(kind, data, others)
-        rng = torch.Generator().manual_seed(seed + 1)
+        kept.append(data)
+        if kind is None:
+            return train(model, data, *given, **named)
+        outside, rng = outsiders(kind, data, others), torch.Generator().manual_seed(seed + 1)
         imprint_null(model, outside, rng)
-        if when == "joint":
-            penalty = lambda: null_loss(model, data, outside, rng)  # noqa: E731
-            return train(model, data, *given, penalty=penalty, **named)
-        schedule = train(model, data, *given, **named)
-        imprint_null(model.eval(), outside, rng)
-        model.requires_grad_(False)
-        assert isinstance(model.head, NullTrieHead)
-        learned = [model.head.null_rows.requires_grad_(True), model.head.null_bias.requires_grad_(True)]
-        optimizer = torch.optim.Adam(learned, lr=3e-3)
-        for _ in range(_STEPS_AFTER):
-            optimizer.zero_grad()
-            null_loss(model, data, outside, rng).backward()
-            optimizer.step()
-        model.requires_grad_(True)
-        return schedule
+        return train(model, data, *given, penalty=lambda: null_loss(model, data, outside, rng), **named)
 
     HEADS.setdefault("null_leaf", NullTrieHead)
     config = load_config(overrides=[f"seed={seed}", "model.paper.head=null_leaf"])
     with mock.patch.object(build, "train", train_with_null):
-        return fit(config, records, None).state_
+        return fit(config, records, None).state_, kept[0]
+
+
+def learn_null_leaf(model: Seq2Seq, data: TrainingData, outside: Outside, seed: int) -> None:
+    """Learn the null leaf of a model whose other weights are frozen, so that queries and energies are computed once."""
+    rng = torch.Generator().manual_seed(seed + 1)
+    head = model.head
+    assert isinstance(head, NullTrieHead)
+    imprint_null(model, outside, rng)
+    inputs, target = examples(data, outside, _EXAMPLES_AFTER, rng)
+    with torch.no_grad():
+        query, energy = (
+            torch.cat(part) for part in zip(*map(partial(root, model), inputs.split(256)), strict=True)
+        )
+    optimizer = torch.optim.Adam([head.null_rows, head.null_bias], lr=3e-3)
+    for _ in range(_STEPS_AFTER):
+        pick = torch.randint(len(target), (256,), generator=rng)
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(
+            head.null_logit(query[pick], energy[pick]), target[pick]
+        ).backward()
+        optimizer.step()
 
 
 @torch.inference_mode()
 def inside_by_null(state: IndexState, features: Tensor) -> Scores:
     """Return log p(not null) - log p(null) of each query (Q,)."""
-    return torch.cat([-null_logit(state.model, part) for part in torch.split(features, 64)]).double().numpy()
+    head = state.model.head
+    assert isinstance(head, NullTrieHead)
+    logits = [head.null_logit(*root(state.model, part)) for part in torch.split(features, 64)]
+    return -torch.cat(logits).double().numpy()
 
 
 def logit(scores: npt.NDArray[Any]) -> Scores:
@@ -212,7 +238,7 @@ def mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
 
 
-def study(folder: Path, size: int, seed: int, kinds: list[str], times: list[str]) -> dict[str, Any]:
+def study(folder: Path, size: int, seed: int) -> dict[str, Any]:
     """Measure one set of photos with one seed."""
     split = split_of_size(scan_folder(folder, "folder"), seed, size)
     reader = pooled_reader()
@@ -226,23 +252,27 @@ def study(folder: Path, size: int, seed: int, kinds: list[str], times: list[str]
     others = reader.load(beside).features
     gone = np.isin(np.arange(len(own)), rng.permutation(len(own))[: len(own) // 2])
     result: dict[str, Any] = {"images": size, "seed": seed, "insiders": len(own), "outsiders": len(asked[1])}
-    for when in times:
-        for kind in kinds:
-            state = fit_with_null_leaf(split.indexing, seed, kind, when, others)
-            smaller = remove(state, own[gone].tolist())
-            rows = {name: detect(state, *sides) for name, sides in queries.items()}
-            inside, outside = queries[KNOWN]
-            result[f"{when}, {kind}"] = {
-                KNOWN: rows[KNOWN],
-                "unseen": mean([rows[name] for name in UNSEEN]),
-                "half of the insiders removed": detect(
-                    smaller, inside[~gone], torch.cat([outside, inside[gone]])
-                ),
-                "found first": round(float((_first(state, inside) == own).mean()), 4),
-            }
-            print(
-                seed, when, kind, json.dumps(result[f"{when}, {kind}"], indent=1), file=sys.stderr, flush=True
-            )
+
+    def report(name: str, state: IndexState) -> None:
+        smaller = remove(state, own[gone].tolist())
+        rows = {name: detect(state, *sides) for name, sides in queries.items()}
+        inside, outside = queries[KNOWN]
+        result[name] = {
+            KNOWN: rows[KNOWN],
+            "unseen": mean([rows[name] for name in UNSEEN]),
+            "half of the insiders removed": detect(
+                smaller, inside[~gone], torch.cat([outside, inside[gone]])
+            ),
+            "found first": round(float((_first(state, inside) == own).mean()), 4),
+        }
+        print(seed, name, json.dumps(result[name], indent=1), file=sys.stderr, flush=True)
+
+    state, data = fit_index(split.indexing, seed, None, others)
+    for kind in KINDS:
+        learn_null_leaf(state.model, data, outsiders(kind, data, others), seed)
+        report(f"after, {kind}", state)
+    for kind in KINDS[-2:]:
+        report(f"joint, {kind}", fit_index(split.indexing, seed, kind, others)[0])
     return result
 
 
@@ -259,18 +289,12 @@ def main() -> None:
     parser.add_argument("given", nargs="+", metavar="NAME=FOLDER")
     parser.add_argument("--size", type=int, default=1000, help="indexed photos")
     parser.add_argument("--seeds", default="0", help="seeds, separated by commas")
-    parser.add_argument(
-        "--kinds",
-        default="mixed,recombined,too strong,all three,other photos",
-        help="what stands for outsiders",
-    )
-    parser.add_argument("--when", default="joint,after", help="when the null leaf is learned")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/null_leaf"), metavar="DIR")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     for name, folder in named_folders(args.given)[0].items():
         for seed in map(int, args.seeds.split(",")):
-            found = study(folder, args.size, seed, args.kinds.split(","), args.when.split(","))
+            found = study(folder, args.size, seed)
             path = args.output / f"{name}-{args.size}-{seed}.json"
             path.write_text(json.dumps({"set": name, **found}, indent=1) + "\n", "utf-8")
 
