@@ -35,8 +35,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from alterations import KNOWN, UNSEEN
-from shared import altered_features, fit, named_folders, pooled_reader
-from splits import split_of_size
+from cell import load_cell
+from shared import fit, named_folders
 from torch import Tensor, nn
 
 from vitdsi.collection import build
@@ -47,7 +47,6 @@ from vitdsi.evaluation.detection import auroc
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.heads import HEADS, TrieHead
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.photos.find import scan_folder
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rankings, top_scores
 from vitdsi.state import IndexState
@@ -58,7 +57,6 @@ from vitdsi.training.views import FeatureViews
 _ROWS = 32
 _EXAMPLES = 64  # of each side in a step
 _EXAMPLES_AFTER, _STEPS_AFTER = 4000, 1500
-_QUERIES = 250  # of each side
 _EPSILON = 1e-7
 KINDS = ("mixed", "recombined", "too strong", "all three", "other photos")
 
@@ -238,26 +236,24 @@ def mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
 
 
-def study(folder: Path, size: int, seed: int) -> dict[str, Any]:
+def study(name: str, folder: Path, size: int, seed: int) -> dict[str, Any]:
     """Measure one set of photos with one seed."""
-    split = split_of_size(scan_folder(folder, "folder"), seed, size)
-    reader = pooled_reader()
+    cell = load_cell(name, folder, size, seed, "validation")
+    queries, own, others = cell.altered, cell.inside, cell.training_features
     rng = np.random.default_rng([seed, 5])
-    own = np.sort(rng.permutation(len(split.indexing))[:_QUERIES])
-    asked = [split.indexing[i] for i in own], split.validation[:_QUERIES]
-    beside = [record.path for record in split.train]
-    queries = {
-        name: [altered_features(reader, part, name, beside) for part in asked] for name in (KNOWN, *UNSEEN)
-    }
-    others = reader.load(beside).features
     gone = np.isin(np.arange(len(own)), rng.permutation(len(own))[: len(own) // 2])
-    result: dict[str, Any] = {"images": size, "seed": seed, "insiders": len(own), "outsiders": len(asked[1])}
+    result: dict[str, Any] = {
+        "images": size,
+        "seed": seed,
+        "insiders": len(own),
+        "outsiders": len(queries[KNOWN][1]),
+    }
 
-    def report(name: str, state: IndexState) -> None:
+    def report(row: str, state: IndexState) -> None:
         smaller = remove(state, own[gone].tolist())
-        rows = {name: detect(state, *sides) for name, sides in queries.items()}
+        rows = {name: detect(state, *queries[name]) for name in (KNOWN, *UNSEEN)}
         inside, outside = queries[KNOWN]
-        result[name] = {
+        result[row] = {
             KNOWN: rows[KNOWN],
             "unseen": mean([rows[name] for name in UNSEEN]),
             "half of the insiders removed": detect(
@@ -265,14 +261,14 @@ def study(folder: Path, size: int, seed: int) -> dict[str, Any]:
             ),
             "found first": round(float((_first(state, inside) == own).mean()), 4),
         }
-        print(seed, name, json.dumps(result[name], indent=1), file=sys.stderr, flush=True)
+        print(seed, row, json.dumps(result[row], indent=1), file=sys.stderr, flush=True)
 
-    state, data = fit_index(split.indexing, seed, None, others)
+    state, data = fit_index(cell.indexed, seed, None, others)
     for kind in KINDS:
         learn_null_leaf(state.model, data, outsiders(kind, data, others), seed)
         report(f"after, {kind}", state)
     for kind in KINDS[-2:]:
-        report(f"joint, {kind}", fit_index(split.indexing, seed, kind, others)[0])
+        report(f"joint, {kind}", fit_index(cell.indexed, seed, kind, others)[0])
     return result
 
 
@@ -294,7 +290,7 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     for name, folder in named_folders(args.given)[0].items():
         for seed in map(int, args.seeds.split(",")):
-            found = study(folder, args.size, seed)
+            found = study(name, folder, args.size, seed)
             path = args.output / f"{name}-{args.size}-{seed}.json"
             path.write_text(json.dumps({"set": name, **found}, indent=1) + "\n", "utf-8")
 
