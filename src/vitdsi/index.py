@@ -33,6 +33,7 @@ from vitdsi.search.filters import resolve_ids
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY
+from vitdsi.search.verify import keypoints_for, options_for_candidates, verify_results
 from vitdsi.state import BuildReport, IndexState
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ class ImageIndex:
         min_score: float = 0.0,
         beam_size: int | None = None,
         rerank: bool | None = None,
+        verify: bool | None = None,
     ) -> list[SearchResult]:
         """Find the k most relevant images for a photo, best first: min(k, N) results, or fewer with a filter.
 
@@ -248,7 +250,7 @@ class ImageIndex:
 
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
-            k, where, allow, collapse, min_score, beam_size, rerank: the attributes of `SearchOptions`.
+            k, where, allow, collapse, min_score, beam_size, rerank, verify: the attributes of `SearchOptions`.
 
         Raises:
             ImageReadError: the photo cannot be read.
@@ -263,6 +265,7 @@ class ImageIndex:
             min_score=min_score,
             beam_size=beam_size,
             rerank=rerank,
+            verify=verify,
         )[0]
 
     def search_many(
@@ -276,10 +279,11 @@ class ImageIndex:
         min_score: float = 0.0,
         beam_size: int | None = None,
         rerank: bool | None = None,
+        verify: bool | None = None,
         batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
         """Search for many photos in batches of `batch_size`. See `search`."""
-        options = SearchOptions(k, where, allow, collapse, min_score, beam_size, rerank)
+        options = SearchOptions(k, where, allow, collapse, min_score, beam_size, rerank, verify)
         return self.search_with(images, options, batch_size=batch_size)
 
     def search_with(
@@ -288,14 +292,21 @@ class ImageIndex:
         """Search for many photos with options that are given as one value. See `search`."""
         if self._searcher is None:
             self._searcher = Searcher(self.state_)
+        keypoints = keypoints_for(self.state_, options)
+        wanted = options if keypoints is None else options_for_candidates(options)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
             squares = [
                 load_square(image, self.reader.image_size) for image in images[start : start + batch_size]
             ]
             pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
-            found += self._searcher.search(self.reader.features(pixels), options)
-        return found
+            found += self._searcher.search(self.reader.features(pixels), wanted)
+        if keypoints is None:
+            return found
+        return [
+            verify_results(keypoints, image, results, options)
+            for image, results in zip(images, found, strict=True)
+        ]
 
     def near_identical(self, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[str]]:
         """Group the image_ids that show the same picture: crops, mirror images, other colours or qualities.

@@ -14,6 +14,7 @@ from vitdsi.errors import ImageReadError
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.photos.keypoints import Keypoints
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ class IndexState:
         held_out: views that were held out of training, or None without any.
         changes: the changes since the index was made, oldest first; learning everything again starts a new list.
         generation: the generation of the files that the state was read from, 0 if it was not read from files.
+        keypoints: the keypoints of each image, including images that were removed, or None for an index without.
     """
 
     requested: IndexConfig
@@ -185,6 +187,7 @@ class IndexState:
     held_out: HeldOut | None = None
     changes: tuple[Change, ...] = ()
     generation: int = 0
+    keypoints: Keypoints | None = None
 
     @property
     def reranks_by_default(self) -> bool:
@@ -196,11 +199,19 @@ class IndexState:
 
         Those of ids without a code have no meaning.
         """
-        categories = self.model.stem.categories
-        if not categories or not self.model.head.compares:
+        vectors = self._vectors()
+        return None if vectors is None else vectors[:, -self.model.stem.categories :]
+
+    def picture_vectors(self) -> Tensor | None:
+        """The part for pictures (N, D) of the same vectors."""
+        vectors = self._vectors()
+        return None if vectors is None else vectors[:, : -self.model.stem.categories]
+
+    def _vectors(self) -> Tensor | None:
+        """The vectors (N, E) that the head keeps for all ids; None if they do not have these parts."""
+        if not self.model.stem.categories or not self.model.head.compares:
             return None
-        everything = torch.arange(len(self.trie.codes))
-        return self.model.head.vectors(self.trie, everything)[:, -categories:].detach().cpu()
+        return self.model.head.vectors(self.trie, torch.arange(len(self.trie.codes))).detach().cpu()
 
     def changed(self, verb: str, images: int) -> tuple[Change, ...]:
         """Return the changes with one more that happens now."""

@@ -13,6 +13,7 @@ from vitdsi.cli.common import FILE, INDEX_ARGUMENT, check_writable, debug_option
 from vitdsi.errors import ImageReadError, UsageError
 
 if TYPE_CHECKING:
+    from vitdsi.cli.contact_sheet import Row
     from vitdsi.index import ImageIndex
     from vitdsi.search.options import SearchOptions, SearchResult
 
@@ -46,6 +47,11 @@ _BATCH = 64
     default=None,
     help="Order results by relevance, or by probability alone [by relevance, if embeddings start from features].",
 )
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Match keypoints of the first 50 results with the photo, certain results first [on with keypoints].",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
 @click.option(
     "--sheet", type=FILE, metavar="FILE.html", help="Also write an HTML contact sheet; needs --images."
@@ -67,17 +73,21 @@ def search_verb(
     plain: bool,
     beam_size: int | None,
     rerank: bool | None,
+    verify: bool | None,
     strict: bool,
     sheet: Path | None,
     folder: Path | None,
 ) -> None:
     """Find the indexed images that are relevant to each IMAGE: a file, a folder, or - for an image on stdin.
 
-    Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven and id.
-    The score is the calibrated probability that the result is right: that it shows the same picture, or with labels
-    something of the same class, if half of the queries have something right in the collection. log_prob is the
-    log-probability of the image in nats, and proven says whether no other image is more probable than those that were
-    compared. Images that cannot be read are reported on stderr and skipped, and the exit code is then 1.
+    Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven, id,
+    inliers, certain and outline. The score is the calibrated probability that the result is right: that it shows the
+    same picture, or with labels something of the same class, if half of the queries have something right in the
+    collection. log_prob is the log-probability of the image in nats, and proven says whether no other image is more
+    probable than those that were compared. inliers is the number of keypoints of the image that were found in the photo
+    in the same arrangement, or null if the result was not verified; certain says whether there are so many that both
+    show the same thing, and outline then has the corners of the image in the photo, as shares of its width and height.
+    Images that cannot be read are reported on stderr and skipped, and the exit code is then 1.
 
     \b
     Examples:
@@ -114,6 +124,7 @@ def search_verb(
         min_score=_min_score(opened, min_score),
         beam_size=beam_size,
         rerank=rerank,
+        verify=verify,
     )
     answered: list[tuple[Path, list[SearchResult]]] = []
     count = found = 0
@@ -135,16 +146,26 @@ def search_verb(
             nothing = f"no result has a score of {options.min_score:.4f} (--min-score)"
         say(f"note: nothing can be found in {index}: {nothing}")
     if sheet is not None and folder is not None:
-        from vitdsi.cli.contact_sheet import Result, Row, write_contact_sheet
+        from vitdsi.cli.contact_sheet import write_contact_sheet
 
-        rows = [
-            Row(path, [Result(r.image_id, folder / r.image_id, r.score, None) for r in results])
-            for path, results in answered
-        ]
+        rows = [_row(path, results, folder) for path, results in answered]
         write_contact_sheet(sheet, rows, title=f"{index.name}: search results")
     if count < len(queries):
         say(f"skipped {len(queries) - count} of {len(queries)} images")
         ctx.exit(1)
+
+
+def _row(query: Path, results: list[SearchResult], folder: Path) -> Row:
+    """Return a row of the contact sheet, with the proof of the first result drawn in the query."""
+    from vitdsi.cli.contact_sheet import Result, Row
+
+    shown = [
+        Result(r.image_id, folder / r.image_id, r.score, points=[match[2:] for match in r.matches])
+        for r in results
+    ]
+    first = results[0].matches if results else ()
+    outline = (results[0].outline if results else None) or ()
+    return Row(query, shown, outline, [match[:2] for match in first])
 
 
 def _min_score(index: ImageIndex, min_score: str | None) -> float:
