@@ -25,7 +25,8 @@ from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.model.stems import STEMS
-from vitdsi.photos.decode import Source, load_square
+from vitdsi.photos.decode import Pixels, Source, decode
+from vitdsi.photos.regions import Region, parts_of, read_region
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
 from vitdsi.search.duplicates import near_identical
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["ImageIndex"]
 
 _BATCH = 64
+_QUERY_PARTS = 5  # in which a photo is read by default; EXPERIMENTS.md has the evidence
 
 
 class ImageIndex:
@@ -242,6 +244,8 @@ class ImageIndex:
         beam_size: int | None = None,
         rerank: bool | None = None,
         verify: bool | None = None,
+        regions: int | None = None,
+        region: Region | None = None,
     ) -> list[SearchResult]:
         """Find the k most relevant images for a photo, best first: min(k, N) results, or fewer with a filter.
 
@@ -250,7 +254,8 @@ class ImageIndex:
 
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
-            k, where, allow, collapse, min_score, beam_size, rerank, verify: the attributes of `SearchOptions`.
+            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region: the attributes of
+                `SearchOptions`.
 
         Raises:
             ImageReadError: the photo cannot be read.
@@ -266,6 +271,8 @@ class ImageIndex:
             beam_size=beam_size,
             rerank=rerank,
             verify=verify,
+            regions=regions,
+            region=region,
         )[0]
 
     def search_many(
@@ -280,10 +287,14 @@ class ImageIndex:
         beam_size: int | None = None,
         rerank: bool | None = None,
         verify: bool | None = None,
+        regions: int | None = None,
+        region: Region | None = None,
         batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
         """Search for many photos in batches of `batch_size`. See `search`."""
-        options = SearchOptions(k, where, allow, collapse, min_score, beam_size, rerank, verify)
+        options = SearchOptions(
+            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region
+        )
         return self.search_with(images, options, batch_size=batch_size)
 
     def search_with(
@@ -296,17 +307,24 @@ class ImageIndex:
         wanted = options if keypoints is None else options_for_candidates(options)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
-            squares = [
-                load_square(image, self.reader.image_size) for image in images[start : start + batch_size]
-            ]
-            pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
-            found += self._searcher.search(self.reader.features(pixels), wanted)
+            read = [self._read(image, options) for image in images[start : start + batch_size]]
+            pixels = torch.from_numpy(np.stack([square for squares, _ in read for square in squares]))
+            features = self.reader.features(pixels.permute(0, 3, 1, 2))
+            found += self._searcher.search(features, wanted, [regions for _, regions in read])
         if keypoints is None:
             return found
         return [
             verify_results(keypoints, image, results, options)
             for image, results in zip(images, found, strict=True)
         ]
+
+    def _read(self, image: Source, options: SearchOptions) -> tuple[list[Pixels], list[Region]]:
+        """Read a photo in the regions that the options ask for."""
+        size = self.reader.image_size
+        count = options.regions or (_QUERY_PARTS if self.state_.compares_pictures else 1)
+        photo = decode(image, min_side=size if count == 1 and options.region is None else 2 * size)
+        regions = [options.region] if options.region else parts_of(*photo.size, count)
+        return [read_region(photo, region, size) for region in regions], regions
 
     def near_identical(self, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[str]]:
         """Group the image_ids that show the same picture: crops, mirror images, other colours or qualities.

@@ -103,12 +103,14 @@ def verify_results(
         keypoints: those of the indexed images.
         photo: the query.
         results: its results with `options_for_candidates(options)`. The first `CANDIDATES` are verified.
-        options: k and min_score are used here.
+        options: k, min_score and region are used here.
 
     Raises:
         ImageReadError: the photo cannot be read.
     """
     query = detect(photo, _QUERY_KEYPOINTS, _QUERY_SIDE)
+    if options.region is not None:
+        query = query.inside(options.region)
     proofs = prove(query, keypoints, [result.id for result in results[:CANDIDATES]])
     verified = [_with_proof(result, proof) for result, proof in zip(results, proofs, strict=False)]
     verified.sort(key=lambda result: -(result.inliers or 0) if result.certain else 0)
