@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader, device_for
@@ -25,7 +23,7 @@ from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.model.stems import STEMS
-from vitdsi.photos.decode import Source, load_square
+from vitdsi.photos.decode import Source
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
 from vitdsi.search.duplicates import near_identical
@@ -56,6 +54,7 @@ class ImageIndex:
         self.cache = cache
         self.device = device_for(self._requested.device)
         self._reader: FeatureReader | None = None
+        self._backbone: str | None = None  # where the weights are, if not where the settings say
         self._state: IndexState | None = None
         self._searcher: Searcher | None = None
         self._origin: Path | None = None  # where the index was loaded from or saved to
@@ -111,7 +110,8 @@ class ImageIndex:
             self._reader = FeatureReader(
                 choose(STEMS, "model.stem", model.stem).reads,
                 model.paper.image_size,
-                backbone=model.backbone,
+                backbone=self._backbone or model.backbone,
+                weights=None if self._state is None else self._state.weights,
                 cache=self.cache,
                 device=self.device,
             )
@@ -290,10 +290,7 @@ class ImageIndex:
             self._searcher = Searcher(self.state_)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
-            squares = [
-                load_square(image, self.reader.image_size) for image in images[start : start + batch_size]
-            ]
-            pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+            pixels = self.reader.squares(images[start : start + batch_size])
             found += self._searcher.search(self.reader.features(pixels), options)
         return found
 
@@ -353,13 +350,22 @@ class ImageIndex:
         self._origin, self._changed = target, set()
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", cache: Path | None = None) -> ImageIndex:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        cache: Path | None = None,
+        backbone: str | None = None,
+    ) -> ImageIndex:
         """Open an index.
 
         Args:
             path: the folder of the index.
             device: `cpu`, `cuda`, or `auto` for CUDA if it is available.
             cache: the folder of the feature cache, or None without a cache.
+            backbone: where the weights of the backbone are, if not where they were at the build: a folder, or a name on
+                the hub. They must be the same weights, which is checked when the first photo is read.
 
         Raises:
             UsageError: there is no such folder.
@@ -367,6 +373,7 @@ class ImageIndex:
         """
         state = read_index(Path(path))
         index = cls(state.requested, cache=cache)
+        index._backbone = backbone
         index.device = device_for(device)
         state.model.to(index.device)
         index._put(state, ())

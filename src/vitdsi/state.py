@@ -167,6 +167,7 @@ class IndexState:
         report: the report of the build.
         held_out: views that were held out of training, or None without any.
         changes: the changes since the index was made, oldest first; learning everything again starts a new list.
+        weights: the hash of the backbone's weights; None for pixels, and for indexes that did not remember it yet.
         generation: the generation of the files that the state was read from, 0 if it was not read from files.
     """
 
@@ -184,6 +185,7 @@ class IndexState:
     report: BuildReport
     held_out: HeldOut | None = None
     changes: tuple[Change, ...] = ()
+    weights: str | None = None
     generation: int = 0
 
     @property

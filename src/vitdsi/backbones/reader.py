@@ -19,7 +19,7 @@ from vitdsi.backbones.cache import FeatureCache
 from vitdsi.backbones.features import to_inputs
 from vitdsi.backbones.pixels import PixelBackbone
 from vitdsi.errors import ImageReadError, UsageError
-from vitdsi.photos.decode import Source, content_hash
+from vitdsi.photos.decode import Source, content_hash, load_square
 from vitdsi.photos.load import Alter, load_many
 from vitdsi.progress import OnProgress, Progress
 
@@ -68,7 +68,8 @@ class FeatureReader:
     Args:
         kind: the kind of features that the stem of the model reads: `pooled`, `map` or `pixels`.
         image_size: side of the square in pixels for `pixels`. Other kinds read the size of their backbone.
-        backbone: a name in `vitdsi.backbones.BACKBONES`; `pixels` ignores it.
+        backbone: a name as `vitdsi.backbones.backbone_named` takes it; `pixels` ignores it.
+        weights: the hash of the weights that an index was built with; None takes any weights.
         cache: the folder of the feature cache, or None to keep nothing.
         device: where the backbone runs; None is the CPU.
 
@@ -78,7 +79,7 @@ class FeatureReader:
         device: where the backbone runs.
 
     Raises:
-        UsageError: there is no such backbone, or it has no such features.
+        UsageError: there is no such backbone, it has no such features, or it has other weights.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class FeatureReader:
         image_size: int = 224,
         *,
         backbone: str = "efficientnet-lite0",
+        weights: str | None = None,
         cache: Path | None = None,
         device: torch.device | None = None,
     ) -> None:
@@ -97,10 +99,24 @@ class FeatureReader:
             raise UsageError(
                 f"stem={kind!r}: the backbone {made.name} gives {', '.join(made.shapes)}, or use pixels"
             )
+        if weights not in (None, made.weights):
+            raise UsageError(
+                f"the index was built with weights {weights} of {backbone}, and those found here are {made.weights};"
+                " give the folder of the same weights as its backbone, or build the index again"
+            )
         self.backbone: Backbone = made.to(self.device)
         self.image_size = self.backbone.image_size
         key = self.backbone.cache_key()
         self._cache = None if cache is None or key is None else FeatureCache(cache, f"{key}-{kind}")
+
+    def squares(self, sources: Sequence[Source]) -> Tensor:
+        """Decode photos to the squares that the backbone reads: uint8 (B, 3, S, S).
+
+        Raises:
+            ImageReadError: a photo cannot be read.
+        """
+        squares = [load_square(source, self.image_size, self.backbone.resample) for source in sources]
+        return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
 
     def features(self, pixels: Tensor) -> Tensor:
         """Turn uint8 pixels (B, 3, S, S) into model inputs (B, *shape): float32, on the device of the reader."""
@@ -158,7 +174,8 @@ class FeatureReader:
         report()
         files = [sources[positions[row]] for row in missing]
         workers = max(1, (os.cpu_count() or 2) // 2)
-        for i, result in load_many(files, self.image_size, workers=workers, alter=alter):
+        resample = self.backbone.resample
+        for i, result in load_many(files, self.image_size, workers=workers, alter=alter, resample=resample):
             done += 1
             if isinstance(result, ImageReadError):
                 errors.append(result)

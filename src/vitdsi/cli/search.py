@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vitdsi.cli.common import FILE, INDEX_ARGUMENT, check_writable, debug_option, named_lines, say
+from vitdsi.cli.common import (
+    BACKBONE_OPTION,
+    FILE,
+    INDEX_ARGUMENT,
+    check_writable,
+    debug_option,
+    named_lines,
+    say,
+)
 from vitdsi.errors import ImageReadError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +61,7 @@ _BATCH = 64
 @click.option(
     "--images", "folder", type=FILE, metavar="DIR", help="The folder that was indexed, for --sheet."
 )
+@BACKBONE_OPTION
 @debug_option
 @click.pass_context
 def search_verb(
@@ -70,6 +79,7 @@ def search_verb(
     strict: bool,
     sheet: Path | None,
     folder: Path | None,
+    backbone: str | None,
 ) -> None:
     """Find the indexed images that are relevant to each IMAGE: a file, a folder, or - for an image on stdin.
 
@@ -105,7 +115,7 @@ def search_verb(
     from vitdsi.index import ImageIndex
     from vitdsi.search.options import SearchOptions
 
-    opened = ImageIndex.load(index)
+    opened = ImageIndex.load(index, backbone=backbone)
     options = SearchOptions(
         k,
         where=where,

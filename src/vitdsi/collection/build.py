@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitdsi.backbones import BACKBONES
+from vitdsi.backbones import check_backbone
 from vitdsi.backbones.features import are_pixels, from_inputs, pooled
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.read import Collection, Images, Metadata, read_collection
@@ -85,6 +85,7 @@ def build(
         alterations.differences,
         MetadataStore.create(collection.facts),
         BuildReport(len(collection)),
+        weights=reader.backbone.weights,
     )
     state = learn(state, more, alterations, on_progress, checkpoint, resume)
     report = replace(
@@ -101,7 +102,7 @@ def build(
 def check_names(config: IndexConfig) -> None:
     """Raise UsageError for a name in the settings that is not registered, before any photo is read."""
     scheme_named(config.ids.scheme)
-    choose(BACKBONES, "model.backbone", config.model.backbone)
+    check_backbone(config.model.backbone)
     choose(STEMS, "model.stem", config.model.stem)
     choose(HEADS, "model.paper.head", config.model.paper.head)
     choose(ARCHITECTURES, "model.paper.architecture", config.model.paper.architecture)

@@ -28,6 +28,8 @@ def info(state: IndexState, path: Path | None) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "labels": state.resolved.labels,
         "stem": state.resolved.model.stem,
+        "backbone": state.resolved.model.backbone if state.weights else None,
+        "weights": state.weights,
         "metadata": state.metadata.columns(),
         "report": _report(state),
         "changes": [asdict(change) for change in state.changes[-_MAX_CHANGES:]],

@@ -111,6 +111,7 @@ def _write(
         "base": state.trie.vocabulary.base,
         "requested": asdict(state.requested),
         "resolved": asdict(state.resolved),
+        "weights": state.weights,
         "input_shape": list(state.model.input_shape),
         "report": state.report.as_dict(),
         "changes": [asdict(change) for change in state.changes],
@@ -217,6 +218,7 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
         BuildReport.from_dict(manifest["report"]),
         held_out,
         tuple(Change(**change) for change in manifest["changes"]),
+        manifest.get("weights"),
         manifest["generation"],
     )
 

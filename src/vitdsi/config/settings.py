@@ -106,7 +106,8 @@ class ModelConfig(Section):
     backbone, but all has to be learned. Without labels, `map` was worse than `pooled` in every metric and took five
     times as long to train."""
     backbone: str = "efficientnet-lite0"
-    """The frozen network that turns photos into features: a name in `vitdsi.backbones.BACKBONES`."""
+    """The frozen network that turns photos into features: a name in `vitdsi.backbones.BACKBONES`, or a vision model of
+    `transformers`, by its name on the Hugging Face hub, such as `facebook/dinov2-small`, or by its folder."""
     embed_dim: Count = 128
     """Width of encoder and decoder; a multiple of `num_heads`. Wider ones were not better on 2,000 photos."""
     depth: Annotated[int, Field(ge=0)] = 0

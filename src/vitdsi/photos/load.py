@@ -24,6 +24,7 @@ def load_many(
     *,
     workers: int,
     alter: Alter | None = None,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
     prefetch: int = 128,
 ) -> Iterator[tuple[int, Pixels | ImageReadError]]:
     """Decode images in threads and yield the results in order.
@@ -34,6 +35,7 @@ def load_many(
         workers: number of threads, at least 1.
         alter: called in a thread with the decoded image, whose shorter side has at least 2 x `size` pixels if the
             file has as many, and with its index. The order of the calls is not fixed, so seed by the index.
+        resample: the filter with which images are scaled.
         prefetch: how many images may be in progress or waiting at a time. It bounds the memory.
 
     Yields:
@@ -48,8 +50,8 @@ def load_many(
     def load(index: int, source: Source) -> Pixels | ImageReadError:
         try:
             if alter is None:
-                return load_square(source, size)
-            return to_square(alter(decode(source, min_side=2 * size), index), size)
+                return load_square(source, size, resample)
+            return to_square(alter(decode(source, min_side=2 * size), index), size, resample)
         except ImageReadError as error:
             return error
 
