@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from vitdsi.backbones import backbone_named
@@ -19,11 +21,15 @@ from vitdsi.backbones.cache import FeatureCache
 from vitdsi.backbones.features import to_inputs
 from vitdsi.backbones.pixels import PixelBackbone
 from vitdsi.errors import ImageReadError, UsageError
-from vitdsi.photos.decode import Source, content_hash, load_square
-from vitdsi.photos.load import Alter, load_many
+from vitdsi.photos.decode import Pixels, Source, content_hash, decode, load_square, to_square
+from vitdsi.photos.load import load_many
 from vitdsi.progress import OnProgress, Progress
 
-__all__ = ["SHARD_ROWS", "FeatureReader", "ReadPhotos", "device_for"]
+__all__ = ["SHARD_ROWS", "Alter", "FeatureReader", "ReadPhotos", "device_for"]
+
+Alter: TypeAlias = Callable[[Image.Image, int], Image.Image]
+"""A function of an RGB image, whose shorter side has at least twice the pixels that the backbone reads if the file has
+as many, and of its position. It is called in threads, and returns the altered RGB image."""
 
 SHARD_ROWS = 256
 """Photos whose features are written to the cache together. A killed run loses at most as many."""
@@ -173,9 +179,15 @@ class FeatureReader:
 
         report()
         files = [sources[positions[row]] for row in missing]
-        workers = max(1, (os.cpu_count() or 2) // 2)
-        resample = self.backbone.resample
-        for i, result in load_many(files, self.image_size, workers=workers, alter=alter, resample=resample):
+
+        size, resample = self.image_size, self.backbone.resample
+
+        def square(i: int, source: Source) -> Pixels:
+            if alter is None:
+                return load_square(source, size, resample)
+            return to_square(alter(decode(source, min_side=2 * size), i), size, resample)
+
+        for i, result in load_many(files, square, workers=_workers()):
             done += 1
             if isinstance(result, ImageReadError):
                 errors.append(result)
@@ -199,6 +211,11 @@ class FeatureReader:
             [names[row] for row in kept],
             errors,
         )
+
+
+def _workers() -> int:
+    """The number of threads that decode photos."""
+    return max(1, (os.cpu_count() or 2) // 2)
 
 
 def _hash_files(sources: Sequence[Source]) -> tuple[dict[int, str], list[ImageReadError]]:
