@@ -31,6 +31,7 @@ from vitdsi.search.filters import resolve_ids
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY
+from vitdsi.search.text import text_queries
 from vitdsi.state import BuildReport, IndexState
 
 if TYPE_CHECKING:
@@ -231,9 +232,10 @@ class ImageIndex:
 
     def search(
         self,
-        image: Source,
+        image: Source | None = None,
         k: int = 10,
         *,
+        text: str | None = None,
         where: str | None = None,
         allow: Iterable[str | int] | None = None,
         collapse: bool = False,
@@ -241,29 +243,25 @@ class ImageIndex:
         beam_size: int | None = None,
         rerank: bool | None = None,
     ) -> list[SearchResult]:
-        """Find the k most relevant images for a photo, best first: min(k, N) results, or fewer with a filter.
+        """Find the k most relevant images for a photo or a text, best first: min(k, N) results, or fewer with a filter.
 
         Without `beam_size` the most probable images are found exactly. They are then ordered by relevance, so scores
         and log-probabilities need not fall along the list.
 
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
+            text: what the images should show, in place of an image. The backbone must have a tower for text.
             k, where, allow, collapse, min_score, beam_size, rerank: the attributes of `SearchOptions`.
 
         Raises:
             ImageReadError: the photo cannot be read.
             UsageError: an option is not valid.
         """
-        return self.search_many(
-            [image],
-            k,
-            where=where,
-            allow=allow,
-            collapse=collapse,
-            min_score=min_score,
-            beam_size=beam_size,
-            rerank=rerank,
-        )[0]
+        if (image is None) == (text is None):
+            raise UsageError("give an image or a text to search for, and not both")
+        options = SearchOptions(k, where, allow, collapse, min_score, beam_size, rerank)
+        texts = [] if text is None else [text]
+        return self.search_with([] if image is None else [image], options, texts=texts)[0]
 
     def search_many(
         self,
@@ -283,15 +281,23 @@ class ImageIndex:
         return self.search_with(images, options, batch_size=batch_size)
 
     def search_with(
-        self, images: Sequence[Source], options: SearchOptions, *, batch_size: int = _BATCH
+        self,
+        images: Sequence[Source],
+        options: SearchOptions,
+        *,
+        texts: Sequence[str] = (),
+        batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
-        """Search for many photos with options that are given as one value. See `search`."""
+        """Search for many photos, then texts, with options that are given as one value. See `search`."""
         if self._searcher is None:
             self._searcher = Searcher(self.state_)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
             pixels = self.reader.squares(images[start : start + batch_size])
             found += self._searcher.search(self.reader.features(pixels), options)
+        for start in range(0, len(texts), batch_size):
+            queries = text_queries(self.state_, self.reader, texts[start : start + batch_size], options)
+            found += self._searcher.search(queries, options)
         return found
 
     def near_identical(self, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[str]]:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitdsi.backbones import backbone_named
-from vitdsi.backbones.base import Backbone
+from vitdsi.backbones.base import Backbone, TextBackbone
 from vitdsi.backbones.cache import FeatureCache
 from vitdsi.backbones.features import to_inputs
 from vitdsi.backbones.pixels import PixelBackbone
@@ -123,6 +123,16 @@ class FeatureReader:
         """
         squares = [load_square(source, self.image_size, self.backbone.resample) for source in sources]
         return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether texts have features of the kind that is read."""
+        return self.kind == "pooled" and isinstance(self.backbone, TextBackbone)
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Turn texts into float32 features (T, F), on the device of the reader; the backbone must read text."""
+        assert isinstance(self.backbone, TextBackbone)
+        return torch.cat([self.backbone.text_features([text]) for text in texts])
 
     def features(self, pixels: Tensor) -> Tensor:
         """Turn uint8 pixels (B, 3, S, S) into model inputs (B, *shape): float32, on the device of the reader."""

@@ -36,9 +36,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Row:
-    """A query image and its results, best first."""
+    """A query, an image file or a text, and its results, best first."""
 
-    query: Path
+    query: Path | str
     results: Sequence[Result]
 
 
@@ -76,8 +76,11 @@ def _page(rows: Sequence[Row], title: str, thumb: int) -> Iterator[str]:
     yield _HEAD.format(title=_text(title), style=_STYLE.replace("THUMB", f"{thumb}px"))
     yield f"<body>\n<header><h1>{_text(title)}</h1>\n<p>{queries}{legend}</p></header>\n<main>\n"
     for row in rows:
-        name = _text(row.query.name)
-        yield f'<section>\n<figure class="query">{picture(row.query)}'
+        if isinstance(row.query, str):
+            name, shown = "", f'<div class="thumb none">{_text(row.query)}</div>'
+        else:
+            name, shown = _text(row.query.name), picture(row.query)
+        yield f'<section>\n<figure class="query">{shown}'
         yield f'<figcaption><b>query</b><span title="{_text(row.query)}">{name}</span></figcaption></figure>\n<ol>\n'
         for rank, result in enumerate(row.results, 1):
             yield _result(rank, result, picture(result.path))

@@ -36,6 +36,7 @@ from vitdsi.training.data import TrainingData, held_out_queries, training_data
 from vitdsi.training.loop import train
 from vitdsi.training.targets import Relevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
+from vitdsi.training.text import CAPTION, with_text_differences
 
 
 def build(
@@ -71,6 +72,11 @@ def build(
     categories = _categories(config, collection.features, collection.labels, more)
     model = make_model(config.model, trie, collection.features, config.seed, categories).to(reader.device)
     alterations = measure_alterations(config, collection.sources, collection.features, reader, on_progress)
+    captions = {row: str(facts[CAPTION]) for row, facts in collection.facts.items() if CAPTION in facts}
+    text_gap, differences = with_text_differences(
+        alterations.differences, collection.features, captions, reader, config.seed
+    )
+    alterations = replace(alterations, differences=differences)
     seconds_reading = round(time.monotonic() - started, 2)
     state = IndexState(
         requested,
@@ -86,6 +92,7 @@ def build(
         MetadataStore.create(collection.facts),
         BuildReport(len(collection)),
         weights=reader.backbone.weights,
+        text_gap=text_gap,
     )
     state = learn(state, more, alterations, on_progress, checkpoint, resume)
     report = replace(

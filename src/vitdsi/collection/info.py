@@ -30,6 +30,7 @@ def info(state: IndexState, path: Path | None) -> dict[str, Any]:
         "stem": state.resolved.model.stem,
         "backbone": state.resolved.model.backbone if state.weights else None,
         "weights": state.weights,
+        "text_pairs": None if state.text_gap is None else state.text_gap.pairs,
         "metadata": state.metadata.columns(),
         "report": _report(state),
         "changes": [asdict(change) for change in state.changes[-_MAX_CHANGES:]],

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -25,7 +26,7 @@ from vitdsi.facts.store import MetadataStore
 from vitdsi.files import replace_folder, sync, umask, write_atomically
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.state import BuildReport, Change, HeldOut, IndexState
+from vitdsi.state import BuildReport, Change, HeldOut, IndexState, TextGap
 
 # Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
 # settings had other keys. Up to format 3, removed ids had no code,
@@ -203,6 +204,10 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
     held_out = None
     if "held_out" in features:
         held_out = HeldOut(features["held_out"], features["held_out_ids"], ids["held_out_labels"])
+    text_gap = None
+    if "text_gap" in features:
+        scale, pairs = features["text_gap_scale"].tolist()
+        text_gap = TextGap(*features["text_gap"], scale, int(pairs))
     return IndexState(
         config_from_dict(manifest["requested"]),
         resolved,
@@ -219,6 +224,7 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
         held_out,
         tuple(Change(**change) for change in manifest["changes"]),
         manifest.get("weights"),
+        text_gap,
         manifest["generation"],
     )
 
@@ -251,6 +257,10 @@ def _write_features(file: Path, state: IndexState) -> None:
     if state.held_out is not None:
         tensors["held_out"] = state.held_out.features.contiguous()
         tensors["held_out_ids"] = state.held_out.ids.contiguous()
+    if state.text_gap is not None:
+        gap = state.text_gap
+        tensors["text_gap"] = torch.stack([gap.text_mean, gap.photo_mean])
+        tensors["text_gap_scale"] = torch.tensor([gap.scale, gap.pairs], dtype=torch.float64)
     save_file(tensors, file)
 
 
