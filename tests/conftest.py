@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from helpers_backbones import ToyBackbone
+    from helpers_hub import Hub
 
 _SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -71,3 +72,18 @@ def colour_index(colour_clip: Path, tmp_path_factory: pytest.TempPathFactory) ->
     index = ImageIndex(load_config(overrides=settings)).fit(folder / "photos", metadata=captions)
     index.save(folder / "colours.dsi")
     return folder / "colours.dsi"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """An empty stand-in for the Hugging Face hub, with whose address and token the client of the hub works."""
+    pytest.importorskip("huggingface_hub")
+    from helpers_hub import TOKEN, serving
+
+    with serving() as made:
+        monkeypatch.setenv("HF_ENDPOINT", made.address)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
+        yield made

@@ -20,6 +20,8 @@ from vitdsi.collection.storage import PARTS, read_index, write_index
 from vitdsi.config import IndexConfig
 from vitdsi.errors import UsageError
 from vitdsi.evaluation.evaluate import evaluate
+from vitdsi.export.hub import pull, push
+from vitdsi.export.sharable import Sharing
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.model.stems import STEMS
@@ -384,6 +386,63 @@ class ImageIndex:
         state.model.to(index.device)
         index._put(state, ())
         index._origin, index._changed = Path(path).absolute(), set()
+        return index
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        token: str | None = None,
+        include: Iterable[str] = (),
+        names: bool = True,
+        license: str | None = None,
+    ) -> str:
+        """Share the index as a repository of the Hugging Face hub, with a model card; return the address of the commit.
+
+        What a search needs is shared: the settings, the ids, the weights and the image_ids. The weights hold a vector
+        for each photo.
+
+        Args:
+            repo_id: the name of the repository, OWNER/NAME. It is made if it does not exist.
+            private: nobody else can see the repository. A public one of this name is then refused.
+            token: the token for the hub; None takes that of `hf auth login`, or $HF_TOKEN.
+            include: what to share beside it: `features`, `thumbnails`, `metadata`, `hashes`.
+            names: share image_ids and names of classes. Otherwise images are numbered.
+            license: the licence of the index, as an identifier of the hub, such as `cc-by-4.0`.
+
+        Raises:
+            UsageError: huggingface-hub is not installed, or the hub cannot be reached or refuses.
+        """
+        sharing = Sharing(include, names)
+        return push(self.state_, repo_id, sharing, private=private, token=token, license=license)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        device: str = "auto",
+        cache: Path | None = None,
+        backbone: str | None = None,
+    ) -> ImageIndex:
+        """Open an index from the Hugging Face hub. Files that were downloaded before are not downloaded again.
+
+        Args:
+            repo_id: the name of the repository, OWNER/NAME.
+            revision: a branch, a tag or a commit; None is the main branch.
+            token: the token for the hub; None takes that of `hf auth login`, or $HF_TOKEN.
+            device, cache, backbone: as for `load`.
+
+        Raises:
+            UsageError: huggingface-hub is not installed, the hub cannot be reached, or has no such repository.
+            IndexFormatError: the repository is not an index.
+        """
+        folder = pull(repo_id, revision=revision, token=token)
+        index = cls.load(folder, device=device, cache=cache, backbone=backbone)
+        index._origin, index._changed = None, set(PARTS)  # the cache of the hub's client must not be changed
         return index
 
     def info(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from vitdsi.backbones.base import Backbone, TextBackbone
 from vitdsi.backbones.cache import FeatureCache
 from vitdsi.backbones.features import to_inputs
 from vitdsi.backbones.pixels import PixelBackbone
-from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.errors import ConfigError, ImageReadError, UsageError
 from vitdsi.photos.decode import Pixels, Source, content_hash, decode, load_square, to_square
 from vitdsi.photos.load import load_many
 from vitdsi.progress import OnProgress, Progress
@@ -100,7 +100,15 @@ class FeatureReader:
     ) -> None:
         self.kind = kind
         self.device = device or torch.device("cpu")
-        made = PixelBackbone(image_size) if kind == "pixels" else backbone_named(backbone)
+        try:
+            made = PixelBackbone(image_size) if kind == "pixels" else backbone_named(backbone)
+        except ConfigError as error:
+            if weights is None:
+                raise
+            raise UsageError(
+                f"{error}; or say where the weights {weights} of this index are now: --backbone DIR, or"
+                " load(backbone=DIR)"
+            ) from error
         if kind not in made.shapes:
             raise UsageError(
                 f"stem={kind!r}: the backbone {made.name} gives {', '.join(made.shapes)}, or use pixels"

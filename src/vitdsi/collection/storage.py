@@ -207,7 +207,8 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
     text_gap = None
     if "text_gap" in features:
         scale, pairs = features["text_gap_scale"].tolist()
-        text_gap = TextGap(*features["text_gap"], scale, int(pairs))
+        text_mean, photo_mean = features["text_gap"]
+        text_gap = TextGap(text_mean, photo_mean, scale, int(pairs))
     return IndexState(
         config_from_dict(manifest["requested"]),
         resolved,
