@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from helpers_backbones import ToyBackbone
+    from helpers_hub import Hub
 
 _SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -41,3 +42,48 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> type[ToyBackbone]:
     monkeypatch.setattr(ToyBackbone, "seen", 0)
     monkeypatch.setattr(ToyBackbone, "stop_after", None)
     return ToyBackbone
+
+
+@pytest.fixture(scope="session")
+def colour_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP whose towers agree about colours, but whose texts are far from all photos."""
+    from helpers_transformers import agreeing_clip, library, write_model
+
+    library()
+    return write_model(tmp_path_factory.mktemp("models") / "colour-clip", "clip", agreeing_clip(gap=3.0))
+
+
+@pytest.fixture(scope="session")
+def colour_index(colour_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of photos called red/0.png and so on, with captions, which reads them with `colour_clip`."""
+    from helpers_transformers import COLOURS, coloured
+
+    from vitdsi import ImageIndex, load_config
+
+    folder = tmp_path_factory.mktemp("colours")
+    captions = {}
+    for seed in range(4):
+        for colour in COLOURS:
+            path = folder / "photos" / colour / f"{seed}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            coloured(colour, 100 + seed).save(path)
+            captions[f"{colour}/{seed}.png"] = {"caption": f"a photo of {colour}"}
+    settings = [f"model.backbone={colour_clip}", "training.max_epochs=20", "training.batch_size=64"]
+    index = ImageIndex(load_config(overrides=settings)).fit(folder / "photos", metadata=captions)
+    index.save(folder / "colours.dsi")
+    return folder / "colours.dsi"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """An empty stand-in for the Hugging Face hub, with whose address and token the client of the hub works."""
+    pytest.importorskip("huggingface_hub")
+    from helpers_hub import TOKEN, serving
+
+    with serving() as made:
+        monkeypatch.setenv("HF_ENDPOINT", made.address)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
+        yield made

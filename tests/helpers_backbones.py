@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vitdsi.backbones.base import weights_hash
@@ -15,6 +16,7 @@ class ToyBackbone:
 
     name = "toy"
     image_size = 16
+    resample = Image.Resampling.BICUBIC
     shapes: ClassVar = {"pooled": (3,), "map": (4, 3)}
     dtype = torch.float16
     weight = 1.0
@@ -28,8 +30,12 @@ class ToyBackbone:
         colours = torch.nn.functional.adaptive_avg_pool2d(pixels.float() / 255, 2).flatten(2).transpose(1, 2)
         return self.weight * (colours.mean(1) if kind == "pooled" else colours)
 
+    @property
+    def weights(self) -> str:
+        return weights_hash({"weight": torch.tensor(self.weight)})
+
     def cache_key(self) -> str:
-        return f"{self.name}-{weights_hash({'weight': torch.tensor(self.weight)})}-{self.image_size}-v1"
+        return f"{self.name}-{self.weights}-{self.image_size}-v1"
 
     def to(self, device: torch.device) -> ToyBackbone:
         return self

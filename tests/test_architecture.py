@@ -37,6 +37,7 @@ _ORDER = [
     "training",
     "collection",
     "evaluation",
+    "export",
     "index",
     "cli",
     "paper",

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers_backbones import ToyBackbone
 from helpers_images import photographed, textured
 from PIL import Image, ImageDraw
 
 from vitdsi import ImageIndex, IndexConfig
+from vitdsi.backbones import BACKBONES
 from vitdsi.config import load_config
 from vitdsi.errors import ImageReadError, IndexFormatError, UsageError
 from vitdsi.progress import Progress
@@ -212,6 +214,27 @@ def test_changes_of_a_loaded_index_are_saved_to_its_folder(photos: Path, tmp_pat
     again.save(tmp_path / "copy.dsi")
     assert len(ImageIndex.load(tmp_path / "copy.dsi").image_ids_) == 22
     assert ImageIndex.load(path).info()["removed"] == 2
+
+
+def test_index_is_searched_with_the_weights_that_it_was_built_with_alone(
+    photos: Path, tmp_path: Path, toy: type[ToyBackbone], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = ImageIndex(load_config(overrides=[*SHORT, TOY, "training.max_epochs=10"])).fit(photos)
+    index.save(tmp_path / "toy.dsi")
+    assert index.info()["backbone"] == "toy" and index.info()["weights"] == toy().weights
+    query = photos / index.image_ids_[0]
+    monkeypatch.setattr(toy, "weight", 2.0)
+    loaded = ImageIndex.load(tmp_path / "toy.dsi")
+    with pytest.raises(
+        UsageError, match=r"built with weights \w+ of toy, and those found here are \w+; give"
+    ):
+        loaded.search(query)
+    monkeypatch.setattr(toy, "weight", 1.0)
+    monkeypatch.setitem(BACKBONES, "elsewhere", BACKBONES["toy"])
+    monkeypatch.delitem(BACKBONES, "toy")
+    with pytest.raises(UsageError, match=r"model\.backbone is 'toy'"):
+        loaded.search(query)
+    assert ImageIndex.load(tmp_path / "toy.dsi", backbone="elsewhere").search(query) == index.search(query)
 
 
 @pytest.mark.usefixtures("toy")

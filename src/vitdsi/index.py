@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader, device_for
@@ -22,18 +20,22 @@ from vitdsi.collection.storage import PARTS, read_index, write_index
 from vitdsi.config import IndexConfig
 from vitdsi.errors import UsageError
 from vitdsi.evaluation.evaluate import evaluate
+from vitdsi.export.hub import pull, push
+from vitdsi.export.sharable import Sharing
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.model.stems import STEMS
-from vitdsi.photos.decode import Pixels, Source, decode
-from vitdsi.photos.regions import Region, parts_of, read_region
+from vitdsi.photos.decode import Source
+from vitdsi.photos.regions import Region
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
 from vitdsi.search.duplicates import near_identical
 from vitdsi.search.filters import resolve_ids
 from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY
+from vitdsi.search.text import text_queries
 from vitdsi.search.verify import keypoints_for, options_for_candidates, verify_results
 from vitdsi.state import BuildReport, IndexState
 
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["ImageIndex"]
 
 _BATCH = 64
-_QUERY_PARTS = 5  # in which a photo is read by default; EXPERIMENTS.md has the evidence
 
 
 class ImageIndex:
@@ -59,6 +60,7 @@ class ImageIndex:
         self.cache = cache
         self.device = device_for(self._requested.device)
         self._reader: FeatureReader | None = None
+        self._backbone: str | None = None  # where the weights are, if not where the settings say
         self._state: IndexState | None = None
         self._searcher: Searcher | None = None
         self._origin: Path | None = None  # where the index was loaded from or saved to
@@ -114,7 +116,8 @@ class ImageIndex:
             self._reader = FeatureReader(
                 choose(STEMS, "model.stem", model.stem).reads,
                 model.paper.image_size,
-                backbone=model.backbone,
+                backbone=self._backbone or model.backbone,
+                weights=None if self._state is None else self._state.weights,
                 cache=self.cache,
                 device=self.device,
             )
@@ -234,9 +237,10 @@ class ImageIndex:
 
     def search(
         self,
-        image: Source,
+        image: Source | None = None,
         k: int = 10,
         *,
+        text: str | None = None,
         where: str | None = None,
         allow: Iterable[str | int] | None = None,
         collapse: bool = False,
@@ -247,13 +251,14 @@ class ImageIndex:
         regions: int | None = None,
         region: Region | None = None,
     ) -> list[SearchResult]:
-        """Find the k most relevant images for a photo, best first: min(k, N) results, or fewer with a filter.
+        """Find the k most relevant images for a photo or a text, best first: min(k, N) results, or fewer with a filter.
 
         Without `beam_size` the most probable images are found exactly. They are then ordered by relevance, so scores
         and log-probabilities need not fall along the list.
 
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
+            text: what the images should show, in place of an image. The backbone must have a tower for text.
             k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region: the attributes of
                 `SearchOptions`.
 
@@ -261,19 +266,13 @@ class ImageIndex:
             ImageReadError: the photo cannot be read.
             UsageError: an option is not valid.
         """
-        return self.search_many(
-            [image],
-            k,
-            where=where,
-            allow=allow,
-            collapse=collapse,
-            min_score=min_score,
-            beam_size=beam_size,
-            rerank=rerank,
-            verify=verify,
-            regions=regions,
-            region=region,
-        )[0]
+        if (image is None) == (text is None):
+            raise UsageError("give an image or a text to search for, and not both")
+        options = SearchOptions(
+            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region
+        )
+        texts = [] if text is None else [text]
+        return self.search_with([] if image is None else [image], options, texts=texts)[0]
 
     def search_many(
         self,
@@ -298,33 +297,32 @@ class ImageIndex:
         return self.search_with(images, options, batch_size=batch_size)
 
     def search_with(
-        self, images: Sequence[Source], options: SearchOptions, *, batch_size: int = _BATCH
+        self,
+        images: Sequence[Source],
+        options: SearchOptions,
+        *,
+        texts: Sequence[str] = (),
+        batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
-        """Search for many photos with options that are given as one value. See `search`."""
+        """Search for many photos, then texts, with options that are given as one value. See `search`."""
         if self._searcher is None:
             self._searcher = Searcher(self.state_)
         keypoints = keypoints_for(self.state_, options)
         wanted = options if keypoints is None else options_for_candidates(options)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
-            read = [self._read(image, options) for image in images[start : start + batch_size]]
-            pixels = torch.from_numpy(np.stack([square for squares, _ in read for square in squares]))
-            features = self.reader.features(pixels.permute(0, 3, 1, 2))
-            found += self._searcher.search(features, wanted, [regions for _, regions in read])
-        if keypoints is None:
-            return found
-        return [
-            verify_results(keypoints, image, results, options)
-            for image, results in zip(images, found, strict=True)
-        ]
-
-    def _read(self, image: Source, options: SearchOptions) -> tuple[list[Pixels], list[Region]]:
-        """Read a photo in the regions that the options ask for."""
-        size = self.reader.image_size
-        count = options.regions or (_QUERY_PARTS if self.state_.compares_pictures else 1)
-        photo = decode(image, min_side=size if count == 1 and options.region is None else 2 * size)
-        regions = [options.region] if options.region else parts_of(*photo.size, count)
-        return [read_region(photo, region, size) for region in regions], regions
+            some = images[start : start + batch_size]
+            features, regions = photo_queries(self.state_, self.reader, some, options)
+            found += self._searcher.search(features, wanted, regions)
+        if keypoints is not None:
+            found = [
+                verify_results(keypoints, image, results, options)
+                for image, results in zip(images, found, strict=True)
+            ]
+        for start in range(0, len(texts), batch_size):
+            queries = text_queries(self.state_, self.reader, texts[start : start + batch_size], options)
+            found += self._searcher.search(queries, options)
+        return found
 
     def near_identical(self, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[str]]:
         """Group the image_ids that show the same picture: crops, mirror images, other colours or qualities.
@@ -382,13 +380,22 @@ class ImageIndex:
         self._origin, self._changed = target, set()
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", cache: Path | None = None) -> ImageIndex:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        cache: Path | None = None,
+        backbone: str | None = None,
+    ) -> ImageIndex:
         """Open an index.
 
         Args:
             path: the folder of the index.
             device: `cpu`, `cuda`, or `auto` for CUDA if it is available.
             cache: the folder of the feature cache, or None without a cache.
+            backbone: where the weights of the backbone are, if not where they were at the build: a folder, or a name on
+                the hub. They must be the same weights, which is checked when the first photo is read.
 
         Raises:
             UsageError: there is no such folder.
@@ -396,10 +403,68 @@ class ImageIndex:
         """
         state = read_index(Path(path))
         index = cls(state.requested, cache=cache)
+        index._backbone = backbone
         index.device = device_for(device)
         state.model.to(index.device)
         index._put(state, ())
         index._origin, index._changed = Path(path).absolute(), set()
+        return index
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        token: str | None = None,
+        include: Iterable[str] = (),
+        names: bool = True,
+        license: str | None = None,
+    ) -> str:
+        """Share the index as a repository of the Hugging Face hub, with a model card; return the address of the commit.
+
+        What a search needs is shared: the settings, the ids, the weights and the image_ids. The weights hold a vector
+        for each photo.
+
+        Args:
+            repo_id: the name of the repository, OWNER/NAME. It is made if it does not exist.
+            private: nobody else can see the repository. A public one of this name is then refused.
+            token: the token for the hub; None takes that of `hf auth login`, or $HF_TOKEN.
+            include: what to share beside it: `features`, `thumbnails`, `metadata`, `hashes`.
+            names: share image_ids and names of classes. Otherwise images are numbered.
+            license: the licence of the index, as an identifier of the hub, such as `cc-by-4.0`.
+
+        Raises:
+            UsageError: huggingface-hub is not installed, or the hub cannot be reached or refuses.
+        """
+        sharing = Sharing(include, names)
+        return push(self.state_, repo_id, sharing, private=private, token=token, license=license)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        device: str = "auto",
+        cache: Path | None = None,
+        backbone: str | None = None,
+    ) -> ImageIndex:
+        """Open an index from the Hugging Face hub. Files that were downloaded before are not downloaded again.
+
+        Args:
+            repo_id: the name of the repository, OWNER/NAME.
+            revision: a branch, a tag or a commit; None is the main branch.
+            token: the token for the hub; None takes that of `hf auth login`, or $HF_TOKEN.
+            device, cache, backbone: as for `load`.
+
+        Raises:
+            UsageError: huggingface-hub is not installed, the hub cannot be reached, or has no such repository.
+            IndexFormatError: the repository is not an index.
+        """
+        folder = pull(repo_id, revision=revision, token=token)
+        index = cls.load(folder, device=device, cache=cache, backbone=backbone)
+        index._origin, index._changed = None, set(PARTS)  # the cache of the hub's client must not be changed
         return index
 
     def info(self) -> dict[str, Any]:

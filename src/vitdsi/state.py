@@ -68,6 +68,32 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class TextGap:
+    """The gap between the features of texts and those of photos, of a backbone with two towers.
+
+    Both are vectors of one space, but they lie in different regions of it, so that most of the distance between a text
+    and a photo says nothing about either (Liang et al., "Mind the gap", 2022). A text t is read as the features
+
+        photo_mean + scale (t - text_mean).
+
+    Attributes:
+        text_mean: (F,) the mean of the features of texts.
+        photo_mean: (F,) the mean of the features of photos.
+        scale: the ratio of how far photos and texts are from their means.
+        pairs: how many pairs of a photo and its caption this was measured on; 0 if fixed texts stood in for captions.
+    """
+
+    text_mean: Tensor
+    photo_mean: Tensor
+    scale: float
+    pairs: int = 0
+
+    def closed(self, texts: Tensor) -> Tensor:
+        """Turn features of texts (T, F) into features of photos."""
+        return self.photo_mean.to(texts) + self.scale * (texts - self.text_mean.to(texts))
+
+
+@dataclass(frozen=True)
 class Change:
     """One change of an index: the verb (build, add, remove or compact), the number of images, and when (UTC)."""
 
@@ -163,11 +189,14 @@ class IndexState:
         features: (N, *shape) stored features, as the backbone gave them, or None where they were dropped.
         thumbnails: (N, 32, 32) uint8 grey thumbnails that near-identical images are recognised by, or None where they
             were dropped.
-        differences: (D, *shape) measured feature differences between altered copies and their originals.
+        differences: (D, *shape) feature differences between altered copies and their originals, and between captions
+            and their photos.
         metadata: the facts about images that filters use.
         report: the report of the build.
         held_out: views that were held out of training, or None without any.
         changes: the changes since the index was made, oldest first; learning everything again starts a new list.
+        weights: the hash of the backbone's weights; None for pixels, and for indexes that did not remember it yet.
+        text_gap: how texts are read; None if the backbone reads none.
         generation: the generation of the files that the state was read from, 0 if it was not read from files.
         keypoints: the keypoints of each image, including images that were removed, or None for an index without.
     """
@@ -186,6 +215,8 @@ class IndexState:
     report: BuildReport
     held_out: HeldOut | None = None
     changes: tuple[Change, ...] = ()
+    weights: str | None = None
+    text_gap: TextGap | None = None
     generation: int = 0
     keypoints: Keypoints | None = None
 

@@ -97,6 +97,27 @@ class TestSearch:
         html = sheet.read_text("utf-8")
         assert all(f"round/{i:02}.png" in html for i in range(1, COUNT, 2))
 
+    def test_texts_are_searched_beside_images_and_in_place_of_them(
+        self, colour_index: Path, tmp_path: Path
+    ) -> None:
+        photos = colour_index.parent / "photos"
+        texts = ["--text", "a photo of red", "--text", "a photo of blue"]
+        alone = run("search", colour_index, *texts, "-k", 2)
+        assert (alone.exit_code, alone.stderr) == (0, "")
+        names = [(line["query"], line["image_id"].split("/")[0]) for line in lines(alone)]
+        assert names == [("a photo of red", "red")] * 2 + [("a photo of blue", "blue")] * 2
+        sheet = tmp_path / "sheet.html"
+        image = photos / "green" / "0.png"
+        beside = run("search", colour_index, image, *texts, "-k", 2, "--sheet", sheet, "--images", photos)
+        assert lines(beside)[2:] == lines(alone)
+        assert {line["query"] for line in lines(beside)[:2]} == {str(image)}
+        assert "a photo of blue" in sheet.read_text("utf-8")
+
+    def test_texts_are_refused_where_nothing_reads_them(self, dsi: Path, photos: Path) -> None:
+        one_error_line(run("search", dsi, "--text", "red"), 2, "this index reads no text")
+        one_error_line(run("search", dsi), 2, "give an IMAGE, or a text with --text")
+        one_error_line(run("search", dsi, "--text", "red", "--min-score", 0.5), 2, "no meaning for --text")
+
     def test_wrong_arguments_are_refused(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
         query, empty, sheet = photos / "round" / "01.png", tmp_path / "empty", tmp_path / "sheet.html"
         empty.mkdir()

@@ -1,26 +1,30 @@
-"""The protocol that every backbone follows, and the hash that identifies its weights."""
+"""The protocols that backbones follow, and the hash that identifies their weights."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-__all__ = ["Backbone", "weights_hash"]
+__all__ = ["Backbone", "TextBackbone", "weights_hash"]
 
 
 class Backbone(Protocol):
     """Turns photos into features. Networks are frozen and in evaluation mode.
 
     Attributes:
-        name: the name in `vitdsi.backbones.BACKBONES`.
+        name: the value of the setting `model.backbone`.
         image_size: side in pixels of the squares that it reads.
+        resample: the filter with which photos are scaled to that size.
         shapes: the shape of the features of one photo, for each kind of features: `pooled` is one vector (F,), and
             `map` is the cells of a feature map (G * G, C).
         dtype: the type in which features are stored: torch.float16, or torch.uint8 for pixels.
+        weights: the hash of the content of the weights (see `weights_hash`), None without a network. An index remembers
+            it, and is only searched with the same weights.
     """
 
     @property
@@ -28,9 +32,13 @@ class Backbone(Protocol):
     @property
     def image_size(self) -> int: ...
     @property
+    def resample(self) -> Image.Resampling: ...
+    @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
     @property
     def dtype(self) -> torch.dtype: ...
+    @property
+    def weights(self) -> str | None: ...
 
     def features(self, pixels: Tensor, kind: str) -> Tensor:
         """Compute features of one kind.
@@ -61,6 +69,15 @@ class Backbone(Protocol):
 
     def parameters(self) -> Iterable[Tensor]:
         """The weights; none if the backbone has no network."""
+        ...
+
+
+@runtime_checkable
+class TextBackbone(Backbone, Protocol):
+    """A backbone of two towers, whose `pooled` features and text features are vectors of one space."""
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Compute float32 features (T, *shapes["pooled"]) of texts, on the device of the backbone."""
         ...
 
 

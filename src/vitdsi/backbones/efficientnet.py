@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -95,6 +96,7 @@ class EfficientNetLite0(nn.Module):
 
     name = "efficientnet-lite0"
     image_size = 224
+    resample = Image.Resampling.BICUBIC
     shapes: ClassVar = {"pooled": (1280,), "map": (49, 320)}
     dtype = torch.float16
 
@@ -113,7 +115,7 @@ class EfficientNetLite0(nn.Module):
         self.eval().requires_grad_(False)
         if pretrained:
             self.load_state_dict(_packaged_weights())
-        self._weights_hash = weights_hash(self.state_dict())
+        self.weights = weights_hash(self.state_dict())
         for module in self.modules():
             if isinstance(module, _ConvNorm):
                 module.fuse()
@@ -134,7 +136,7 @@ class EfficientNetLite0(nn.Module):
 
     def cache_key(self) -> str:
         """Identify the weights, the preprocessing and the image size; see `vitdsi.backbones.base.Backbone`."""
-        return f"{self.name}-{self._weights_hash}-{self.image_size}-v{_PREPROCESSING_VERSION}"
+        return f"{self.name}-{self.weights}-{self.image_size}-v{_PREPROCESSING_VERSION}"
 
     def logits(self, pooled: Tensor) -> Tensor:
         out: Tensor = self.classifier(pooled)

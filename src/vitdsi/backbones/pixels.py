@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 __all__ = ["PixelBackbone"]
@@ -16,7 +17,9 @@ class PixelBackbone:
     """
 
     name = "pixels"
+    resample = Image.Resampling.BICUBIC
     dtype = torch.uint8
+    weights = None
 
     def __init__(self, image_size: int) -> None:
         self.image_size = image_size

@@ -16,11 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from vitdsi.backbones import backbone_named
-from vitdsi.backbones.base import Backbone
+from vitdsi.backbones.base import Backbone, TextBackbone
 from vitdsi.backbones.cache import FeatureCache
 from vitdsi.backbones.features import to_inputs
 from vitdsi.backbones.pixels import PixelBackbone
-from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.errors import ConfigError, ImageReadError, UsageError
 from vitdsi.photos.decode import Pixels, Source, content_hash, decode, load_square, to_square
 from vitdsi.photos.load import load_many
 from vitdsi.progress import OnProgress, Progress
@@ -74,7 +74,8 @@ class FeatureReader:
     Args:
         kind: the kind of features that the stem of the model reads: `pooled`, `map` or `pixels`.
         image_size: side of the square in pixels for `pixels`. Other kinds read the size of their backbone.
-        backbone: a name in `vitdsi.backbones.BACKBONES`; `pixels` ignores it.
+        backbone: a name as `vitdsi.backbones.backbone_named` takes it; `pixels` ignores it.
+        weights: the hash of the weights that an index was built with; None takes any weights.
         cache: the folder of the feature cache, or None to keep nothing.
         device: where the backbone runs; None is the CPU.
 
@@ -85,7 +86,7 @@ class FeatureReader:
         cache_folder: the folder of the feature cache, or None.
 
     Raises:
-        UsageError: there is no such backbone, or it has no such features.
+        UsageError: there is no such backbone, it has no such features, or it has other weights.
     """
 
     def __init__(
@@ -94,15 +95,29 @@ class FeatureReader:
         image_size: int = 224,
         *,
         backbone: str = "efficientnet-lite0",
+        weights: str | None = None,
         cache: Path | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.kind = kind
         self.device = device or torch.device("cpu")
-        made = PixelBackbone(image_size) if kind == "pixels" else backbone_named(backbone)
+        try:
+            made = PixelBackbone(image_size) if kind == "pixels" else backbone_named(backbone)
+        except ConfigError as error:
+            if weights is None:
+                raise
+            raise UsageError(
+                f"{error}; or say where the weights {weights} of this index are now: --backbone DIR, or"
+                " load(backbone=DIR)"
+            ) from error
         if kind not in made.shapes:
             raise UsageError(
                 f"stem={kind!r}: the backbone {made.name} gives {', '.join(made.shapes)}, or use pixels"
+            )
+        if weights not in (None, made.weights):
+            raise UsageError(
+                f"the index was built with weights {weights} of {backbone}, and those found here are {made.weights};"
+                " give the folder of the same weights as its backbone, or build the index again"
             )
         self.backbone: Backbone = made.to(self.device)
         self.image_size = self.backbone.image_size
@@ -115,6 +130,25 @@ class FeatureReader:
         if self.cache_folder is None or key is None:
             return None
         return FeatureCache(self.cache_folder, f"{key}-{self.kind}{suffix}")
+
+    def squares(self, sources: Sequence[Source]) -> Tensor:
+        """Decode photos to the squares that the backbone reads: uint8 (B, 3, S, S).
+
+        Raises:
+            ImageReadError: a photo cannot be read.
+        """
+        squares = [load_square(source, self.image_size, self.backbone.resample) for source in sources]
+        return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether texts have features of the kind that is read."""
+        return self.kind == "pooled" and isinstance(self.backbone, TextBackbone)
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Turn texts into float32 features (T, F), on the device of the reader; the backbone must read text."""
+        assert isinstance(self.backbone, TextBackbone)
+        return torch.cat([self.backbone.text_features([text]) for text in texts])
 
     def features(self, pixels: Tensor) -> Tensor:
         """Turn uint8 pixels (B, 3, S, S) into model inputs (B, *shape): float32, on the device of the reader."""
@@ -172,10 +206,12 @@ class FeatureReader:
         report()
         files = [sources[positions[row]] for row in missing]
 
+        size, resample = self.image_size, self.backbone.resample
+
         def square(i: int, source: Source) -> Pixels:
             if alter is None:
-                return load_square(source, self.image_size)
-            return to_square(alter(decode(source, min_side=2 * self.image_size), i), self.image_size)
+                return load_square(source, size, resample)
+            return to_square(alter(decode(source, min_side=2 * size), i), size, resample)
 
         for i, result in load_many(files, square, workers=_workers()):
             done += 1

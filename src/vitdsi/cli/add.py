@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from vitdsi.cli.changing import changing
-from vitdsi.cli.common import FILE, INDEX_ARGUMENT, debug_option, listing_unreadable, say
+from vitdsi.cli.common import BACKBONE_OPTION, FILE, INDEX_ARGUMENT, debug_option, listing_unreadable, say
 from vitdsi.errors import UsageError
 
 
@@ -29,6 +29,7 @@ from vitdsi.errors import UsageError
 @click.option("--metadata", type=FILE, metavar="FILE", help="Facts about the images, as for `vitdsi index`.")
 @click.option("--strict", is_flag=True, help="Change nothing if any file cannot be read.")
 @click.option("--cache", type=FILE, metavar="DIR", help="Folder of the feature cache [one per user].")
+@BACKBONE_OPTION
 @debug_option
 def add_verb(
     index: Path,
@@ -39,6 +40,7 @@ def add_verb(
     metadata: Path | None,
     strict: bool,
     cache: Path | None,
+    backbone: str | None,
 ) -> None:
     """Add the images in the folder IMAGES and its sub-folders to INDEX.dsi. Existing ids never change.
 
@@ -61,7 +63,7 @@ def add_verb(
     with (
         listing_unreadable(),
         contextlib.closing(BuildDisplay()) as display,
-        changing(index, cache or default_cache()) as opened,
+        changing(index, cache or default_cache(), backbone) as opened,
     ):
         if labels is not None and labels != opened.config.labels:
             raise UsageError(

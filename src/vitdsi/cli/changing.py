@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def changing(path: Path, cache: Path | None = None) -> Iterator[ImageIndex]:
+def changing(path: Path, cache: Path | None = None, backbone: str | None = None) -> Iterator[ImageIndex]:
     """Open the index `path` for a change, and save it as a whole if the block ends without an error.
 
     Raises IndexLockedError if another process is changing the index.
@@ -23,6 +23,6 @@ def changing(path: Path, cache: Path | None = None) -> Iterator[ImageIndex]:
     if not (path / "index.json").is_file():
         ImageIndex.load(path)  # raises the right error; taking the lock would leave a file there
     with write_lock(path):
-        index = ImageIndex.load(path, cache=cache)
+        index = ImageIndex.load(path, cache=cache, backbone=backbone)
         yield index
         index.save(path)

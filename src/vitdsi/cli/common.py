@@ -16,6 +16,7 @@ import click
 from vitdsi.errors import UnreadableImagesError, UsageError, VitdsiError
 
 __all__ = [
+    "BACKBONE_OPTION",
     "FILE",
     "INDEX_ARGUMENT",
     "INTERRUPTED",
@@ -33,6 +34,11 @@ __all__ = [
 INTERRUPTED = 130  # the exit code after Ctrl-C
 FILE = click.Path(path_type=Path)
 INDEX_ARGUMENT = click.argument("index", type=FILE, metavar="INDEX.dsi")
+BACKBONE_OPTION = click.option(
+    "--backbone",
+    metavar="NAME|DIR",
+    help="Where the weights of the index's backbone are now, if not where they were at the build.",
+)
 _FORMER_OPTIONS = {"--keep-tokens": "--keep-features", "--drop-tokens": "--drop-features"}
 _DEBUG = "vitdsi.debug"
 _ARGUMENTS = "vitdsi.arguments"

@@ -41,16 +41,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Row:
-    """A query image and its results, best first.
+    """A query, an image file or a text, and its results, best first.
 
     Attributes:
-        query: its file.
+        query: the file or the text.
         results: the results.
         outline: the corners in the query of an image that was found in it, as shares of its width and height.
         points: positions in the query that were found in that image.
     """
 
-    query: Path
+    query: Path | str
     results: Sequence[Result]
     outline: Points = ()
     points: Points = ()
@@ -90,8 +90,11 @@ def _page(rows: Sequence[Row], title: str, thumb: int) -> Iterator[str]:
     yield _HEAD.format(title=_text(title), style=_STYLE.replace("THUMB", f"{thumb}px"))
     yield f"<body>\n<header><h1>{_text(title)}</h1>\n<p>{queries}{legend}</p></header>\n<main>\n"
     for row in rows:
-        name = _text(row.query.name)
-        yield f'<section>\n<figure class="query">{_marked(picture(row.query), row.points, row.outline)}'
+        if isinstance(row.query, str):
+            name, shown = "", f'<div class="thumb none">{_text(row.query)}</div>'
+        else:
+            name, shown = _text(row.query.name), _marked(picture(row.query), row.points, row.outline)
+        yield f'<section>\n<figure class="query">{shown}'
         yield f'<figcaption><b>query</b><span title="{_text(row.query)}">{name}</span></figcaption></figure>\n<ol>\n'
         for rank, result in enumerate(row.results, 1):
             yield _result(rank, result, _marked(picture(result.path), result.points))

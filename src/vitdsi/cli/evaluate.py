@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from vitdsi.cli.common import FILE, INDEX_ARGUMENT, check_writable, debug_option, say
+from vitdsi.cli.common import BACKBONE_OPTION, FILE, INDEX_ARGUMENT, check_writable, debug_option, say
 
 
 @click.command("evaluate", short_help="Measure the quality of an index.")
@@ -28,9 +28,15 @@ from vitdsi.cli.common import FILE, INDEX_ARGUMENT, check_writable, debug_option
 )
 @click.option("--beam-size", type=click.IntRange(min=1), help="Width of the beam search.")
 @click.option("--json", "report", type=FILE, metavar="FILE", help="Also write the metrics to a JSON file.")
+@BACKBONE_OPTION
 @debug_option
 def evaluate_verb(
-    index: Path, queries: Path | None, outside: Path | None, beam_size: int | None, report: Path | None
+    index: Path,
+    queries: Path | None,
+    outside: Path | None,
+    beam_size: int | None,
+    report: Path | None,
+    backbone: str | None,
 ) -> None:
     """Measure INDEX.dsi with the photos in QUERIES, which must not be among those that it was trained with.
 
@@ -51,7 +57,7 @@ def evaluate_verb(
     from vitdsi.cli.terminal import BuildDisplay, print_metrics
     from vitdsi.index import ImageIndex
 
-    opened = ImageIndex.load(index, cache=default_cache())
+    opened = ImageIndex.load(index, cache=default_cache(), backbone=backbone)
     with contextlib.closing(BuildDisplay()) as display:
         measured = opened.evaluate(queries, outside=outside, beam_size=beam_size, on_progress=display)
     metrics = {name: metric.as_dict() for name, metric in measured.items()}

@@ -34,6 +34,12 @@ from vitdsi.errors import UsageError
     metavar="FILE",
     help="CSV, TSV, JSON, JSONL or Parquet table of facts for `search --where`.",
 )
+@click.option(
+    "--backbone",
+    metavar="NAME|DIR",
+    help="Frozen network that reads the photos: efficientnet-lite0, or a vision model of transformers by its name on"
+    " the hub or its folder [efficientnet-lite0].",
+)
 @click.option("--ids", metavar="SCHEME", help="Id scheme: semantic, random or clustered [semantic].")
 @click.option("--base", type=click.IntRange(min=2), help="Base of the ids: digits are 0 to base - 1.")
 @click.option(
@@ -76,6 +82,7 @@ def index_verb(
     labels: str | None,
     queries: Path | None,
     metadata: Path | None,
+    backbone: str | None,
     ids: str | None,
     base: int | None,
     seed: int | None,
@@ -107,6 +114,7 @@ def index_verb(
       vitdsi index photos -o photos.dsi --minutes 10 --ids random --base 10
       vitdsi index photos -o photos.dsi training.batch_size=128 model.depth=2
       vitdsi index photos -o photos.dsi --metadata albums.csv
+      vitdsi index photos -o photos.dsi --backbone facebook/dinov2-small
       vitdsi index photos -o photos.dsi --resume
     """
     for text in overrides:
@@ -137,6 +145,8 @@ def index_verb(
         "labels": labels,
         "seed": seed,
         "device": device,
+        "model.backbone": backbone
+        and (str(Path(backbone).resolve()) if Path(backbone).is_dir() else backbone),
         "ids.scheme": ids,
         "ids.base": base,
         "training.max_epochs": epochs,

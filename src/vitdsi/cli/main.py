@@ -13,6 +13,8 @@ from vitdsi.cli.duplicates import duplicates_verb
 from vitdsi.cli.evaluate import evaluate_verb
 from vitdsi.cli.index import index_verb
 from vitdsi.cli.info import info_verb
+from vitdsi.cli.pull import pull_verb
+from vitdsi.cli.push import push_verb
 from vitdsi.cli.remove import remove_verb
 from vitdsi.cli.search import search_verb
 
@@ -51,6 +53,8 @@ for verb in (
     duplicates_verb,
     evaluate_verb,
     info_verb,
+    push_verb,
+    pull_verb,
     # Imported by name, because the product does not depend on the experiments of the paper.
     resolve_name("vitdsi.paper.command:experiment"),
 ):

@@ -1,15 +1,24 @@
-"""`vitdsi search`: search an index by photos."""
+"""`vitdsi search`: search an index by photos or by text."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vitdsi.cli.common import FILE, INDEX_ARGUMENT, check_writable, debug_option, named_lines, say
+from vitdsi.cli.common import (
+    BACKBONE_OPTION,
+    FILE,
+    INDEX_ARGUMENT,
+    check_writable,
+    debug_option,
+    named_lines,
+    say,
+)
 from vitdsi.errors import ImageReadError, UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +29,17 @@ if TYPE_CHECKING:
 _BATCH = 64
 
 
-@click.command("search", short_help="Find the images relevant to a photo.")
+@click.command("search", short_help="Find the images relevant to a photo or a text.")
 @INDEX_ARGUMENT
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Results for each image.")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="TEXT",
+    help="Search for this text as well; may be repeated. The backbone must have a tower for text, as CLIP has.",
+)
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Results for each query.")
 @click.option(
     "--where",
     metavar="CONDITION",
@@ -71,12 +87,14 @@ _BATCH = 64
 @click.option(
     "--images", "folder", type=FILE, metavar="DIR", help="The folder that was indexed, for --sheet."
 )
+@BACKBONE_OPTION
 @debug_option
 @click.pass_context
 def search_verb(
     ctx: click.Context,
     index: Path,
     images: tuple[str, ...],
+    texts: tuple[str, ...],
     k: int,
     where: str | None,
     allow_ids: str | None,
@@ -91,8 +109,11 @@ def search_verb(
     strict: bool,
     sheet: Path | None,
     folder: Path | None,
+    backbone: str | None,
 ) -> None:
     """Find the indexed images that are relevant to each IMAGE: a file, a folder, or - for an image on stdin.
+
+    With --text, find those that show what a text says.
 
     Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven, id,
     region, inliers, certain and outline. The score is the calibrated probability that the result is right: that it
@@ -109,20 +130,14 @@ def search_verb(
     Examples:
       vitdsi search photos.dsi query.jpg
       vitdsi search photos.dsi query.jpg more-queries -k 5 --plain
+      vitdsi search photos.dsi --text "a red bus" --text "a dog on a beach"
       vitdsi search photos.dsi query.jpg -k 1 --min-score auto
       vitdsi search photos.dsi query.jpg --region 0.5,0,0.5,1
       vitdsi search photos.dsi query.jpg --where 'album = "2019" and width > 800'
       curl -s https://example.org/cat.jpg | vitdsi search photos.dsi -
       vitdsi search photos.dsi queries --sheet results.html --images photos
     """
-    if (sheet is None) != (folder is None):
-        raise UsageError("--sheet FILE.html and --images DIR belong together; give both or none")
-    if sheet is not None:
-        check_writable(sheet)
-    if folder is not None and not folder.is_dir():
-        raise UsageError(f"--images {folder}: no such folder; give the folder that was indexed")
-    if allow_ids == "-" and "-" in images:
-        raise UsageError("stdin cannot be both the image and --allow-ids; save one of them as a file")
+    _check(images, texts, allow_ids, min_score, sheet, folder)
     allow = None if allow_ids is None else named_lines(allow_ids)
     queries = _expand(images)
     if sheet is not None and any(path is None for _, path in queries):
@@ -133,7 +148,7 @@ def search_verb(
     from vitdsi.photos.regions import Region
     from vitdsi.search.options import SearchOptions
 
-    opened = ImageIndex.load(index)
+    opened = ImageIndex.load(index, backbone=backbone)
     options = SearchOptions(
         k,
         where=where,
@@ -146,9 +161,10 @@ def search_verb(
         regions=_regions(regions),
         region=None if region is None else Region.parse(region),
     )
-    answered: list[tuple[Path, list[SearchResult]]] = []
+    answered: list[tuple[Path | str, list[SearchResult]]] = []
     count = found = 0
-    for name, path, results in _search(opened, queries, strict, options):
+    found_by_text = ((text, text, opened.search_with([], options, texts=[text])[0]) for text in texts)
+    for name, shown, results in chain(_search(opened, queries, strict, options), found_by_text):
         if results is None:
             continue
         text = plain_results(name, results) if plain else json_results(name, results)
@@ -156,8 +172,8 @@ def search_verb(
             click.echo("\n" + text if plain and count else text)
         count += 1
         found += len(results)
-        if sheet is not None and path is not None:
-            answered.append((path, results))
+        if sheet is not None and shown is not None:
+            answered.append((shown, results))
     if count and not found:
         nothing = "its images were all removed"
         if where is not None or allow is not None:
@@ -168,14 +184,14 @@ def search_verb(
     if sheet is not None and folder is not None:
         from vitdsi.cli.contact_sheet import write_contact_sheet
 
-        rows = [_row(path, results, folder) for path, results in answered]
+        rows = [_row(query, results, folder) for query, results in answered]
         write_contact_sheet(sheet, rows, title=f"{index.name}: search results")
-    if count < len(queries):
-        say(f"skipped {len(queries) - count} of {len(queries)} images")
+    if skipped := len(queries) + len(texts) - count:
+        say(f"skipped {skipped} of {len(queries)} images")
         ctx.exit(1)
 
 
-def _row(query: Path, results: list[SearchResult], folder: Path) -> Row:
+def _row(query: Path | str, results: list[SearchResult], folder: Path) -> Row:
     """Return a row of the contact sheet, with the proof of the first result drawn in the query."""
     from vitdsi.cli.contact_sheet import Result, Row
 
@@ -198,6 +214,31 @@ def _regions(regions: str) -> int | None:
         return int(regions)
     except ValueError:
         raise UsageError(f"--regions {regions}: give a number from 1 to {MAX_PARTS}, or auto") from None
+
+
+def _check(
+    images: tuple[str, ...],
+    texts: tuple[str, ...],
+    allow_ids: str | None,
+    min_score: str | None,
+    sheet: Path | None,
+    folder: Path | None,
+) -> None:
+    """Raise UsageError for arguments that do not go together, before anything is loaded."""
+    if not images and not texts:
+        raise UsageError("there is nothing to search for; give an IMAGE, or a text with --text")
+    if (sheet is None) != (folder is None):
+        raise UsageError("--sheet FILE.html and --images DIR belong together; give both or none")
+    if sheet is not None:
+        check_writable(sheet)
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--images {folder}: no such folder; give the folder that was indexed")
+    if allow_ids == "-" and "-" in images:
+        raise UsageError("stdin cannot be both the image and --allow-ids; save one of them as a file")
+    if texts and min_score is not None:
+        raise UsageError(
+            "--min-score has no meaning for --text, as scores are calibrated on photos; leave it out"
+        )
 
 
 def _min_score(index: ImageIndex, min_score: str | None) -> float:

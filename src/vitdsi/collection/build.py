@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitdsi.backbones import BACKBONES
+from vitdsi.backbones import check_backbone
 from vitdsi.backbones.features import are_pixels, from_inputs, pooled
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.keypoints import read_keypoints
@@ -39,6 +39,7 @@ from vitdsi.training.hard_views import read_hard_views
 from vitdsi.training.loop import train
 from vitdsi.training.targets import Relevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
+from vitdsi.training.text import CAPTION, with_text_differences
 
 
 def build(
@@ -83,6 +84,11 @@ def build(
         keypoints = read_keypoints(
             collection.sources, collection.hashes, config.keypoints, reader.cache_folder, on_progress
         )
+    captions = {row: str(facts[CAPTION]) for row, facts in collection.facts.items() if CAPTION in facts}
+    text_gap, differences = with_text_differences(
+        alterations.differences, collection.features, captions, reader, config.seed
+    )
+    alterations = replace(alterations, differences=differences)
     seconds_reading = round(time.monotonic() - started, 2)
     state = IndexState(
         requested,
@@ -98,6 +104,8 @@ def build(
         MetadataStore.create(collection.facts),
         BuildReport(len(collection)),
         keypoints=keypoints,
+        weights=reader.backbone.weights,
+        text_gap=text_gap,
     )
     state = learn(state, more, replace(alterations, hard=hard), on_progress, checkpoint, resume)
     report = replace(
@@ -114,7 +122,7 @@ def build(
 def check_names(config: IndexConfig) -> None:
     """Raise UsageError for a name in the settings that is not registered, before any photo is read."""
     scheme_named(config.ids.scheme)
-    choose(BACKBONES, "model.backbone", config.model.backbone)
+    check_backbone(config.model.backbone)
     choose(STEMS, "model.stem", config.model.stem)
     choose(HEADS, "model.paper.head", config.model.paper.head)
     choose(ARCHITECTURES, "model.paper.architecture", config.model.paper.architecture)

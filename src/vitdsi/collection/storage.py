@@ -27,7 +27,7 @@ from vitdsi.files import replace_folder, sync, umask, write_atomically
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.photos.keypoints import Keypoints
-from vitdsi.state import BuildReport, Change, HeldOut, IndexState
+from vitdsi.state import BuildReport, Change, HeldOut, IndexState, TextGap
 
 # Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
 # settings had other keys. Up to format 3, removed ids had no code, probabilities were normalised over live ids, and
@@ -117,6 +117,7 @@ def _write(
         "base": state.trie.vocabulary.base,
         "requested": asdict(state.requested),
         "resolved": asdict(state.resolved),
+        "weights": state.weights,
         "input_shape": list(state.model.input_shape),
         "report": state.report.as_dict(),
         "changes": [asdict(change) for change in state.changes],
@@ -210,6 +211,11 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
     held_out = None
     if "held_out" in features:
         held_out = HeldOut(features["held_out"], features["held_out_ids"], ids["held_out_labels"])
+    text_gap = None
+    if "text_gap" in features:
+        scale, pairs = features["text_gap_scale"].tolist()
+        text_mean, photo_mean = features["text_gap"]
+        text_gap = TextGap(text_mean, photo_mean, scale, int(pairs))
     return IndexState(
         config_from_dict(manifest["requested"]),
         resolved,
@@ -225,6 +231,8 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
         BuildReport.from_dict(manifest["report"]),
         held_out,
         tuple(Change(**change) for change in manifest["changes"]),
+        manifest.get("weights"),
+        text_gap,
         manifest["generation"],
         _read_keypoints(files["keypoints"]) if "keypoints" in files else None,
     )
@@ -268,6 +276,10 @@ def _write_features(file: Path, state: IndexState) -> None:
     if state.held_out is not None:
         tensors["held_out"] = state.held_out.features.contiguous()
         tensors["held_out_ids"] = state.held_out.ids.contiguous()
+    if state.text_gap is not None:
+        gap = state.text_gap
+        tensors["text_gap"] = torch.stack([gap.text_mean, gap.photo_mean])
+        tensors["text_gap_scale"] = torch.tensor([gap.scale, gap.pairs], dtype=torch.float64)
     save_file(tensors, file)
 
 

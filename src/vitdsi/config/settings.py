@@ -106,7 +106,8 @@ class ModelConfig(Section):
     backbone, but all has to be learned. Without labels and with an earlier default, `map` was worse than `pooled` in
     every metric and took five times as long to train."""
     backbone: str = "efficientnet-lite0"
-    """The frozen network that turns photos into features: a name in `vitdsi.backbones.BACKBONES`."""
+    """The frozen network that turns photos into features: a name in `vitdsi.backbones.BACKBONES`, or a vision model of
+    `transformers`, by its name on the Hugging Face hub, such as `facebook/dinov2-small`, or by its folder."""
     embed_dim: Count = 128
     """Width of encoder and decoder; a multiple of `num_heads`."""
     depth: Annotated[int, Field(ge=0)] = 0
@@ -170,8 +171,8 @@ class PaperTrainingConfig(Section):
     retrieval_epochs: Annotated[float, Field(ge=0)] | None = None
     """Limit of the retrieval phase of `schedule=sequential`, in epochs; the paper allows 75."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay (AdamW) of matrices that do not start from the features. With an earlier default, it made no
-    difference on imagenette."""
+    """Decoupled weight decay (AdamW) of matrices that do not start from the features. With an earlier default, it made
+    no difference on imagenette."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     """Steps over which the learning rate rises from zero. With an earlier default, MAP varied by .009 from 1 to 200."""
     cooldown: Annotated[float, Field(ge=0, lt=1)] = 0.3

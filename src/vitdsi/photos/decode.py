@@ -109,8 +109,8 @@ def displayed_size(image: Image.Image, orientation: object) -> tuple[int, int]:
     return (height, width) if swapped else (width, height)
 
 
-def to_square(image: Image.Image, size: int) -> Pixels:
-    """Resize the centre square of an RGB image with bicubic interpolation: uint8 (size, size, 3).
+def to_square(image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Pixels:
+    """Resize the centre square of an RGB image: uint8 (size, size, 3).
 
     This equals scaling the shorter side to `size` and cropping, without the large intermediate image that a long image
     would need.
@@ -118,12 +118,12 @@ def to_square(image: Image.Image, size: int) -> Pixels:
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
+    return np.asarray(image.resize((size, size), resample, box=box, reducing_gap=3.0))
 
 
-def load_square(source: Source, size: int) -> Pixels:
+def load_square(source: Source, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Pixels:
     """Decode one image to a square: uint8 (size, size, 3). See `decode` and `to_square`."""
-    return to_square(decode(source, min_side=size), size)
+    return to_square(decode(source, min_side=size), size, resample)
 
 
 def content_hash(path: Path) -> str:

@@ -89,7 +89,12 @@ def parts_of(width: int, height: int, count: int) -> list[Region]:
     return [_square(width, height, *square) for square in squares]
 
 
-def read_region(photo: Image.Image, region: Region, size: int) -> Pixels:
+def read_region(
+    photo: Image.Image,
+    region: Region,
+    size: int,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Pixels:
     """Resize a region of an RGB photo to a square: uint8 (size, size, 3).
 
     A region that is not a square is widened as far as the photo allows, and is distorted where that is not enough.
@@ -98,7 +103,7 @@ def read_region(photo: Image.Image, region: Region, size: int) -> Pixels:
     left, right = _widened(region.x, region.width, photo.width, side)
     top, bottom = _widened(region.y, region.height, photo.height, side)
     box = (left, top, right, bottom)
-    return np.asarray(photo.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
+    return np.asarray(photo.resize((size, size), resample, box=box, reducing_gap=3.0))
 
 
 def _widened(start: float, share: float, length: int, side: float) -> tuple[float, float]:

@@ -1,0 +1,1 @@
+"""Export: an index for others, on the Hugging Face hub."""
