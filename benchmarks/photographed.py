@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from vitdsi.backbones.cache import default_cache
 from vitdsi.backbones.reader import FeatureReader
+from vitdsi.backbones.views import read_views
 from vitdsi.config import load_config
 from vitdsi.files import write_atomically
 from vitdsi.model.pictures import Pictures, pictures_from_features, pictures_from_views, signed_root
@@ -67,7 +68,7 @@ def read_queries(reader: FeatureReader, paths: list[Path], backgrounds: list[Pat
         return [read_region(photo, regions[part], reader.image_size) for part in wanted]
 
     names = [[f"{content_hash(path)}{_SEED + part:x}"[-40:] for part in range(_PARTS)] for path in paths]
-    return reader.load_views(paths, names, make, f"photographed{len(backgrounds)}")
+    return read_views(reader, paths, names, make, f"photographed{len(backgrounds)}")
 
 
 def measured(scores: Tensor, wanted: Tensor) -> dict[str, float]:
