@@ -29,6 +29,8 @@ class Calibration:
         images: how many images were live when the weights were fitted, 0 for the default weights.
         inside_scores: the top score of each held-out view.
         min_score: the score that 95 % of them reach, or None without held-out views.
+        different_pictures: a cosine of pictures that one in a hundred pairs of different images exceeds. What exceeds
+            it speaks for the same picture.
     """
 
     weights: tuple[float, ...] = (0.3, 10.0, 0.0)
@@ -36,6 +38,7 @@ class Calibration:
     images: int = 0
     inside_scores: tuple[float, ...] = ()
     min_score: float | None = None
+    different_pictures: float = 0.25
 
 
 @dataclass(frozen=True)
