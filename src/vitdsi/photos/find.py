@@ -11,7 +11,9 @@ from vitdsi.errors import UsageError
 
 __all__ = ["SUFFIXES", "ImageRecord", "find_images", "scan_folder"]
 
-_SUFFIXES = "apng avif bmp dib gif j2k jfif jp2 jpe jpeg jpg mpo pbm pgm png pnm ppm tif tiff webp"
+_SUFFIXES = (
+    "apng avif bmp dib gif heic heif hif j2k jfif jp2 jpe jpeg jpg mpo pbm pgm png pnm ppm tif tiff webp"
+)
 SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
 
