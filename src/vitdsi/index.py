@@ -22,15 +22,18 @@ from vitdsi.collection.storage import PARTS, read_index, write_index
 from vitdsi.config import IndexConfig
 from vitdsi.errors import UsageError
 from vitdsi.evaluation.evaluate import evaluate
+from vitdsi.facts.facets import Facet
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.model.stems import STEMS
 from vitdsi.photos.decode import Source, load_square
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
+from vitdsi.search.browse import ImagePage, facets, page_of_images
 from vitdsi.search.duplicates import near_identical
 from vitdsi.search.filters import resolve_ids
 from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.search.rank import ORIENTATIONS
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY
 from vitdsi.state import BuildReport, IndexState
@@ -240,6 +243,8 @@ class ImageIndex:
         min_score: float = 0.0,
         beam_size: int | None = None,
         rerank: bool | None = None,
+        offset: int = 0,
+        any_rotation: bool = False,
     ) -> list[SearchResult]:
         """Find the k most relevant images for a photo, best first: min(k, N) results, or fewer with a filter.
 
@@ -248,7 +253,8 @@ class ImageIndex:
 
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
-            k, where, allow, collapse, min_score, beam_size, rerank: the attributes of `SearchOptions`.
+            k, where, allow, collapse, min_score, beam_size, rerank, offset, any_rotation: the attributes of
+                `SearchOptions`.
 
         Raises:
             ImageReadError: the photo cannot be read.
@@ -263,6 +269,8 @@ class ImageIndex:
             min_score=min_score,
             beam_size=beam_size,
             rerank=rerank,
+            offset=offset,
+            any_rotation=any_rotation,
         )[0]
 
     def search_many(
@@ -276,26 +284,90 @@ class ImageIndex:
         min_score: float = 0.0,
         beam_size: int | None = None,
         rerank: bool | None = None,
+        offset: int = 0,
+        any_rotation: bool = False,
         batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
         """Search for many photos in batches of `batch_size`. See `search`."""
-        options = SearchOptions(k, where, allow, collapse, min_score, beam_size, rerank)
+        options = SearchOptions(k, where, allow, collapse, min_score, beam_size, rerank, offset, any_rotation)
         return self.search_with(images, options, batch_size=batch_size)
 
     def search_with(
         self, images: Sequence[Source], options: SearchOptions, *, batch_size: int = _BATCH
     ) -> list[list[SearchResult]]:
         """Search for many photos with options that are given as one value. See `search`."""
-        if self._searcher is None:
-            self._searcher = Searcher(self.state_)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
             squares = [
                 load_square(image, self.reader.image_size) for image in images[start : start + batch_size]
             ]
+            if options.any_rotation:
+                squares = [np.rot90(square, turns) for square in squares for turns in range(ORIENTATIONS)]
             pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
-            found += self._searcher.search(self.reader.features(pixels), options)
+            found += self._searching().search(self.reader.features(pixels), options)
         return found
+
+    def more_like(self, image: str | int, k: int = 10, **options: Any) -> list[SearchResult]:
+        """Find the images most like one of the index, which is given by its image_id or id and is left out itself.
+
+        No photo is read: the query is the stored feature of the image, or, where features were dropped, the vector that
+        the model keeps for it.
+
+        Args:
+            image: an image_id or id.
+            k: the number of results.
+            options: further attributes of `SearchOptions`, except for `any_rotation`.
+
+        Raises:
+            UsageError: the image is not in the index, an option is not valid, or the features were dropped and the
+                embeddings of the model do not start from features.
+        """
+        return self.more_like_with(image, SearchOptions(k, **options))
+
+    def more_like_with(self, image: str | int, options: SearchOptions) -> list[SearchResult]:
+        """Find the images most like one of the index, with options that are given as one value. See `more_like`."""
+        (number,) = resolve_ids(self.state_, [image])
+        return self._searching().more_like(number, options)
+
+    def images(
+        self,
+        where: str | None = None,
+        *,
+        allow: Iterable[str | int] | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> ImagePage:
+        """List the images that pass a filter, in the order in which they were added: their total, and one page of them.
+
+        Args:
+            where, allow: the filter, as for `search`.
+            offset: the number of images to skip.
+            limit: the most images to return. None returns all, and 0 only the total.
+
+        Raises:
+            UsageError: the filter is not valid, or a number is negative.
+        """
+        return page_of_images(self.state_, where, allow, offset=offset, limit=limit)
+
+    def facets(
+        self,
+        by: Sequence[str] | None = None,
+        *,
+        where: str | None = None,
+        allow: Iterable[str | int] | None = None,
+        limit: int | None = None,
+    ) -> list[Facet]:
+        """Count the values of columns of the metadata among the images that pass a filter.
+
+        Args:
+            by: the columns. None stands for all columns with 1 to 50 different values.
+            where, allow: the filter, as for `search`.
+            limit: the number of values of each column that are returned at most, most frequent first.
+
+        Raises:
+            UsageError: the filter is not valid, or there is no such column.
+        """
+        return facets(self.state_, by, where, allow, limit=limit)
 
     def near_identical(self, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[str]]:
         """Group the image_ids that show the same picture: crops, mirror images, other colours or qualities.
@@ -376,6 +448,11 @@ class ImageIndex:
     def info(self) -> dict[str, Any]:
         """Summarise the index as JSON values: size, ids, free ids, last changes and the report of the build."""
         return info(self.state_, self._origin)
+
+    def _searching(self) -> Searcher:
+        if self._searcher is None:
+            self._searcher = Searcher(self.state_)
+        return self._searcher
 
     def _put(self, state: IndexState, changed: Iterable[str]) -> None:
         self._state, self._searcher = state, None

@@ -21,6 +21,8 @@ VERBS = [
     "remove",
     "compact",
     "duplicates",
+    "list",
+    "facets",
     "evaluate",
     "info",
     "experiment",
@@ -28,11 +30,14 @@ VERBS = [
 OPTIONS = {
     "index": "--output --labels --queries --metadata --ids --base --seed --device --epochs --minutes --config "
     "--keep-features --drop-features --resume --strict --force --cache --no-cache",
-    "search": "-k --where --allow-ids --collapse --plain --beam-size --strict --sheet --images",
+    "search": "--id --watch -k --offset --where --allow-ids --collapse --plain --beam-size --any-rotation --strict "
+    "--sheet --images",
     "add": "--labels --prefix --replace --metadata --strict --cache",
     "remove": "--from-file",
     "compact": "--retrain --no-retrain --drop-features",
     "duplicates": "--threshold --plain",
+    "list": "--where --offset --limit --json",
+    "facets": "--by --where --limit --plain",
     "evaluate": "--labels --beam-size --json",
     "info": "--json",
 }

@@ -247,3 +247,94 @@ class TestCollapse:
     def test_collapse_with_a_beam_as_wide_as_k_finds_k_distinct_images(self, copies: Path) -> None:
         query = copies.parent / "photos" / "2.png"
         assert len(lines(run("search", copies, query, "-k", 4, "--beam-size", 4, "--collapse"))) == 4
+
+
+class TestMoreLike:
+    def test_id_finds_others_without_a_file(self, dsi: Path, photos: Path) -> None:
+        result = run("search", dsi, "--id", "round/03.png", "--id", "square/04.png", "-k", 3)
+        assert (result.exit_code, result.stderr) == (0, "")
+        found = lines(result)
+        assert [line["query"] for line in found] == ["round/03.png"] * 3 + ["square/04.png"] * 3
+        of_file = lines(run("search", dsi, photos / "round" / "03.png", "-k", 4))
+        assert [line["image_id"] for line in found[:3]] == [line["image_id"] for line in of_file[1:]]
+
+    def test_ids_come_before_files_and_can_be_shown_on_a_sheet(
+        self, dsi: Path, photos: Path, tmp_path: Path
+    ) -> None:
+        query, sheet = photos / "round" / "01.png", tmp_path / "sheet.html"
+        result = run(
+            "search", dsi, query, "--id", "round/03.png", "-k", 1, "--sheet", sheet, "--images", photos
+        )
+        assert [line["query"] for line in lines(result)] == ["round/03.png", str(query)]
+        assert sheet.read_text("utf-8").count("<img") == 4
+
+    def test_unknown_id_is_an_error(self, dsi: Path) -> None:
+        one_error_line(run("search", dsi, "--id", "nowhere.png"), 2, "'nowhere.png' is not in the index")
+
+    def test_nothing_to_search_for_is_an_error(self, dsi: Path) -> None:
+        one_error_line(run("search", dsi), 2, "give images, --id IMAGE_ID or --watch DIR")
+
+
+class TestPages:
+    def test_offset_goes_on_where_the_page_before_ended_and_says_the_total(
+        self, dsi: Path, photos: Path
+    ) -> None:
+        query = photos / "round" / "03.png"
+        everything = lines(run("search", dsi, query, "-k", COUNT))
+        result = run("search", dsi, query, "-k", 5, "--offset", 10)
+        assert lines(result) == everything[10:]
+        assert result.stderr == f"results 11 to 12 of the {COUNT} images that are searched\n"
+
+    def test_offset_beyond_the_end_says_so(self, described: Path, photos: Path) -> None:
+        query = photos / "round" / "03.png"
+        result = run("search", described, query, "--offset", 5, "--where", 'album = "sea"')
+        assert result.stdout == ""
+        assert "no results after the first 5: 2 images are searched" in result.stderr
+
+
+class TestAnyRotation:
+    def test_turned_photo_is_found_first(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
+        turned = tmp_path / "turned.png"
+        with Image.open(photos / "square" / "04.png") as image:
+            image.rotate(90, expand=True).save(turned)
+        found = lines(run("search", dsi, turned, "-k", 1, "--any-rotation"))
+        assert [line["image_id"] for line in found] == ["square/04.png"]
+        with Image.open(photos / "square" / "04.png") as image:
+            image.crop((4, 0, 44, 40)).save(turned)
+        upright = lines(run("search", dsi, turned, "-k", 1))
+        assert found[0]["log_prob"] == pytest.approx(upright[0]["log_prob"], abs=0.05)
+
+
+class TestWatch:
+    def test_each_photo_that_appears_is_searched_until_ctrl_c(
+        self, dsi: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "scans"
+        folder.mkdir()
+        shutil.copy(photos / "round" / "01.png", folder / "there before.png")
+        steps = iter(
+            [
+                lambda: shutil.copy(photos / "square" / "04.png", folder / "new.png"),
+                lambda: (folder / "bad.png").write_bytes(b"no image"),
+                lambda: None,
+            ]
+        )
+
+        def sleep(_: float) -> None:
+            step = next(steps, None)
+            if step is None:
+                raise KeyboardInterrupt
+            step()
+
+        monkeypatch.setattr("vitdsi.photos.watch.arriving.__kwdefaults__", {"sleep": sleep})
+        result = run("search", dsi, "--watch", folder, "-k", 1)
+        assert [line["image_id"] for line in lines(result)] == ["square/04.png"]
+        assert lines(result)[0]["query"] == str(folder / "new.png")
+        skipped, stopped = result.stderr.splitlines()
+        assert skipped.startswith(f"skipped {folder / 'bad.png'}: not an image")
+        assert (stopped, result.exit_code) == ("stopped", 130)
+
+    def test_watch_with_a_sheet_or_without_its_folder_is_an_error(self, dsi: Path, tmp_path: Path) -> None:
+        sheet = run("search", dsi, "--watch", tmp_path, "--sheet", tmp_path / "a.html", "--images", tmp_path)
+        one_error_line(sheet, 2, "--watch has none")
+        one_error_line(run("search", dsi, "--watch", tmp_path / "nowhere"), 2, "no such folder")

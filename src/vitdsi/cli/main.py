@@ -11,8 +11,10 @@ from vitdsi.cli.common import Verbs, debug_option, print_version
 from vitdsi.cli.compact import compact_verb
 from vitdsi.cli.duplicates import duplicates_verb
 from vitdsi.cli.evaluate import evaluate_verb
+from vitdsi.cli.facets import facets_verb
 from vitdsi.cli.index import index_verb
 from vitdsi.cli.info import info_verb
+from vitdsi.cli.list import list_verb
 from vitdsi.cli.remove import remove_verb
 from vitdsi.cli.search import search_verb
 
@@ -49,6 +51,8 @@ for verb in (
     remove_verb,
     compact_verb,
     duplicates_verb,
+    list_verb,
+    facets_verb,
     evaluate_verb,
     info_verb,
     # Imported by name, because the product does not depend on the experiments of the paper.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -17,12 +18,29 @@ if TYPE_CHECKING:
     from vitdsi.search.options import SearchOptions, SearchResult
 
 _BATCH = 64
+# The name of a query, its file if there is one, and its results, None if the image cannot be read.
+_Answer: TypeAlias = "tuple[str, Path | None, list[SearchResult] | None]"
 
 
 @click.command("search", short_help="Find the images relevant to a photo.")
 @INDEX_ARGUMENT
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.option(
+    "--id",
+    "like",
+    multiple=True,
+    metavar="IMAGE_ID",
+    help="Find more like this image of the index, without a file; may be repeated.",
+)
+@click.option(
+    "--watch", type=FILE, metavar="DIR", help="Search each photo that appears in DIR, until Ctrl-C."
+)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Results for each image.")
+@click.option(
+    "--offset",
+    type=click.IntRange(min=0),
+    help="Leave out this many results before the first one, and say how many images are searched.",
+)
 @click.option(
     "--where",
     metavar="CONDITION",
@@ -46,6 +64,11 @@ _BATCH = 64
     default=None,
     help="Order results by relevance, or by probability alone [by relevance, if embeddings start from features].",
 )
+@click.option(
+    "--any-rotation",
+    is_flag=True,
+    help="Also search for the image turned by 90, 180 and 270 degrees, which takes four times as long.",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
 @click.option(
     "--sheet", type=FILE, metavar="FILE.html", help="Also write an HTML contact sheet; needs --images."
@@ -59,7 +82,10 @@ def search_verb(
     ctx: click.Context,
     index: Path,
     images: tuple[str, ...],
+    like: tuple[str, ...],
+    watch: Path | None,
     k: int,
+    offset: int | None,
     where: str | None,
     allow_ids: str | None,
     collapse: bool,
@@ -67,11 +93,15 @@ def search_verb(
     plain: bool,
     beam_size: int | None,
     rerank: bool | None,
+    any_rotation: bool,
     strict: bool,
     sheet: Path | None,
     folder: Path | None,
 ) -> None:
     """Find the indexed images that are relevant to each IMAGE: a file, a folder, or - for an image on stdin.
+
+    With --id, the query is an image of the index itself, which is left out of its results. With --watch, it is each
+    photo that appears in a folder, as soon as it is completely written.
 
     Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven and id.
     The score is the calibrated probability that the result is right: that it shows the same picture, or with labels
@@ -85,19 +115,18 @@ def search_verb(
       vitdsi search photos.dsi query.jpg more-queries -k 5 --plain
       vitdsi search photos.dsi query.jpg -k 1 --min-score auto
       vitdsi search photos.dsi query.jpg --where 'album = "2019" and width > 800'
+      vitdsi search photos.dsi --id cats/03.jpg --where 'year = 2019'
+      vitdsi search photos.dsi --watch scans --min-score auto
       curl -s https://example.org/cat.jpg | vitdsi search photos.dsi -
       vitdsi search photos.dsi queries --sheet results.html --images photos
     """
-    if (sheet is None) != (folder is None):
-        raise UsageError("--sheet FILE.html and --images DIR belong together; give both or none")
-    if sheet is not None:
-        check_writable(sheet)
-    if folder is not None and not folder.is_dir():
-        raise UsageError(f"--images {folder}: no such folder; give the folder that was indexed")
+    if not images and not like and watch is None:
+        raise UsageError("nothing to search for; give images, --id IMAGE_ID or --watch DIR")
+    _check_sheet(sheet, folder, watch)
     if allow_ids == "-" and "-" in images:
         raise UsageError("stdin cannot be both the image and --allow-ids; save one of them as a file")
     allow = None if allow_ids is None else named_lines(allow_ids)
-    queries = _expand(images)
+    queries = _expand(images) if images else []
     if sheet is not None and any(path is None for _, path in queries):
         raise UsageError("--sheet shows files and cannot show stdin; save the image and give its path")
 
@@ -114,10 +143,21 @@ def search_verb(
         min_score=_min_score(opened, min_score),
         beam_size=beam_size,
         rerank=rerank,
+        offset=offset or 0,
+        any_rotation=any_rotation,
     )
     answered: list[tuple[Path, list[SearchResult]]] = []
     count = found = 0
-    for name, path, results in _search(opened, queries, strict, options):
+    if offset is not None:
+        total = opened.images(where, allow=allow, limit=0).total
+        shown = f"results {offset + 1} to {min(offset + k, total)} of the {total} images that are searched"
+        say(shown if offset < total else f"no results after the first {offset}: {total} images are searched")
+    everything = chain(
+        _more_like(opened, like, options, folder),
+        _search(opened, queries, strict, options),
+        _watched(opened, watch, strict, options),
+    )
+    for name, path, results in everything:
         if results is None:
             continue
         text = plain_results(name, results) if plain else json_results(name, results)
@@ -128,12 +168,7 @@ def search_verb(
         if sheet is not None and path is not None:
             answered.append((path, results))
     if count and not found:
-        nothing = "its images were all removed"
-        if where is not None or allow is not None:
-            nothing = "no image passes the filter"
-        if options.min_score:
-            nothing = f"no result has a score of {options.min_score:.4f} (--min-score)"
-        say(f"note: nothing can be found in {index}: {nothing}")
+        say(f"note: nothing can be found in {index}: {_why_nothing(options)}")
     if sheet is not None and folder is not None:
         from vitdsi.cli.contact_sheet import Result, Row, write_contact_sheet
 
@@ -142,9 +177,32 @@ def search_verb(
             for path, results in answered
         ]
         write_contact_sheet(sheet, rows, title=f"{index.name}: search results")
-    if count < len(queries):
-        say(f"skipped {len(queries) - count} of {len(queries)} images")
+    asked = len(like) + len(queries)
+    if count < asked:
+        say(f"skipped {asked - count} of {asked} images")
         ctx.exit(1)
+
+
+def _check_sheet(sheet: Path | None, folder: Path | None, watch: Path | None) -> None:
+    if sheet is not None and watch is not None:
+        raise UsageError("--sheet is written at the end, but --watch has none; leave out one of them")
+    if (sheet is None) != (folder is None):
+        raise UsageError("--sheet FILE.html and --images DIR belong together; give both or none")
+    if sheet is not None:
+        check_writable(sheet)
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--images {folder}: no such folder; give the folder that was indexed")
+
+
+def _why_nothing(options: SearchOptions) -> str:
+    """Say why no query has a result."""
+    if options.offset:
+        return f"no result comes after the first {options.offset} (--offset)"
+    if options.min_score:
+        return f"no result has a score of {options.min_score:.4f} (--min-score)"
+    if options.where is not None or options.allow is not None:
+        return "no image passes the filter"
+    return "its images were all removed"
 
 
 def _min_score(index: ImageIndex, min_score: str | None) -> float:
@@ -160,13 +218,34 @@ def _min_score(index: ImageIndex, min_score: str | None) -> float:
     return number
 
 
+def _more_like(
+    index: ImageIndex, like: tuple[str, ...], options: SearchOptions, folder: Path | None
+) -> Iterator[_Answer]:
+    """Yield the answer for each of these images of the index."""
+    for image_id in like:
+        path = None if folder is None else folder / image_id
+        yield image_id, path, index.more_like_with(image_id, options)
+
+
+def _watched(
+    index: ImageIndex, folder: Path | None, strict: bool, options: SearchOptions
+) -> Iterator[_Answer]:
+    """Yield the answer for each photo that appears in a folder."""
+    if folder is None:
+        return
+    from vitdsi.photos.watch import arriving
+
+    for path in arriving(folder):
+        yield from _search(index, [(str(path), path)], strict, options)
+
+
 def _search(
     index: ImageIndex,
     queries: list[tuple[str, Path | None]],
     strict: bool,
     options: SearchOptions,
-) -> Iterator[tuple[str, Path | None, list[SearchResult] | None]]:
-    """Yield (name, path, results) for each query in order; results are None if the image cannot be read."""
+) -> Iterator[_Answer]:
+    """Yield the answer for each query in order."""
     for start in range(0, len(queries), _BATCH):
         chunk = queries[start : start + _BATCH]
         sources = [sys.stdin.buffer.read() if path is None else path for _, path in chunk]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitdsi.ids.trie import Trie
 from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import Ranking, rank, rankings
+from vitdsi.search.rank import ORIENTATIONS, Ranking, rank, rankings
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
 from vitdsi.state import IndexState
 
@@ -53,27 +53,32 @@ def search_distinct(
     options: SearchOptions,
     similarity: Similarity,
     within: Trie | None = None,
+    *,
+    embedded: bool = False,
 ) -> Ranking:
     """Search as `rank` does, but leave out results that are near-identical to a better one.
 
-    The search is repeated with more results until `options.k` distinct ones are found or there are no more.
+    The search is repeated with more results until `options.offset + options.k` distinct ones are found or there are no
+    more.
 
     Returns:
-        k results of each query, best first, filled up with ids of -1, scores of 0 and log-probabilities of -inf if
-        there are too few distinct ones.
+        offset + k results of each query, best first, filled up with ids of -1, scores of 0 and log-probabilities of
+        -inf if there are too few distinct ones.
     """
-    k = options.k
-    ids = np.full((len(features), k), -1, dtype=np.int64)
-    scores = np.zeros((len(features), k), dtype=np.float32)
-    log_probs = np.full((len(features), k), -np.inf, dtype=np.float32)
-    proven = np.zeros(len(features), dtype=bool)
-    for row, query in enumerate(torch.split(features, 1)):
-        count, distinct = k, list[int]()
-        while len(distinct) < k:
+    wanted, block = options.offset + options.k, _SEARCH_GROWTH * options.k
+    queries = torch.split(features, ORIENTATIONS if options.any_rotation else 1)
+    ids = np.full((len(queries), wanted), -1, dtype=np.int64)
+    scores = np.zeros((len(queries), wanted), dtype=np.float32)
+    log_probs = np.full((len(queries), wanted), -np.inf, dtype=np.float32)
+    proven = np.zeros(len(queries), dtype=bool)
+    for row, query in enumerate(queries):
+        count, distinct = wanted, list[int]()
+        while len(distinct) < wanted:
             count *= _SEARCH_GROWTH
             beam_size = None if options.beam_size is None else max(options.beam_size, count)
-            found = rank(state, query, replace(options, k=count, beam_size=beam_size), within)
-            distinct = first_distinct([i for i in found.ids[0].tolist() if i >= 0], k, similarity)
+            more = replace(options, k=block, offset=count - block, beam_size=beam_size)
+            found = rank(state, query, more, within, embedded=embedded)
+            distinct = first_distinct([i for i in found.ids[0].tolist() if i >= 0], wanted, similarity)
             if found.ids.shape[1] < count:
                 break
         kept = np.isin(found.ids[0], distinct)

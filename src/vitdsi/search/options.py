@@ -21,12 +21,16 @@ class SearchOptions:
         allow: image_ids or ids. Only these images are searched. Any iterable is stored as a frozenset.
         collapse: leave out results that are near-identical to a better one.
         min_score: leave out results with a lower score (see `SearchResult`).
-        beam_size: the number of prefixes that a beam search keeps for each query, at least k. It is faster and may miss
-            results. None searches best first, which finds the most probable images.
+        beam_size: the number of prefixes that a beam search keeps for each query, at least offset + k. It is faster and
+            may miss results. None searches best first, which finds the most probable images.
         rerank: order the most probable images by their relevance, in which the similarity of embeddings counts as well
             (see `vitdsi.search.evidence.relevance`), and not by probability alone. None does so if the embeddings of
             the index start from features, as those of pooled features do, with labels and without. Scores are the same
             either way.
+        offset: the number of results before the first one that is returned. Pages of k results are parts of one list;
+            those of a beam search only if `beam_size` is the same for all of them.
+        any_rotation: search for the photo as it is and turned by 90, 180 and 270 degrees. Each image has the best of
+            its four answers. It takes four times as long.
 
     Raises:
         UsageError: a value out of its range, when the options are made.
@@ -39,12 +43,17 @@ class SearchOptions:
     min_score: float = 0.0
     beam_size: int | None = None
     rerank: bool | None = None
+    offset: int = 0
+    any_rotation: bool = False
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UsageError(f"k is {self.k}; it must be at least 1")
-        if self.beam_size is not None and self.beam_size < self.k:
-            raise UsageError(f"beam_size is {self.beam_size}; it must be at least k = {self.k}")
+        if self.offset < 0:
+            raise UsageError(f"offset is {self.offset}; it must be at least 0")
+        if self.beam_size is not None and self.beam_size < self.offset + self.k:
+            needed = f"offset + k = {self.offset + self.k}" if self.offset else f"k = {self.k}"
+            raise UsageError(f"beam_size is {self.beam_size}; it must be at least {needed}")
         if not 0 <= self.min_score <= 1:
             raise UsageError(f"min_score is {self.min_score}; it must be between 0 and 1")
         if isinstance(self.allow, str):
@@ -58,7 +67,7 @@ class SearchResult:
     """One image that was found.
 
     Attributes:
-        rank: 1 for the best result.
+        rank: 1 for the best result, offset + 1 for the first one after an offset.
         image_id: the name of the image in its collection.
         score: the calibrated probability that this result is right in the sense that the index was trained for (the
             same picture without labels, the same class with labels), if half of the queries have something right in

@@ -6,11 +6,14 @@ from functools import cached_property
 
 from torch import Tensor
 
+from vitdsi.errors import UsageError
+from vitdsi.ids.trie import Trie
 from vitdsi.search.duplicates import search_distinct
 from vitdsi.search.filters import Filters
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.rank import Ranking, rank
 from vitdsi.search.similarity import Similarity
+from vitdsi.search.stored_query import stored_query
 from vitdsi.state import IndexState
 
 
@@ -26,30 +29,47 @@ class Searcher:
         return Similarity(self._state)
 
     def search(self, features: Tensor, options: SearchOptions) -> list[list[SearchResult]]:
-        """Return the results of each query (B, *shape), best first.
+        """Return the results of each query (B, *shape), best first; features are those that `rank` takes.
 
-        These are min(k, number of allowed images) results, or fewer if near-identical results are collapsed or if
-        results score below `options.min_score`.
+        These are min(k, number of allowed images after the offset) results, or fewer if near-identical results are
+        collapsed or if results score below `options.min_score`.
 
         Raises:
             UsageError: the filter is not valid, or `options.collapse` is set and the index has no thumbnails.
         """
-        within = self._filters.trie_for(options)
-        if options.collapse:
-            found = search_distinct(self._state, features, options, self._similarity, within)
-        else:
-            found = rank(self._state, features, options, within)
-        return [self._results(found, row, options.min_score) for row in range(len(found.ids))]
+        return self._search(features, options, self._filters.trie_for(options))
 
-    def _results(self, found: Ranking, row: int, min_score: float) -> list[SearchResult]:
+    def more_like(self, number: int, options: SearchOptions) -> list[SearchResult]:
+        """Return the results of a search with an image of the index, by its id. The image itself is left out.
+
+        Raises:
+            UsageError: as for `search`; `options.any_rotation` is set; or the index keeps nothing to search with.
+        """
+        if options.any_rotation:
+            raise UsageError(
+                "the index keeps images in one orientation only; search with the photo, or without any_rotation"
+            )
+        query, embedded = stored_query(self._state, number)
+        within = self._filters.trie_for(options) or self._state.trie
+        return self._search(query, options, within.without([number]), embedded=embedded)[0]
+
+    def _search(
+        self, features: Tensor, options: SearchOptions, within: Trie | None, *, embedded: bool = False
+    ) -> list[list[SearchResult]]:
+        if options.collapse:
+            found = search_distinct(
+                self._state, features, options, self._similarity, within, embedded=embedded
+            )
+        else:
+            found = rank(self._state, features, options, within, embedded=embedded)
+        return [self._results(found, row, options) for row in range(len(found.ids))]
+
+    def _results(self, found: Ranking, row: int, options: SearchOptions) -> list[SearchResult]:
         names, proven = self._state.image_ids, bool(found.proven[row])
         columns = (found.ids, found.scores, found.log_probs)
-        kept = [
-            (i, score, log_prob)
-            for i, score, log_prob in zip(*(column[row].tolist() for column in columns), strict=True)
-            if i >= 0 and score >= min_score
-        ]
+        page = zip(*(column[row, options.offset :].tolist() for column in columns), strict=True)
+        kept = [result for result in page if result[0] >= 0 and result[1] >= options.min_score]
         return [
             SearchResult(place, names[i], score, i, log_prob, proven)
-            for place, (i, score, log_prob) in enumerate(kept, start=1)
+            for place, (i, score, log_prob) in enumerate(kept, start=options.offset + 1)
         ]
