@@ -3,6 +3,8 @@
     python benchmarks/living.py changes IMAGENETTE [key=value ...]      add 500 at once and 100 ten times, with and
                                                                         without stored features; remove 1,000; filter
     python benchmarks/living.py duplicates IMAGENETTE [key=value ...]   find 500 altered copies among 5,000 photos
+    python benchmarks/living.py turned IMAGENETTE [key=value ...]       find 500 turned copies among the val photos, as
+                                                                        duplicates and by searching with them
 
 IMAGENETTE is a folder with train/<class>/ and val/<class>/. Each job writes one JSON object to stdout. All three seeds
 are run, and `changes` with and without labels, unless seed=S, labels=none or labels=folder is given.
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from alterations import generator_for
+from PIL import Image
 from shared import first_of_each_class, fit, mean, pooled_reader, timed
 
 from vitdsi import ImageIndex
@@ -41,6 +44,7 @@ _SEEDS = (0, 1, 2)
 _PER_CLASS = 500  # indexed images of each of the 10 classes
 _LABELS = ("none", "folder")
 _ADDITIONS = {"1 x 500": (1, 500), "10 x 100": (10, 100)}
+_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 _ALLOWED_SHARES = (0.01, 0.1, 0.5)
 
 
@@ -197,28 +201,58 @@ def duplicates(root: Path, overrides: list[str]) -> dict[str, Any]:
                 altered_copy(decode(records[i].path), generator_for(f"duplicates {seed}", str(n))).save(path)
                 copies.append(ImageRecord(path.name, path, records[i].label))
             index = fit(load_config(overrides=[f"seed={seed}", *overrides]), records + copies)
-        started = time.perf_counter()
-        groups = index.near_identical()
-        seconds = time.perf_counter() - started
-        number = {image_id: i for i, image_id in enumerate(index.image_ids_)}
-        truth = {(int(i), len(records) + n) for n, i in enumerate(originals)}
-        found = {
-            (number[a], number[b]) for group in groups for n, a in enumerate(group) for b in group[n + 1 :]
-        }
-        runs.append(
-            {
-                "seed": seed,
-                "precision": len(found & truth) / max(len(found), 1),
-                "recall": len(found & truth) / len(truth),
-                "seconds": seconds,
-            }
-        )
+        runs.append({"seed": seed, **measure_duplicates(index, originals)})
+        print(runs[-1], file=sys.stderr, flush=True)
+    return {"runs": runs, "mean": mean(runs)}
+
+
+def measure_duplicates(index: ImageIndex, originals: np.ndarray) -> dict[str, Any]:
+    """Precision and recall of the pairs of the last images of an index with their originals."""
+    started = time.perf_counter()
+    groups = index.near_identical()
+    seconds = time.perf_counter() - started
+    first_copy = len(index.image_ids_) - len(originals)
+    number = {image_id: i for i, image_id in enumerate(index.image_ids_)}
+    truth = {(int(i), first_copy + n) for n, i in enumerate(originals)}
+    found = {(number[a], number[b]) for group in groups for n, a in enumerate(group) for b in group[n + 1 :]}
+    return {
+        "precision": len(found & truth) / max(len(found), 1),
+        "recall": len(found & truth) / len(truth),
+        "seconds": seconds,
+    }
+
+
+def turned(root: Path, overrides: list[str]) -> dict[str, Any]:
+    """Precision and recall of 500 val photos that were turned by 90, 180 or 270 degrees, and compressed as JPEG 75.
+
+    Photos of the data set that are near-identical count as mistakes. The turned copies are also searched for among the
+    val photos alone, as they are and in any rotation: whether the original is the first result.
+    """
+    runs = []
+    for seed in map(int, _chosen("seed", _SEEDS, overrides)):
+        records = first_of_each_class(root / "val", 1000)
+        rng = np.random.default_rng(seed)
+        originals, turns = rng.choice(len(records), 500, replace=False), rng.integers(1, 4, 500)
+        with tempfile.TemporaryDirectory() as folder:
+            copies = []
+            for n, (i, turn) in enumerate(zip(originals, turns, strict=True)):
+                path = Path(folder) / f"{n}.jpg"
+                decode(records[i].path).transpose(_TURNS[turn - 1]).save(path, quality=75)
+                copies.append(ImageRecord(path.name, path, records[i].label))
+            index = fit(load_config(overrides=[f"seed={seed}", *overrides]), records + copies)
+            run = {"seed": seed, **measure_duplicates(index, originals)}
+            for name, any_rotation in (("as it is", False), ("in any rotation", True)):
+                options = SearchOptions(1, allow=range(len(records)), any_rotation=any_rotation)
+                found = index.search_with([copy.path for copy in copies], options)
+                first = np.array([results[0].id for results in found])
+                run[f"original first, {name}"] = float((first == originals).mean())
+        runs.append(run)
         print(runs[-1], file=sys.stderr, flush=True)
     return {"runs": runs, "mean": mean(runs)}
 
 
 if __name__ == "__main__":
-    jobs = {"changes": changes, "duplicates": duplicates}
+    jobs = {"changes": changes, "duplicates": duplicates, "turned": turned}
     if len(sys.argv) < 3 or sys.argv[1] not in jobs:
         sys.exit(__doc__)
     print(json.dumps(jobs[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:]), indent=1))

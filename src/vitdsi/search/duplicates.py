@@ -1,7 +1,8 @@
 """Near-identical images: crops, mirror images and other versions of the same picture, found or left out of results.
 
 The model proposes pairs and `Similarity` decides. Two images are compared only if each is among the results of a search
-with the other, so the work does not grow with the square of the collection.
+with the other. Turned copies are not found by such a search; they are proposed by `turn_free` descriptors of their
+thumbnails, again only if each is among the nearest of the other.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vitdsi.ids.trie import Trie
+from vitdsi.neighbours import nearest
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import ORIENTATIONS, Ranking, rank, rankings
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
@@ -22,6 +24,7 @@ from vitdsi.state import IndexState
 __all__ = ["connected_groups", "first_distinct", "near_identical", "search_distinct"]
 
 _PROPOSALS = 10  # results of each image that are compared with it
+_TURNED_PROPOSALS = 5  # images with the nearest descriptors that are compared in turned orientations
 _SEARCH_GROWTH = 3  # each search for distinct results asks for this many times as many as the one before
 
 
@@ -41,10 +44,16 @@ def near_identical(state: IndexState, threshold: float = NEAR_IDENTICAL_SIMILARI
     assert state.features is not None
     proposals = SearchOptions(k=min(_PROPOSALS + 1, len(live)))
     found = rankings(state, state.features[live], proposals)
-    results = {i: set(row.tolist()) for i, row in zip(live.tolist(), found, strict=True)}
-    mutual = sorted({(i, j) for i, row in results.items() for j in row if i < j and i in results.get(j, ())})
-    pairs = np.array(mutual, dtype=np.int64).reshape(-1, 2)
+    nearest_ids, _ = nearest(similarity.turn_free[live], similarity.turn_free[live], _TURNED_PROPOSALS + 1)
+    proposed = _mutual(live, torch.from_numpy(found)) | _mutual(live, live[nearest_ids])
+    pairs = np.array(sorted(proposed), dtype=np.int64).reshape(-1, 2)
     return connected_groups(pairs[similarity.at_least(pairs, threshold)])
+
+
+def _mutual(ids: Tensor, found: Tensor) -> set[tuple[int, int]]:
+    """Return the pairs (i, j), i < j, in which each is among what was found for the other (n, K)."""
+    results = {i: set(row) for i, row in zip(ids.tolist(), found.tolist(), strict=True)}
+    return {(i, j) for i, row in results.items() for j in row if i < j and i in results.get(j, ())}
 
 
 def search_distinct(
