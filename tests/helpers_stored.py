@@ -26,6 +26,7 @@ from vitdsi.training.alterations import Alterations
 DIM = 48
 CLASSES = 5
 _SMALL = [
+    "training.hard_views=0",
     "device=cpu",
     "model.embed_dim=32",
     "model.mlp_dim=32",

@@ -196,11 +196,19 @@ class IndexState:
 
         Those of ids without a code have no meaning.
         """
-        categories = self.model.stem.categories
-        if not categories or not self.model.head.compares:
+        vectors = self._vectors()
+        return None if vectors is None else vectors[:, -self.model.stem.categories :]
+
+    def picture_vectors(self) -> Tensor | None:
+        """The part for pictures (N, D) of the same vectors."""
+        vectors = self._vectors()
+        return None if vectors is None else vectors[:, : -self.model.stem.categories]
+
+    def _vectors(self) -> Tensor | None:
+        """The vectors (N, E) that the head keeps for all ids; None if they do not have these parts."""
+        if not self.model.stem.categories or not self.model.head.compares:
             return None
-        everything = torch.arange(len(self.trie.codes))
-        return self.model.head.vectors(self.trie, everything)[:, -categories:].detach().cpu()
+        return self.model.head.vectors(self.trie, torch.arange(len(self.trie.codes))).detach().cpu()
 
     def changed(self, verb: str, images: int) -> tuple[Change, ...]:
         """Return the changes with one more that happens now."""

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from vitdsi.collection import storage
 from vitdsi.collection.remove import remove
-from vitdsi.collection.storage import PARTS, read_index, sizes, write_index, write_lock
+from vitdsi.collection.storage import FORMAT_VERSION, PARTS, read_index, sizes, write_index, write_lock
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
@@ -196,8 +196,8 @@ def test_missing_or_damaged_part_is_a_format_error(path: Path, part: str) -> Non
 @pytest.mark.parametrize(
     ("version", "advice"),
     [
-        (5, "this version reads up to 4; upgrade vitdsi"),
-        (1, "this version reads 2 to 4; make it again from the images"),
+        (6, "this version reads up to 5; upgrade vitdsi"),
+        (1, "this version reads 2 to 5; make it again from the images"),
     ],
 )
 def test_index_of_a_format_that_is_not_read_is_refused_with_advice(
@@ -232,7 +232,7 @@ def test_removed_ids_of_format_3_have_no_code(former: Path) -> None:
     found = rank(index, index.features, SearchOptions(k=60, rerank=False))
     assert found.ids.shape == (60, 58) and found.proven.all()
     write_index(path, index, ("trie",))
-    assert json.loads((path / "index.json").read_text("utf-8"))["format_version"] == 4
+    assert json.loads((path / "index.json").read_text("utf-8"))["format_version"] == FORMAT_VERSION
     assert torch.equal(read_index(path).trie.live, index.trie.live)
 
 

@@ -4,7 +4,7 @@ Renamed, moved and duplicated files therefore cost nothing. The rows are in shar
 are written:
 
     <key>/<hash>.npy              features, one row per photo
-    <key>/<hash>.thumbnails.npy   thumbnails of the same photos
+    <key>/<hash>.thumbnails.npy   thumbnails of the same photos, unless the rows are hard views
     <key>/<hash>.json             the listing: content hashes of the same photos; it is written last
 
 The key names everything that the features depend on. The hash is that of the content hashes in the shard, so shards
@@ -54,13 +54,15 @@ class FeatureCache:
         self._scanned: set[Path] = set()  # listings
         self._broken: set[Path] = set()  # listings
 
-    def read(self, hashes: Sequence[str], features: _Rows, thumbnails: _Rows) -> npt.NDArray[np.bool_]:
+    def read(
+        self, hashes: Sequence[str], features: _Rows, thumbnails: _Rows | None = None
+    ) -> npt.NDArray[np.bool_]:
         """Copy the rows of known photos, one shard at a time, from the memory-mapped files.
 
         Args:
             hashes: content hashes of N photos. The empty hash is never found.
             features: (N, *shape), into which the rows of the photos that are found are written.
-            thumbnails: (N, 32, 32), likewise.
+            thumbnails: (N, 32, 32), likewise; None reads features alone.
 
         Returns:
             For each photo, whether it was found, (N,). Shards that are broken, or whose rows have another shape or
@@ -78,7 +80,7 @@ class FeatureCache:
             for listing, pairs in by_shard.items():
                 targets, rows = np.array(pairs).T
                 try:
-                    for path, part in zip(_arrays(listing), (features, thumbnails), strict=True):
+                    for path, part in _arrays(listing, features, thumbnails):
                         part[targets] = _mapped(path, part)[rows]
                     found[targets] = True
                 except Exception:  # numpy's reader raises nearly any exception on broken data
@@ -90,13 +92,13 @@ class FeatureCache:
             self._where.clear()
             self._scanned.clear()
 
-    def add(self, hashes: Sequence[str], features: _Rows, thumbnails: _Rows) -> None:
+    def add(self, hashes: Sequence[str], features: _Rows, thumbnails: _Rows | None = None) -> None:
         """Write a shard with those photos that have a hash and are not in the cache yet.
 
         Args:
             hashes: content hashes of N photos, empty for photos that are not files.
             features: (N, *shape).
-            thumbnails: (N, 32, 32).
+            thumbnails: (N, 32, 32), or None to store features alone.
 
         Raises:
             UsageError: the folder cannot be written.
@@ -110,7 +112,7 @@ class FeatureCache:
         listing = self.folder / f"{digest}.json"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for path, part in zip(_arrays(listing), (features, thumbnails), strict=True):
+            for path, part in _arrays(listing, features, thumbnails):
                 with write_atomically(path) as stream:
                     np.save(stream, part[rows])
             with write_atomically(listing) as stream:
@@ -138,9 +140,12 @@ class FeatureCache:
             self._where[name] = (listing, row)
 
 
-def _arrays(listing: Path) -> tuple[Path, Path]:
-    """The files of features and of thumbnails that belong to a listing."""
-    return listing.with_suffix(".npy"), listing.with_suffix(".thumbnails.npy")
+def _arrays(listing: Path, features: _Rows, thumbnails: _Rows | None) -> list[tuple[Path, _Rows]]:
+    """The files that belong to a listing, each with the rows that are written to it or read from it."""
+    arrays = [(listing.with_suffix(".npy"), features)]
+    if thumbnails is not None:
+        arrays.append((listing.with_suffix(".thumbnails.npy"), thumbnails))
+    return arrays
 
 
 def _mapped(path: Path, like: _Rows) -> _Rows:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from vitdsi.backbones import backbone_named
@@ -19,11 +21,15 @@ from vitdsi.backbones.cache import FeatureCache
 from vitdsi.backbones.features import to_inputs
 from vitdsi.backbones.pixels import PixelBackbone
 from vitdsi.errors import ImageReadError, UsageError
-from vitdsi.photos.decode import Source, content_hash
-from vitdsi.photos.load import Alter, load_many
+from vitdsi.photos.decode import Pixels, Source, content_hash, decode, load_square, to_square
+from vitdsi.photos.load import load_many
 from vitdsi.progress import OnProgress, Progress
 
-__all__ = ["SHARD_ROWS", "FeatureReader", "ReadPhotos", "device_for"]
+__all__ = ["SHARD_ROWS", "Alter", "FeatureReader", "ReadPhotos", "device_for"]
+
+Alter: TypeAlias = Callable[[Image.Image, int], Image.Image]
+"""A function of an RGB image, whose shorter side has at least twice the pixels that the backbone reads if the file has
+as many, and of its position. It is called in threads, and returns the altered RGB image."""
 
 SHARD_ROWS = 256
 """Photos whose features are written to the cache together. A killed run loses at most as many."""
@@ -99,8 +105,15 @@ class FeatureReader:
             )
         self.backbone: Backbone = made.to(self.device)
         self.image_size = self.backbone.image_size
+        self._cache_folder = cache
+        self._cache = self._cache_of("")
+
+    def _cache_of(self, suffix: str) -> FeatureCache | None:
+        """The cache of the features of photos, or with a suffix of something else that was made of photos."""
         key = self.backbone.cache_key()
-        self._cache = None if cache is None or key is None else FeatureCache(cache, f"{key}-{kind}")
+        if self._cache_folder is None or key is None:
+            return None
+        return FeatureCache(self._cache_folder, f"{key}-{self.kind}{suffix}")
 
     def features(self, pixels: Tensor) -> Tensor:
         """Turn uint8 pixels (B, 3, S, S) into model inputs (B, *shape): float32, on the device of the reader."""
@@ -157,8 +170,13 @@ class FeatureReader:
 
         report()
         files = [sources[positions[row]] for row in missing]
-        workers = max(1, (os.cpu_count() or 2) // 2)
-        for i, result in load_many(files, self.image_size, workers=workers, alter=alter):
+
+        def square(i: int, source: Source) -> Pixels:
+            if alter is None:
+                return load_square(source, self.image_size)
+            return to_square(alter(decode(source, min_side=2 * self.image_size), i), self.image_size)
+
+        for i, result in load_many(files, square, workers=_workers()):
             done += 1
             if isinstance(result, ImageReadError):
                 errors.append(result)
@@ -182,6 +200,68 @@ class FeatureReader:
             [names[row] for row in kept],
             errors,
         )
+
+    def load_views(
+        self,
+        sources: Sequence[Source],
+        names: Sequence[Sequence[str]],
+        make: Callable[[int, Source, Sequence[int]], Sequence[Pixels]],
+        recipe: str,
+        on_progress: OnProgress = None,
+    ) -> Tensor:
+        """Read V views of each of N photos, which are made in threads from the decoded photo.
+
+        Args:
+            sources: N photos.
+            names: for each photo, the name of each of its views in the cache, "" for those that are not cached.
+            make: makes views of a photo, given its position, the photo, and which of the V views are wanted:
+                uint8 (S, S, 3) each.
+            recipe: names how views are made; views of different recipes have different caches.
+            on_progress: called now and then.
+
+        Returns:
+            (N, V, *shape) stored features.
+
+        Raises:
+            ImageReadError: a photo cannot be read.
+            UsageError: the cache cannot be written.
+        """
+        count = len(names[0]) if names else 0
+        flat = [name for row in names for name in row]
+        views = torch.empty(len(flat), *self.backbone.shapes[self.kind], dtype=self.backbone.dtype)
+        cache = self._cache_of(f"-{recipe}")
+        known = np.zeros(len(flat), dtype=bool) if cache is None else cache.read(flat, views.numpy())
+        wanted = {
+            i: np.flatnonzero(~row).tolist()
+            for i, row in enumerate(known.reshape(len(names), -1))
+            if not row.all()
+        }
+        photos = list(wanted)
+        fresh: list[int] = []
+        for done, made in load_many(
+            [sources[i] for i in photos],
+            lambda n, source: make(photos[n], source, wanted[photos[n]]),
+            workers=_workers(),
+        ):
+            if isinstance(made, ImageReadError):
+                raise made
+            for view, square in zip(wanted[photos[done]], made, strict=True):
+                row = photos[done] * count + view
+                photo = torch.tensor(square).permute(2, 0, 1)[None]
+                views[row] = self._features(photo)[0].to(views.dtype)
+                fresh.append(row)
+            last = done + 1 == len(photos)
+            if cache is not None and (len(fresh) >= SHARD_ROWS or last):
+                cache.add([flat[row] for row in fresh], views[fresh].numpy())
+                fresh.clear()
+            if on_progress is not None and ((done + 1) % _REPORT_EVERY == 0 or last):
+                on_progress(Progress("hard views", done + 1, len(photos)))
+        return views.view(len(names), count, *views.shape[1:])
+
+
+def _workers() -> int:
+    """The number of threads that decode photos."""
+    return max(1, (os.cpu_count() or 2) // 2)
 
 
 def _hash_files(sources: Sequence[Source]) -> tuple[dict[int, str], list[ImageReadError]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.backbones.reader import FeatureReader
+from vitdsi.collection.build import hard_views_of
 from vitdsi.collection.placement import codes_for, places_by_model
 from vitdsi.collection.read import Collection
 from vitdsi.collection.remove import remove
@@ -23,7 +24,9 @@ from vitdsi.config import TrainingConfig
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.ids.trie import Trie
 from vitdsi.model.graft import graft
+from vitdsi.model.pictures import picture_rows
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.model.stems.pooled_stem import PooledStem
 from vitdsi.progress import OnProgress
 from vitdsi.search.calibrate import calibrate
 from vitdsi.search.options import SearchOptions
@@ -140,7 +143,8 @@ def add_new(
     live = torch.cat([state.trie.live, torch.ones(len(fresh), dtype=torch.bool)])
     trie = Trie(codes_for(state, fresh, embeddings), state.trie.vocabulary.base, live)
     model, known = graft(state.model, state.trie, trie, state.resolved.seed)
-    vectors = _with_categories_of_classes(state, fresh, embeddings)
+    hard = hard_views_of(state.resolved, fresh, reader, on_progress)
+    vectors = _with_categories_of_classes(state, fresh, _with_views(state, fresh, hard, embeddings))
     model.head.imprint(trie, new_ids, vectors, state.resolved.seed, known=known)
     grown = replace(
         state,
@@ -155,8 +159,21 @@ def add_new(
         changes=state.changed("add", len(new_ids)),
     )
     remembered = None if state.features is not None else _remembered(state, fresh.features)
-    _learn(grown, fresh, new_ids, state.trie.live_ids(), remembered, reader, on_progress)
+    _learn(grown, fresh, hard, new_ids, state.trie.live_ids(), remembered, reader, on_progress)
     return calibrate(replace(grown, held_out=_held_out(grown, fresh, reader, on_progress)))
+
+
+def _with_views(state: IndexState, fresh: Collection, hard: Tensor | None, embeddings: Tensor) -> Tensor:
+    """Return the embeddings (n, E) of new images with their picture part drawn towards their hard views (n, V, F)."""
+    stem = state.model.stem
+    if hard is None or not isinstance(stem, PooledStem):
+        return embeddings
+    mean, weight = stem.mean.cpu(), stem.principal.weight.detach().cpu()
+    rows = picture_rows(fresh.features, hard, mean, weight)
+    return torch.cat(
+        [rows * embeddings[:, : rows.shape[1]].norm(dim=1, keepdim=True), embeddings[:, rows.shape[1] :]],
+        dim=1,
+    )
 
 
 def _with_categories_of_classes(state: IndexState, fresh: Collection, embeddings: Tensor) -> Tensor:
@@ -196,6 +213,7 @@ def _held_out(
 def _learn(
     grown: IndexState,
     fresh: Collection,
+    hard: Tensor | None,
     new_ids: Tensor,
     old: Tensor,
     remembered: Relevance | None,
@@ -218,6 +236,7 @@ def _learn(
     else:
         alterations = measure_alterations(config, fresh.sources, fresh.features, reader, on_progress)
         alterations = replace(alterations, rows=alterations.rows + first)
+    alterations = replace(alterations, hard=hard, first_hard=first)
     generator = torch.Generator().manual_seed(config.seed + first)
     old = old[torch.randperm(len(old), generator=generator)]
 

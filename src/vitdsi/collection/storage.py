@@ -28,10 +28,10 @@ from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState
 
 # Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
-# settings had other keys. Up to format 3, removed ids had no code,
-# probabilities were normalised over live ids, and embeddings had no part for categories.
-FORMAT_VERSION = 4
-_READABLE_VERSIONS = (2, 3, 4)
+# settings had other keys. Up to format 3, removed ids had no code, probabilities were normalised over live ids, and
+# embeddings had no part for categories. Up to format 4, nothing was learned from hard views.
+FORMAT_VERSION = 5
+_READABLE_VERSIONS = (2, 3, 4, 5)
 PARTS = {
     "model": "safetensors",
     "trie": "safetensors",
@@ -183,6 +183,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if version < 4:
         manifest["resolved"] = manifest.get("resolved", manifest.get("config"))
         manifest["resolved"]["model"]["category_dim"] = 0
+    if version < 5:
+        manifest["resolved"]["training"]["hard_views"] = 0
     if version == 2:
         manifest["files"] = {
             {"tokens": "features"}.get(part, part): name for part, name in manifest["files"].items()

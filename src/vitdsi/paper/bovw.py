@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -113,14 +113,13 @@ class BagOfVisualWords:
         """Return the SIFT descriptors (n, 128) of an image; n may be 0."""
         import cv2
 
-        opencv: Any = cv2  # its type stubs lack SIFT in some versions
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise UsageError(
                 f"image of shape {image.shape} and type {image.dtype}: must be RGB, uint8 (H, W, 3)"
             )
         gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-        _, found = opencv.SIFT_create().detectAndCompute(gray, None)
+        _, found = cv2.SIFT_create().detectAndCompute(gray, None)
         if found is None:
             return np.empty((0, 128), dtype=np.float32)
         descriptors: Floats = np.asarray(found, dtype=np.float32)

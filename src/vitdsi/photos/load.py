@@ -5,39 +5,34 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeAlias
-
-from PIL import Image
+from typing import TypeVar
 
 from vitdsi.errors import ImageReadError, UsageError
-from vitdsi.photos.decode import Pixels, Source, decode, load_square, to_square
+from vitdsi.photos.decode import Source
 
-__all__ = ["Alter", "load_many"]
+__all__ = ["load_many"]
 
-Alter: TypeAlias = Callable[[Image.Image, int], Image.Image]
-"""A function of an RGB image and its index that returns the altered RGB image."""
+T = TypeVar("T")
 
 
 def load_many(
     sources: Iterable[Source],
-    size: int,
+    load: Callable[[int, Source], T],
     *,
     workers: int,
-    alter: Alter | None = None,
     prefetch: int = 128,
-) -> Iterator[tuple[int, Pixels | ImageReadError]]:
+) -> Iterator[tuple[int, T | ImageReadError]]:
     """Decode images in threads and yield the results in order.
 
     Args:
         sources: the images, as `decode` takes them.
-        size: side of the squares in pixels.
+        load: called in a thread with the index of an image and the image. The order of the calls is not fixed, so
+            seed by the index.
         workers: number of threads, at least 1.
-        alter: called in a thread with the decoded image, whose shorter side has at least 2 x `size` pixels if the
-            file has as many, and with its index. The order of the calls is not fixed, so seed by the index.
         prefetch: how many images may be in progress or waiting at a time. It bounds the memory.
 
     Yields:
-        (index, uint8 (size, size, 3)), or (index, the error) for an image that cannot be read.
+        (index, what `load` returned), or (index, the error) for an image that cannot be read.
 
     Raises:
         UsageError: `workers` or `prefetch` is below 1. It is raised with the first item.
@@ -45,19 +40,17 @@ def load_many(
     if workers < 1 or prefetch < 1:
         raise UsageError(f"workers={workers}, prefetch={prefetch}: both must be at least 1")
 
-    def load(index: int, source: Source) -> Pixels | ImageReadError:
+    def attempt(index: int, source: Source) -> T | ImageReadError:
         try:
-            if alter is None:
-                return load_square(source, size)
-            return to_square(alter(decode(source, min_side=2 * size), index), size)
+            return load(index, source)
         except ImageReadError as error:
             return error
 
-    waiting: deque[tuple[int, Future[Pixels | ImageReadError]]] = deque()
+    waiting: deque[tuple[int, Future[T | ImageReadError]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         for index, source in enumerate(sources):
-            waiting.append((index, pool.submit(load, index, source)))
+            waiting.append((index, pool.submit(attempt, index, source)))
             if len(waiting) >= prefetch:
                 first, future = waiting.popleft()
                 yield first, future.result()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
 from vitdsi.model.categories import Categories
+from vitdsi.model.pictures import Pictures
 
 
 class Stem(nn.Module):
@@ -50,10 +51,11 @@ class Stem(nn.Module):
         """Image tokens (B, T, D) of embeddings (B, E), for stems that make their tokens of them."""
         raise NotImplementedError(f"{type(self).__name__} makes no embeddings")
 
-    def fit(self, features: Tensor, categories: Categories | None) -> Tensor:
-        """Set the weights that start from the features (N, *input_shape) of the collection.
+    def fit(self, pictures: Pictures, categories: Categories | None) -> Tensor:
+        """Set the weights that start from the features of the collection.
 
         Args:
+            pictures: what was learned about pictures.
             categories: what was learned about categories; None if the embedding has no part for them.
 
         Returns:
