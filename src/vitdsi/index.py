@@ -15,13 +15,15 @@ from vitdsi.backbones.reader import FeatureReader, device_for
 from vitdsi.collection.add import AddResult, add
 from vitdsi.collection.build import build, check_names
 from vitdsi.collection.compact import compact
+from vitdsi.collection.held import ComparedPhoto, compare_with_index
 from vitdsi.collection.info import info
 from vitdsi.collection.read import Images, Metadata, read_collection
 from vitdsi.collection.remove import remove
 from vitdsi.collection.storage import PARTS, read_index, write_index
 from vitdsi.config import IndexConfig
-from vitdsi.errors import UsageError
+from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.evaluation.evaluate import evaluate
+from vitdsi.facts.best_copy import best_copy
 from vitdsi.facts.facets import Facet
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
@@ -30,6 +32,7 @@ from vitdsi.photos.decode import Source, load_square
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
 from vitdsi.search.browse import ImagePage, facets, page_of_images
+from vitdsi.search.decisions import decide_again, keep_both
 from vitdsi.search.duplicates import near_identical
 from vitdsi.search.filters import resolve_ids
 from vitdsi.search.options import SearchOptions, SearchResult
@@ -380,6 +383,67 @@ class ImageIndex:
         """
         groups = near_identical(self.state_, threshold)
         return [[self.image_ids_[i] for i in members] for members in groups]
+
+    def best_copies(self, groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+        """Choose which image of each group to keep, by the facts about them, and say why.
+
+        It is the one with the most pixels; among equals, that with the most bytes per pixel; then the oldest.
+
+        Args:
+            groups: groups of image_ids, none of them empty, such as those of `near_identical`.
+
+        Returns:
+            The image_id of each group, and the reason.
+
+        Raises:
+            UsageError: an image is not in the index.
+        """
+        named = list(dict.fromkeys(image_id for group in groups for image_id in group))
+        ids = dict(zip(named, resolve_ids(self.state_, named), strict=True))
+        facts = self.state_.metadata.rows(ids.values())
+        chosen = (best_copy([facts[ids[image_id]] for image_id in group]) for group in groups)
+        return [(group[position], why) for group, (position, why) in zip(groups, chosen, strict=True)]
+
+    def keep_both(self, images: Iterable[str | int]) -> None:
+        """Decide to keep all of these near-identical images: no two of them are reported again.
+
+        Decisions are about the content of files, and are saved with the index.
+
+        Raises:
+            UsageError: an image is not in the index, or there are fewer than two.
+        """
+        self._put(keep_both(self.state_, resolve_ids(self.state_, images)), ("decisions",))
+
+    def decide_again(self, images: Iterable[str | int]) -> None:
+        """Forget what `keep_both` decided about any two of these images.
+
+        Raises:
+            UsageError: as for `keep_both`.
+        """
+        self._put(decide_again(self.state_, resolve_ids(self.state_, images)), ("decisions",))
+
+    def compare(
+        self,
+        images: Images,
+        threshold: float = NEAR_IDENTICAL_SIMILARITY,
+        *,
+        on_progress: OnProgress = None,
+    ) -> tuple[list[ComparedPhoto], tuple[ImageReadError, ...]]:
+        """Find which of other photos the index holds already, in whatever version. The index does not change.
+
+        Args:
+            images: as for `fit`.
+            threshold: the least similarity of two versions of a picture, up to 1.2.
+            on_progress: as for `fit`.
+
+        Returns:
+            The photos that could be read, each with the image_ids that show the same picture, and the files that could
+            not be read.
+
+        Raises:
+            UsageError: the features were dropped, or the folder cannot be read.
+        """
+        return compare_with_index(self.state_, images, self.reader, threshold, on_progress)
 
     def evaluate(
         self,

@@ -168,6 +168,7 @@ class IndexState:
         held_out: views that were held out of training, or None without any.
         changes: the changes since the index was made, oldest first; learning everything again starts a new list.
         generation: the generation of the files that the state was read from, 0 if it was not read from files.
+        decisions: pairs of near-identical images that are to be kept both; see `vitdsi.search.decisions`.
     """
 
     requested: IndexConfig
@@ -185,6 +186,7 @@ class IndexState:
     held_out: HeldOut | None = None
     changes: tuple[Change, ...] = ()
     generation: int = 0
+    decisions: tuple[tuple[str, str], ...] = ()
 
     @property
     def reranks_by_default(self) -> bool:

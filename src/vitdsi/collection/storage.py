@@ -29,7 +29,8 @@ from vitdsi.state import BuildReport, Change, HeldOut, IndexState
 
 # Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
 # settings had other keys. Up to format 3, removed ids had no code, probabilities were normalised over live ids, and
-# embeddings had no part for categories. Up to format 4, nothing was learned from hard views.
+# embeddings had no part for categories. Up to format 4, nothing was learned from hard views,
+# and there were no decisions.
 FORMAT_VERSION = 5
 _READABLE_VERSIONS = (2, 3, 4, 5)
 PARTS = {
@@ -38,6 +39,7 @@ PARTS = {
     "ids": "json",
     "features": "safetensors",
     "metadata": "sqlite",
+    "decisions": "json",
 }
 _SUFFIXES_BY_FORMER_PART = {"tokens": "safetensors"}
 _LOCK = "lock"
@@ -98,7 +100,9 @@ def _write(
     files = dict(kept)
     clear(folder)
     for part in PARTS:
-        if part in parts:
+        if part == "decisions" and not state.decisions:
+            files.pop(part, None)
+        elif part in parts:
             files[part] = f"{part}-{generation:06d}.{PARTS[part]}"
             _WRITERS[part](folder / files[part], state)
             os.chmod(folder / files[part], 0o666 & ~umask())  # safetensors writes for the owner alone
@@ -220,7 +224,17 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
         held_out,
         tuple(Change(**change) for change in manifest["changes"]),
         manifest["generation"],
+        decisions=_read_decisions(files["decisions"]) if "decisions" in files else (),
     )
+
+
+def _read_decisions(file: Path) -> tuple[tuple[str, str], ...]:
+    pairs = json.loads(file.read_text("utf-8"))["keep_both"]
+    return tuple((str(first), str(second)) for first, second in pairs)
+
+
+def _write_decisions(file: Path, state: IndexState) -> None:
+    file.write_text(json.dumps({"keep_both": state.decisions}), "utf-8")
 
 
 def _write_ids(file: Path, state: IndexState) -> None:
@@ -264,4 +278,5 @@ _WRITERS: dict[str, Callable[[Path, IndexState], None]] = {
     "ids": _write_ids,
     "features": _write_features,
     "metadata": _write_metadata,
+    "decisions": _write_decisions,
 }

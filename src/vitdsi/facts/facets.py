@@ -55,7 +55,7 @@ def count_values(
         if by is None and not 1 <= len(counts) <= MAX_VALUES:
             continue
         # The values of a column are of one kind, so they can be sorted.
-        ranked = sorted(counts.items(), key=lambda item: item[0])  # type: ignore[arg-type, return-value]
+        ranked = sorted(counts.items(), key=lambda item: item[0])
         ranked.sort(key=lambda item: item[1], reverse=True)
         facets.append(Facet(name, tuple(ranked[:limit]), len(counts), len(rows) - counts.total()))
     return facets

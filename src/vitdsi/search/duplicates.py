@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vitdsi.ids.trie import Trie
 from vitdsi.neighbours import nearest
+from vitdsi.search.decisions import undecided
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import ORIENTATIONS, Ranking, rank, rankings
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
@@ -30,6 +31,8 @@ _SEARCH_GROWTH = 3  # each search for distinct results asks for this many times 
 
 def near_identical(state: IndexState, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[int]]:
     """Group the live ids whose images are near-identical, directly or through a chain of others.
+
+    Pairs that somebody decided to keep both do not count; see `vitdsi.search.decisions`.
 
     Returns:
         Groups of at least two sorted ids, larger groups first.
@@ -47,6 +50,7 @@ def near_identical(state: IndexState, threshold: float = NEAR_IDENTICAL_SIMILARI
     nearest_ids, _ = nearest(similarity.turn_free[live], similarity.turn_free[live], _TURNED_PROPOSALS + 1)
     proposed = _mutual(live, torch.from_numpy(found)) | _mutual(live, live[nearest_ids])
     pairs = np.array(sorted(proposed), dtype=np.int64).reshape(-1, 2)
+    pairs = pairs[undecided(state, pairs)]
     return connected_groups(pairs[similarity.at_least(pairs, threshold)])
 
 

@@ -5,7 +5,6 @@ import torch
 from helpers_codes import model_config
 
 from vitdsi.model.categories import categories_from_neighbours
-from vitdsi.model.stems import PooledStem
 from vitdsi.model.pictures import pictures_from_features, signed_root
 from vitdsi.model.stems.pooled_stem import CATEGORY_SHARE, PooledStem
 
@@ -55,7 +54,8 @@ def test_only_the_projections_start_from_features() -> None:
     before = {name: value.clone() for name, value in stem.named_parameters()}
     features = torch.rand(30, 10)
     stem.fit(
-        pictures_from_features(features, SMALL.pictures), categories_from_neighbours(features, stem.categories)
+        pictures_from_features(features, SMALL.pictures),
+        categories_from_neighbours(features, stem.categories),
     )
     moved = {id(value) for name, value in stem.named_parameters() if not torch.equal(value, before[name])}
     found = {id(value) for value in stem.parameters_from_features()}
