@@ -25,6 +25,7 @@ VERBS = [
     "facets",
     "evaluate",
     "info",
+    "completion",
     "experiment",
 ]
 OPTIONS = {
@@ -35,11 +36,12 @@ OPTIONS = {
     "add": "--labels --prefix --replace --metadata --strict --cache",
     "remove": "--from-file",
     "compact": "--retrain --no-retrain --drop-features",
-    "duplicates": "--threshold --plain",
+    "duplicates": "--threshold --plain --keep --against --move-to --images --apply --undo --keep-both --decide-again",
     "list": "--where --offset --limit --json",
     "facets": "--by --where --limit --plain",
     "evaluate": "--labels --beam-size --json",
     "info": "--json",
+    "completion": "--debug",
 }
 
 
@@ -115,6 +117,9 @@ def test_closed_stdout_ends_the_command_without_an_error() -> None:
         "remove INDEX a",
         "compact INDEX",
         "duplicates INDEX",
+        "duplicates INDEX --keep-both a b",
+        "list INDEX",
+        "facets INDEX",
         "info INDEX",
     ],
 )

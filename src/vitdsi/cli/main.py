@@ -9,6 +9,7 @@ import click
 from vitdsi.cli.add import add_verb
 from vitdsi.cli.common import Verbs, debug_option, print_version
 from vitdsi.cli.compact import compact_verb
+from vitdsi.cli.completion import completion_verb
 from vitdsi.cli.duplicates import duplicates_verb
 from vitdsi.cli.evaluate import evaluate_verb
 from vitdsi.cli.facets import facets_verb
@@ -55,6 +56,7 @@ for verb in (
     facets_verb,
     evaluate_verb,
     info_verb,
+    completion_verb,
     # Imported by name, because the product does not depend on the experiments of the paper.
     resolve_name("vitdsi.paper.command:experiment"),
 ):
