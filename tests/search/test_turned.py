@@ -6,7 +6,7 @@ import torch
 from helpers_images import photo
 from PIL import Image
 
-from vitdsi.search.turned import orientations, turn_free
+from vitdsi.search.turned import nearest_turned, orientations, turn_free
 
 
 def thumbnails(count: int) -> torch.Tensor:
@@ -31,6 +31,15 @@ def test_descriptors_of_different_pictures_differ_and_change_little_with_noise()
     assert (cosines.argmax(1) == torch.arange(40)).all()
     assert cosines.diag().min() > 0.98
     assert (cosines - torch.eye(40) * 2).max() < 0.9
+
+
+def test_nearest_descriptor_is_that_of_the_turned_picture() -> None:
+    pictures = thumbnails(20)
+    vectors = turn_free(torch.cat([pictures, torch.rot90(pictures, 3, (1, 2))]))
+    rows = nearest_turned(vectors[20:], vectors[:20])
+    assert rows.shape == (20, 5)
+    assert rows[:, 0].tolist() == list(range(20))
+    assert nearest_turned(vectors[:2], vectors[:3]).shape == (2, 3)
 
 
 def test_flat_pictures_have_finite_descriptors() -> None:

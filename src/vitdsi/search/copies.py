@@ -8,16 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitdsi.neighbours import nearest
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rankings
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
+from vitdsi.search.turned import nearest_turned
 from vitdsi.state import IndexState
 
 __all__ = ["copies_in_index"]
 
 _PROPOSALS = 10  # results of a search with each photo that are compared with it
-_TURNED_PROPOSALS = 5  # images with the nearest descriptors that are compared in turned orientations
 
 
 def copies_in_index(
@@ -51,7 +50,7 @@ def copies_in_index(
     for i in live.tolist():
         same.setdefault(state.hashes[i], []).append(i)
     found = torch.from_numpy(rankings(state, features, SearchOptions(k=min(_PROPOSALS, len(live)))))
-    turned, _ = nearest(similarity.turn_free[first:], similarity.turn_free[live], _TURNED_PROPOSALS)
+    turned = nearest_turned(similarity.turn_free[first:], similarity.turn_free[live])
     proposed = torch.cat([found, live[turned]], dim=1)
     copies = []
     for row, content in enumerate(hashes):

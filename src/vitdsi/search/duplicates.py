@@ -15,17 +15,16 @@ import torch
 from torch import Tensor
 
 from vitdsi.ids.trie import Trie
-from vitdsi.neighbours import nearest
 from vitdsi.search.decisions import undecided
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import ORIENTATIONS, Ranking, rank, rankings
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
+from vitdsi.search.turned import NUM_PROPOSED, nearest_turned
 from vitdsi.state import IndexState
 
 __all__ = ["connected_groups", "first_distinct", "near_identical", "search_distinct"]
 
 _PROPOSALS = 10  # results of each image that are compared with it
-_TURNED_PROPOSALS = 5  # images with the nearest descriptors that are compared in turned orientations
 _SEARCH_GROWTH = 3  # each search for distinct results asks for this many times as many as the one before
 
 
@@ -47,8 +46,8 @@ def near_identical(state: IndexState, threshold: float = NEAR_IDENTICAL_SIMILARI
     assert state.features is not None
     proposals = SearchOptions(k=min(_PROPOSALS + 1, len(live)))
     found = rankings(state, state.features[live], proposals)
-    nearest_ids, _ = nearest(similarity.turn_free[live], similarity.turn_free[live], _TURNED_PROPOSALS + 1)
-    proposed = _mutual(live, torch.from_numpy(found)) | _mutual(live, live[nearest_ids])
+    turned = nearest_turned(similarity.turn_free[live], similarity.turn_free[live], NUM_PROPOSED + 1)
+    proposed = _mutual(live, torch.from_numpy(found)) | _mutual(live, live[turned])
     pairs = np.array(sorted(proposed), dtype=np.int64).reshape(-1, 2)
     pairs = pairs[undecided(state, pairs)]
     return connected_groups(pairs[similarity.at_least(pairs, threshold)])

@@ -10,9 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["orientations", "turn_free"]
+from vitdsi.neighbours import nearest
+
+__all__ = ["NUM_PROPOSED", "nearest_turned", "orientations", "turn_free"]
+
+NUM_PROPOSED = 5  # images with the nearest descriptors, which are compared in turned orientations
 
 _SIDE = 8  # pixels of the thumbnails that are described
+_BLOCK = 16_384
+_MAX_COSINES = 2**26  # that are held at a time
 
 
 def turn_free(thumbnails: Tensor) -> Tensor:
@@ -26,7 +32,8 @@ def turn_free(thumbnails: Tensor) -> Tensor:
     The vectors have no mean and norm 1 before the mean over the N thumbnails is taken off, without which all pictures
     would look alike. They are then scaled to norm 1 again.
     """
-    small = F.adaptive_avg_pool2d(thumbnails.float()[:, None], _SIDE)[:, 0]
+    blocks = torch.split(thumbnails, _BLOCK)  # bounds the memory for thumbnails as floats
+    small = torch.cat([F.adaptive_avg_pool2d(block.float()[:, None], _SIDE)[:, 0] for block in blocks])
     small = small - small.mean((1, 2), keepdim=True)
     small = small / (small.flatten(1).norm(dim=1)[:, None, None] + 1e-6)
     half = _SIDE // 2
@@ -40,6 +47,15 @@ def turn_free(thumbnails: Tensor) -> Tensor:
         parts += [(part + mirrored) / 2, (part - mirrored).abs() / 2]
     vectors = torch.cat([part.flatten(1) for part in parts], dim=1)
     return F.normalize(vectors - vectors.mean(0), dim=1)
+
+
+def nearest_turned(queries: Tensor, descriptors: Tensor, k: int = NUM_PROPOSED) -> Tensor:
+    """Return the rows (Q, min(k, N)) of the descriptors (N, 96) that are nearest to each of these (Q, 96).
+
+    All are compared with all, so the time of finding neighbours within a collection grows with its square.
+    """
+    rows, _ = nearest(queries, descriptors, k, chunk=max(1, _MAX_COSINES // max(1, len(descriptors))))
+    return rows
 
 
 def orientations(pictures: Tensor) -> Tensor:
