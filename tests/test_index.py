@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers_images import photographed, textured
 from PIL import Image, ImageDraw
 
 from vitdsi import ImageIndex, IndexConfig
@@ -258,3 +259,64 @@ def test_broken_and_newer_indexes_are_refused(index: ImageIndex, tmp_path: Path)
 def test_adding_to_an_empty_index_is_refused_before_photos_are_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"this ImageIndex is empty: call fit\(images\)"):
         ImageIndex().add(tmp_path / "no such folder")
+
+
+def _textured(*settings: str) -> ImageIndex:
+    """An index that is hardly trained, of six photos with many keypoints."""
+    config = load_config(
+        overrides=[*SHORT[1:], *PIXELS, "ids.scheme=random", "training.max_epochs=2", *settings]
+    )
+    return ImageIndex(config).fit([textured(seed=i) for i in range(6)])
+
+
+@pytest.fixture(scope="module")
+def verified() -> ImageIndex:
+    return _textured()
+
+
+class TestKeypoints:
+    def test_certain_image_comes_first_and_the_others_keep_their_order(self, verified: ImageIndex) -> None:
+        query = photographed(textured(seed=3))
+        plain = [r.image_id for r in verified.search(query, verify=False)]
+        (first, *others) = verified.search(query)
+        assert first.image_id == "000003" and first.certain
+        assert [r.image_id for r in others] == [name for name in plain if name != "000003"]
+
+    def test_image_below_the_first_k_can_be_certain(self, verified: ImageIndex) -> None:
+        for seed in range(6):
+            (first,) = verified.search(photographed(textured(seed=seed)), k=1, min_score=0.5, beam_size=1)
+            assert first.image_id == f"{seed:06}"
+
+    def test_pages_are_parts_of_the_verified_list(self, verified: ImageIndex) -> None:
+        query = photographed(textured(seed=3))
+        everything = verified.search(query)
+        pages = [verified.search(query, k=2, offset=offset) for offset in (0, 2, 4)]
+        assert [result for page in pages for result in page] == everything
+
+    def test_more_like_is_verified_by_the_stored_keypoints(self) -> None:
+        index = _textured()
+        index.add([photographed(textured(seed=3))], prefix="photo/")
+        (first, *others) = index.more_like("photo/000000", k=6)
+        assert first.image_id == "000003" and first.certain
+        assert len(others) == 5 and not any(result.certain for result in others)
+        assert index.more_like("photo/000000", k=6, verify=False)[0].inliers is None
+
+    def test_image_that_a_filter_does_not_allow_is_not_found(self, verified: ImageIndex) -> None:
+        found = verified.search(photographed(textured(seed=3)), allow=["000001", "000002"])
+        assert not any(r.certain for r in found) and len(found) == 2
+
+    def test_added_and_compacted_images_have_keypoints(self) -> None:
+        index = _textured()
+        new = textured(seed=9)
+        index.add([new], prefix="new/")
+        index.remove(["000001", "000004"])
+        index.compact(retrain=False)
+        assert index.state_.keypoints is not None and len(index.state_.keypoints) == 5
+        for name, photo in (("new/000000", new), ("000005", textured(seed=5))):
+            assert [r.image_id for r in index.search(photographed(photo)) if r.certain] == [name]
+
+    def test_index_without_keypoints_verifies_nothing(self) -> None:
+        index = _textured("keypoints=0")
+        assert {r.inliers for r in index.search(textured(seed=1))} == {None}
+        with pytest.raises(UsageError, match="no keypoints"):
+            index.search(textured(seed=1), verify=True)

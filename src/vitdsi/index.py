@@ -39,6 +39,7 @@ from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.rank import ORIENTATIONS
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY
+from vitdsi.search.verify import indexed_keypoints, keypoints_for, options_for_candidates, verify_results
 from vitdsi.state import BuildReport, IndexState
 
 if TYPE_CHECKING:
@@ -246,6 +247,7 @@ class ImageIndex:
         min_score: float = 0.0,
         beam_size: int | None = None,
         rerank: bool | None = None,
+        verify: bool | None = None,
         offset: int = 0,
         any_rotation: bool = False,
     ) -> list[SearchResult]:
@@ -256,7 +258,7 @@ class ImageIndex:
 
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
-            k, where, allow, collapse, min_score, beam_size, rerank, offset, any_rotation: the attributes of
+            k, where, allow, collapse, min_score, beam_size, rerank, verify, offset, any_rotation: the attributes of
                 `SearchOptions`.
 
         Raises:
@@ -272,6 +274,7 @@ class ImageIndex:
             min_score=min_score,
             beam_size=beam_size,
             rerank=rerank,
+            verify=verify,
             offset=offset,
             any_rotation=any_rotation,
         )[0]
@@ -287,18 +290,23 @@ class ImageIndex:
         min_score: float = 0.0,
         beam_size: int | None = None,
         rerank: bool | None = None,
+        verify: bool | None = None,
         offset: int = 0,
         any_rotation: bool = False,
         batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
         """Search for many photos in batches of `batch_size`. See `search`."""
-        options = SearchOptions(k, where, allow, collapse, min_score, beam_size, rerank, offset, any_rotation)
+        options = SearchOptions(
+            k, where, allow, collapse, min_score, beam_size, rerank, verify, offset, any_rotation
+        )
         return self.search_with(images, options, batch_size=batch_size)
 
     def search_with(
         self, images: Sequence[Source], options: SearchOptions, *, batch_size: int = _BATCH
     ) -> list[list[SearchResult]]:
         """Search for many photos with options that are given as one value. See `search`."""
+        keypoints = keypoints_for(self.state_, options)
+        wanted = options if keypoints is None else options_for_candidates(options)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
             squares = [
@@ -307,8 +315,15 @@ class ImageIndex:
             if options.any_rotation:
                 squares = [np.rot90(square, turns) for square in squares for turns in range(ORIENTATIONS)]
             pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
-            found += self._searching().search(self.reader.features(pixels), options)
-        return found
+            found += self._searching().search(
+                self.reader.features(pixels), wanted, from_first=keypoints is not None
+            )
+        if keypoints is None:
+            return found
+        return [
+            verify_results(keypoints, image, results, options)
+            for image, results in zip(images, found, strict=True)
+        ]
 
     def more_like(self, image: str | int, k: int = 10, **options: Any) -> list[SearchResult]:
         """Find the images most like one of the index, which is given by its image_id or id and is left out itself.
@@ -330,7 +345,11 @@ class ImageIndex:
     def more_like_with(self, image: str | int, options: SearchOptions) -> list[SearchResult]:
         """Find the images most like one of the index, with options that are given as one value. See `more_like`."""
         (number,) = resolve_ids(self.state_, [image])
-        return self._searching().more_like(number, options)
+        keypoints = keypoints_for(self.state_, options)
+        if keypoints is None:
+            return self._searching().more_like(number, options)
+        found = self._searching().more_like(number, options_for_candidates(options), from_first=True)
+        return verify_results(keypoints, indexed_keypoints(self.state_, keypoints, number), found, options)
 
     def images(
         self,

@@ -14,6 +14,7 @@ from vitdsi.errors import ImageReadError
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.photos.keypoints import Keypoints
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ class IndexState:
         held_out: views that were held out of training, or None without any.
         changes: the changes since the index was made, oldest first; learning everything again starts a new list.
         generation: the generation of the files that the state was read from, 0 if it was not read from files.
+        keypoints: the keypoints of each image, including images that were removed, or None for an index without.
         decisions: pairs of near-identical images that are to be kept both; see `vitdsi.search.decisions`.
     """
 
@@ -186,6 +188,7 @@ class IndexState:
     held_out: HeldOut | None = None
     changes: tuple[Change, ...] = ()
     generation: int = 0
+    keypoints: Keypoints | None = None
     decisions: tuple[tuple[str, str], ...] = ()
 
     @property

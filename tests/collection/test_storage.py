@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers_stored import stored
@@ -65,6 +66,9 @@ def test_read_index_equals_the_written_one(path: Path) -> None:
     weights = before.model.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in after.model.state_dict().items())
     assert after.metadata.ids_where("album = 'a1'").tolist() == list(range(1, 60, 3))
+    assert after.keypoints is not None and before.keypoints is not None
+    for name in ("descriptors", "positions", "offsets"):
+        assert np.array_equal(getattr(after.keypoints, name), getattr(before.keypoints, name))
     assert after.generation == 1
 
 
@@ -102,6 +106,7 @@ def test_files_of_a_killed_write_are_ignored_and_cleared(path: Path) -> None:
         "trie-000002.safetensors",
         "metadata-000002.sqlite",
         "decisions-000001.json",
+        "keypoints-000001.safetensors",
     }
 
 
@@ -224,6 +229,23 @@ def test_removed_ids_are_read_with_their_codes(path: Path) -> None:
     before, after = stored().trie, read_index(path).trie
     assert not after.live[[4, 9]].any() and int(after.live.sum()) == 58
     assert torch.equal(after.codes, before.codes) and torch.equal(after.child, before.child)
+
+
+def test_index_of_format_4_has_no_keypoints(path: Path) -> None:
+    manifest = json.loads((path / "index.json").read_text("utf-8"))
+    (path / manifest["files"].pop("keypoints")).unlink()
+    del manifest["requested"]["keypoints"], manifest["resolved"]["keypoints"]
+    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 4}), "utf-8")
+    index = read_index(path)
+    assert index.keypoints is None
+    assert write_index(path, remove(index, [1]), ("trie", "metadata")) == 2
+    assert read_index(path).keypoints is None and "keypoints" not in sizes(path)
+
+
+def test_keypoints_that_were_dropped_leave_the_folder(path: Path) -> None:
+    write_index(path, replace(read_index(path), keypoints=None), ("keypoints",))
+    assert read_index(path).keypoints is None
+    assert not list(path.glob("keypoints-*"))
 
 
 def test_removed_ids_of_format_3_have_no_code(former: Path) -> None:

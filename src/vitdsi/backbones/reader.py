@@ -82,6 +82,7 @@ class FeatureReader:
         backbone: the backbone itself.
         image_size: side in pixels of the squares that the backbone reads.
         device: where the backbone runs.
+        cache_folder: the folder of the feature cache, or None.
 
     Raises:
         UsageError: there is no such backbone, or it has no such features.
@@ -105,15 +106,15 @@ class FeatureReader:
             )
         self.backbone: Backbone = made.to(self.device)
         self.image_size = self.backbone.image_size
-        self._cache_folder = cache
+        self.cache_folder = cache
         self._cache = self._cache_of("")
 
     def _cache_of(self, suffix: str) -> FeatureCache | None:
         """The cache of the features of photos, or with a suffix of something else that was made of photos."""
         key = self.backbone.cache_key()
-        if self._cache_folder is None or key is None:
+        if self.cache_folder is None or key is None:
             return None
-        return FeatureCache(self._cache_folder, f"{key}-{self.kind}{suffix}")
+        return FeatureCache(self.cache_folder, f"{key}-{self.kind}{suffix}")
 
     def features(self, pixels: Tensor) -> Tensor:
         """Turn uint8 pixels (B, 3, S, S) into model inputs (B, *shape): float32, on the device of the reader."""

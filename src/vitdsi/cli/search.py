@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import click
 
 from vitdsi.cli.common import FILE, INDEX_ARGUMENT, check_writable, debug_option, named_lines, say
-from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.cli.queries import expand, more_like, search_files, watched
+from vitdsi.errors import UsageError
 
 if TYPE_CHECKING:
+    from vitdsi.cli.contact_sheet import Row
     from vitdsi.index import ImageIndex
     from vitdsi.search.options import SearchOptions, SearchResult
-
-_BATCH = 64
-# The name of a query, its file if there is one, and its results, None if the image cannot be read.
-_Answer: TypeAlias = "tuple[str, Path | None, list[SearchResult] | None]"
 
 
 @click.command("search", short_help="Find the images relevant to a photo.")
@@ -69,6 +65,11 @@ _Answer: TypeAlias = "tuple[str, Path | None, list[SearchResult] | None]"
     is_flag=True,
     help="Also search for the image turned by 90, 180 and 270 degrees, which takes four times as long.",
 )
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Match keypoints of the first 50 results with the photo, certain results first [on with keypoints].",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
 @click.option(
     "--sheet", type=FILE, metavar="FILE.html", help="Also write an HTML contact sheet; needs --images."
@@ -94,6 +95,7 @@ def search_verb(
     beam_size: int | None,
     rerank: bool | None,
     any_rotation: bool,
+    verify: bool | None,
     strict: bool,
     sheet: Path | None,
     folder: Path | None,
@@ -103,11 +105,14 @@ def search_verb(
     With --id, the query is an image of the index itself, which is left out of its results. With --watch, it is each
     photo that appears in a folder, as soon as it is completely written.
 
-    Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven and id.
-    The score is the calibrated probability that the result is right: that it shows the same picture, or with labels
-    something of the same class, if half of the queries have something right in the collection. log_prob is the
-    log-probability of the image in nats, and proven says whether no other image is more probable than those that were
-    compared. Images that cannot be read are reported on stderr and skipped, and the exit code is then 1.
+    Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven, id,
+    inliers, certain and outline. The score is the calibrated probability that the result is right: that it shows the
+    same picture, or with labels something of the same class, if half of the queries have something right in the
+    collection. log_prob is the log-probability of the image in nats, and proven says whether no other image is more
+    probable than those that were compared. inliers is the number of keypoints of the image that were found in the photo
+    in the same arrangement, or null if the result was not verified; certain says whether there are so many that both
+    show the same thing, and outline then has the corners of the image in the photo, as shares of its width and height.
+    Images that cannot be read are reported on stderr and skipped, and the exit code is then 1.
 
     \b
     Examples:
@@ -126,7 +131,7 @@ def search_verb(
     if allow_ids == "-" and "-" in images:
         raise UsageError("stdin cannot be both the image and --allow-ids; save one of them as a file")
     allow = None if allow_ids is None else named_lines(allow_ids)
-    queries = _expand(images) if images else []
+    queries = expand(images) if images else []
     if sheet is not None and any(path is None for _, path in queries):
         raise UsageError("--sheet shows files and cannot show stdin; save the image and give its path")
 
@@ -145,6 +150,7 @@ def search_verb(
         rerank=rerank,
         offset=offset or 0,
         any_rotation=any_rotation,
+        verify=verify,
     )
     answered: list[tuple[Path, list[SearchResult]]] = []
     count = found = 0
@@ -153,9 +159,9 @@ def search_verb(
         shown = f"results {offset + 1} to {min(offset + k, total)} of the {total} images that are searched"
         say(shown if offset < total else f"no results after the first {offset}: {total} images are searched")
     everything = chain(
-        _more_like(opened, like, options, folder),
-        _search(opened, queries, strict, options),
-        _watched(opened, watch, strict, options),
+        more_like(opened, like, options, folder),
+        search_files(opened, queries, strict, options),
+        watched(opened, watch, strict, options),
     )
     for name, path, results in everything:
         if results is None:
@@ -170,12 +176,9 @@ def search_verb(
     if count and not found:
         say(f"note: nothing can be found in {index}: {_why_nothing(options)}")
     if sheet is not None and folder is not None:
-        from vitdsi.cli.contact_sheet import Result, Row, write_contact_sheet
+        from vitdsi.cli.contact_sheet import write_contact_sheet
 
-        rows = [
-            Row(path, [Result(r.image_id, folder / r.image_id, r.score, None) for r in results])
-            for path, results in answered
-        ]
+        rows = [_row(path, results, folder) for path, results in answered]
         write_contact_sheet(sheet, rows, title=f"{index.name}: search results")
     asked = len(like) + len(queries)
     if count < asked:
@@ -205,6 +208,19 @@ def _why_nothing(options: SearchOptions) -> str:
     return "its images were all removed"
 
 
+def _row(query: Path, results: list[SearchResult], folder: Path) -> Row:
+    """Return a row of the contact sheet, with the proof of the first result drawn in the query."""
+    from vitdsi.cli.contact_sheet import Result, Row
+
+    shown = [
+        Result(r.image_id, folder / r.image_id, r.score, points=[match[2:] for match in r.matches])
+        for r in results
+    ]
+    first = results[0].matches if results else ()
+    outline = (results[0].outline if results else None) or ()
+    return Row(query, shown, outline, [match[:2] for match in first])
+
+
 def _min_score(index: ImageIndex, min_score: str | None) -> float:
     """Return the score that --min-score stands for."""
     if min_score is None:
@@ -216,67 +232,3 @@ def _min_score(index: ImageIndex, min_score: str | None) -> float:
     if not 0 <= number <= 1:
         raise UsageError(f"--min-score {min_score}: give a number between 0 and 1, or auto")
     return number
-
-
-def _more_like(
-    index: ImageIndex, like: tuple[str, ...], options: SearchOptions, folder: Path | None
-) -> Iterator[_Answer]:
-    """Yield the answer for each of these images of the index."""
-    for image_id in like:
-        path = None if folder is None else folder / image_id
-        yield image_id, path, index.more_like_with(image_id, options)
-
-
-def _watched(
-    index: ImageIndex, folder: Path | None, strict: bool, options: SearchOptions
-) -> Iterator[_Answer]:
-    """Yield the answer for each photo that appears in a folder."""
-    if folder is None:
-        return
-    from vitdsi.photos.watch import arriving
-
-    for path in arriving(folder):
-        yield from _search(index, [(str(path), path)], strict, options)
-
-
-def _search(
-    index: ImageIndex,
-    queries: list[tuple[str, Path | None]],
-    strict: bool,
-    options: SearchOptions,
-) -> Iterator[_Answer]:
-    """Yield the answer for each query in order."""
-    for start in range(0, len(queries), _BATCH):
-        chunk = queries[start : start + _BATCH]
-        sources = [sys.stdin.buffer.read() if path is None else path for _, path in chunk]
-        try:
-            found = index.search_with(sources, options, batch_size=_BATCH)
-            for (name, path), results in zip(chunk, found, strict=True):
-                yield name, path, results
-        except ImageReadError:
-            # This is rare, so the readable images of this batch are searched one by one.
-            for (name, path), source in zip(chunk, sources, strict=True):
-                try:
-                    yield name, path, index.search_with([source], options)[0]
-                except ImageReadError as error:
-                    if strict:
-                        raise ImageReadError(name, error.reason) from error
-                    say(f"skipped {name}: {error.reason}")
-                    yield name, path, None
-
-
-def _expand(images: tuple[str, ...]) -> list[tuple[str, Path | None]]:
-    """List (name to print, path) of every query; the path is None for stdin."""
-    from vitdsi.photos.find import find_images
-
-    queries: list[tuple[str, Path | None]] = []
-    for given in images:
-        root = Path(given)
-        if given == "-":
-            queries.append(("-", None))
-        elif root.is_dir():
-            prefix = given.rstrip("/")
-            queries += [(f"{prefix}/{p.relative_to(root).as_posix()}", p) for p in find_images(root)]
-        else:
-            queries += [(given, path) for path in find_images(root)]
-    return queries

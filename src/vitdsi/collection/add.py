@@ -17,6 +17,7 @@ from torch import Tensor
 from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.build import hard_views_of
+from vitdsi.collection.keypoints import grown_keypoints
 from vitdsi.collection.placement import codes_for, places_by_model
 from vitdsi.collection.read import Collection
 from vitdsi.collection.remove import remove
@@ -157,6 +158,7 @@ def add_new(
         thumbnails=None if state.thumbnails is None else torch.cat([state.thumbnails, fresh.thumbnails]),
         metadata=state.metadata.adding({before + i: facts for i, facts in fresh.facts.items()}),
         changes=state.changed("add", len(new_ids)),
+        keypoints=grown_keypoints(state, fresh, reader, on_progress),
     )
     remembered = None if state.features is not None else _remembered(state, fresh.features)
     _learn(grown, fresh, hard, new_ids, state.trie.live_ids(), remembered, reader, on_progress)

@@ -13,6 +13,7 @@ from torch import Tensor
 from vitdsi.backbones import BACKBONES
 from vitdsi.backbones.features import are_pixels, from_inputs, pooled
 from vitdsi.backbones.reader import FeatureReader
+from vitdsi.collection.keypoints import read_keypoints
 from vitdsi.collection.read import Collection, Images, Metadata, read_collection
 from vitdsi.collection.resolve import resolve_config
 from vitdsi.config import IndexConfig
@@ -77,6 +78,11 @@ def build(
         pictures = pictures_from_views(collection.features, hard, config.model.pictures)
     model = make_model(config.model, trie, collection.features, config.seed, pictures, categories)
     alterations = measure_alterations(config, collection.sources, collection.features, reader, on_progress)
+    keypoints = None
+    if config.keypoints:
+        keypoints = read_keypoints(
+            collection.sources, collection.hashes, config.keypoints, reader.cache_folder, on_progress
+        )
     seconds_reading = round(time.monotonic() - started, 2)
     state = IndexState(
         requested,
@@ -91,6 +97,7 @@ def build(
         alterations.differences,
         MetadataStore.create(collection.facts),
         BuildReport(len(collection)),
+        keypoints=keypoints,
     )
     state = learn(state, more, replace(alterations, hard=hard), on_progress, checkpoint, resume)
     report = replace(

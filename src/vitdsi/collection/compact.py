@@ -63,6 +63,7 @@ def compact(
         hashes=[state.hashes[i] for i in kept],
         features=None if state.features is None else state.features[live],
         thumbnails=None if state.thumbnails is None else state.thumbnails[live],
+        keypoints=None if state.keypoints is None else state.keypoints.take(kept),
         metadata=state.metadata.renumbered({old: new for new, old in enumerate(kept)}),
         held_out=None
         if state.held_out is None

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -25,12 +26,13 @@ from vitdsi.facts.store import MetadataStore
 from vitdsi.files import replace_folder, sync, umask, write_atomically
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.photos.keypoints import Keypoints
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState
 
 # Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
 # settings had other keys. Up to format 3, removed ids had no code, probabilities were normalised over live ids, and
-# embeddings had no part for categories. Up to format 4, nothing was learned from hard views,
-# and there were no decisions.
+# embeddings had no part for categories. Up to format 4, nothing was learned from hard views, and there were no
+# keypoints and no decisions.
 FORMAT_VERSION = 5
 _READABLE_VERSIONS = (2, 3, 4, 5)
 PARTS = {
@@ -39,6 +41,7 @@ PARTS = {
     "ids": "json",
     "features": "safetensors",
     "metadata": "sqlite",
+    "keypoints": "safetensors",
     "decisions": "json",
 }
 _SUFFIXES_BY_FORMER_PART = {"tokens": "safetensors"}
@@ -100,7 +103,7 @@ def _write(
     files = dict(kept)
     clear(folder)
     for part in PARTS:
-        if part == "decisions" and not state.decisions:
+        if (part == "keypoints" and state.keypoints is None) or (part == "decisions" and not state.decisions):
             files.pop(part, None)
         elif part in parts:
             files[part] = f"{part}-{generation:06d}.{PARTS[part]}"
@@ -224,6 +227,7 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
         held_out,
         tuple(Change(**change) for change in manifest["changes"]),
         manifest["generation"],
+        _read_keypoints(files["keypoints"]) if "keypoints" in files else None,
         decisions=_read_decisions(files["decisions"]) if "decisions" in files else (),
     )
 
@@ -235,6 +239,16 @@ def _read_decisions(file: Path) -> tuple[tuple[str, str], ...]:
 
 def _write_decisions(file: Path, state: IndexState) -> None:
     file.write_text(json.dumps({"keep_both": state.decisions}), "utf-8")
+
+
+def _read_keypoints(file: Path) -> Keypoints:
+    tensors = load_file(file)
+    return Keypoints(*(tensors[name].numpy() for name in ("descriptors", "positions", "offsets")))
+
+
+def _write_keypoints(file: Path, state: IndexState) -> None:
+    assert state.keypoints is not None
+    save_file({name: torch.from_numpy(value) for name, value in vars(state.keypoints).items()}, file)
 
 
 def _write_ids(file: Path, state: IndexState) -> None:
@@ -278,5 +292,6 @@ _WRITERS: dict[str, Callable[[Path, IndexState], None]] = {
     "ids": _write_ids,
     "features": _write_features,
     "metadata": _write_metadata,
+    "keypoints": _write_keypoints,
     "decisions": _write_decisions,
 }

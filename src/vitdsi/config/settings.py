@@ -231,6 +231,9 @@ class IndexConfig(Section):
     (`folder`: the first sub-folder is the class)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """One seed gives one result on one machine."""
+    keypoints: Annotated[int, Field(ge=0)] = 300
+    """Keypoints of each photo, by which a search verifies that a result shows the same thing as the query; 0 for none.
+    Each takes 20 bytes."""
     device: str = "auto"
     """Where to compute: `cpu`, `cuda`, or `auto` for CUDA where there is one."""
     ids: IdsConfig = field(default_factory=IdsConfig)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vitdsi.errors import UsageError
 
@@ -27,6 +27,8 @@ class SearchOptions:
             (see `vitdsi.search.evidence.relevance`), and not by probability alone. None does so if the embeddings of
             the index start from features, as those of pooled features do, with labels and without. Scores are the same
             either way.
+        verify: match the keypoints of the query with those of the first 50 results, and put results that are certain
+            first (see `vitdsi.search.verify`). None does so if the index has keypoints.
         offset: the number of results before the first one that is returned. Pages of k results are parts of one list;
             those of a beam search only if `beam_size` is the same for all of them.
         any_rotation: search for the photo as it is and turned by 90, 180 and 270 degrees. Each image has the best of
@@ -43,6 +45,7 @@ class SearchOptions:
     min_score: float = 0.0
     beam_size: int | None = None
     rerank: bool | None = None
+    verify: bool | None = None
     offset: int = 0
     any_rotation: bool = False
 
@@ -80,6 +83,13 @@ class SearchResult:
             images or k.
         proven: whether the search proved that no other allowed image is more probable than those it found. If results
             are reranked, it holds for all images that were compared: the 24 most probable ones, or k if that is more.
+        inliers: how many points of the image were found in the query in a place that agrees with all others; None if
+            the result was not verified.
+        certain: whether there are so many that the query shows the same thing as the image.
+        outline: the corners of the image in the query, from its upper left one clockwise, as shares (x, y) of the width
+            and height of the query; None unless it is certain.
+        matches: the points (x, y, x, y) that were found, in the query and in the image, as shares of width and height;
+            none unless it is certain.
     """
 
     rank: int
@@ -88,3 +98,7 @@ class SearchResult:
     id: int
     log_prob: float
     proven: bool
+    inliers: int | None = None
+    certain: bool = False
+    outline: tuple[tuple[float, float], ...] | None = None
+    matches: tuple[tuple[float, float, float, float], ...] = field(default=(), repr=False)

@@ -28,8 +28,12 @@ class Searcher:
     def _similarity(self) -> Similarity:
         return Similarity(self._state)
 
-    def search(self, features: Tensor, options: SearchOptions) -> list[list[SearchResult]]:
+    def search(
+        self, features: Tensor, options: SearchOptions, *, from_first: bool = False
+    ) -> list[list[SearchResult]]:
         """Return the results of each query (B, *shape), best first; features are those that `rank` takes.
+
+        With `from_first` those before the offset are returned as well.
 
         These are min(k, number of allowed images after the offset) results, or fewer if near-identical results are
         collapsed or if results score below `options.min_score`.
@@ -37,9 +41,11 @@ class Searcher:
         Raises:
             UsageError: the filter is not valid, or `options.collapse` is set and the index has no thumbnails.
         """
-        return self._search(features, options, self._filters.trie_for(options))
+        return self._search(features, options, self._filters.trie_for(options), from_first=from_first)
 
-    def more_like(self, number: int, options: SearchOptions) -> list[SearchResult]:
+    def more_like(
+        self, number: int, options: SearchOptions, *, from_first: bool = False
+    ) -> list[SearchResult]:
         """Return the results of a search with an image of the index, by its id. The image itself is left out.
 
         Raises:
@@ -51,10 +57,17 @@ class Searcher:
             )
         query, embedded = stored_query(self._state, number)
         within = self._filters.trie_for(options) or self._state.trie
-        return self._search(query, options, within.without([number]), embedded=embedded)[0]
+        within = within.without([number])
+        return self._search(query, options, within, embedded=embedded, from_first=from_first)[0]
 
     def _search(
-        self, features: Tensor, options: SearchOptions, within: Trie | None, *, embedded: bool = False
+        self,
+        features: Tensor,
+        options: SearchOptions,
+        within: Trie | None,
+        *,
+        embedded: bool = False,
+        from_first: bool,
     ) -> list[list[SearchResult]]:
         if options.collapse:
             found = search_distinct(
@@ -62,14 +75,15 @@ class Searcher:
             )
         else:
             found = rank(self._state, features, options, within, embedded=embedded)
-        return [self._results(found, row, options) for row in range(len(found.ids))]
+        first = 0 if from_first else options.offset
+        return [self._results(found, row, first, options.min_score) for row in range(len(found.ids))]
 
-    def _results(self, found: Ranking, row: int, options: SearchOptions) -> list[SearchResult]:
+    def _results(self, found: Ranking, row: int, first: int, min_score: float) -> list[SearchResult]:
         names, proven = self._state.image_ids, bool(found.proven[row])
         columns = (found.ids, found.scores, found.log_probs)
-        page = zip(*(column[row, options.offset :].tolist() for column in columns), strict=True)
-        kept = [result for result in page if result[0] >= 0 and result[1] >= options.min_score]
+        page = zip(*(column[row, first:].tolist() for column in columns), strict=True)
+        kept = [result for result in page if result[0] >= 0 and result[1] >= min_score]
         return [
             SearchResult(place, names[i], score, i, log_prob, proven)
-            for place, (i, score, log_prob) in enumerate(kept, start=options.offset + 1)
+            for place, (i, score, log_prob) in enumerate(kept, start=first + 1)
         ]
