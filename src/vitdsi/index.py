@@ -28,7 +28,8 @@ from vitdsi.facts.facets import Facet
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.model.stems import STEMS
-from vitdsi.photos.decode import Source, load_square
+from vitdsi.photos.decode import Pixels, Source, decode
+from vitdsi.photos.regions import Region, parts_of, read_region
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
 from vitdsi.search.browse import ImagePage, facets, page_of_images
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["ImageIndex"]
 
 _BATCH = 64
+_QUERY_PARTS = 5  # in which a photo is read by default; EXPERIMENTS.md has the evidence
 
 
 class ImageIndex:
@@ -248,6 +250,8 @@ class ImageIndex:
         beam_size: int | None = None,
         rerank: bool | None = None,
         verify: bool | None = None,
+        regions: int | None = None,
+        region: Region | None = None,
         offset: int = 0,
         any_rotation: bool = False,
     ) -> list[SearchResult]:
@@ -258,7 +262,8 @@ class ImageIndex:
 
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
-            k, where, allow, collapse, min_score, beam_size, rerank, verify, offset, any_rotation: the attributes of
+            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region, offset, any_rotation: the
+                attributes of
                 `SearchOptions`.
 
         Raises:
@@ -275,6 +280,8 @@ class ImageIndex:
             beam_size=beam_size,
             rerank=rerank,
             verify=verify,
+            regions=regions,
+            region=region,
             offset=offset,
             any_rotation=any_rotation,
         )[0]
@@ -291,13 +298,26 @@ class ImageIndex:
         beam_size: int | None = None,
         rerank: bool | None = None,
         verify: bool | None = None,
+        regions: int | None = None,
+        region: Region | None = None,
         offset: int = 0,
         any_rotation: bool = False,
         batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
         """Search for many photos in batches of `batch_size`. See `search`."""
         options = SearchOptions(
-            k, where, allow, collapse, min_score, beam_size, rerank, verify, offset, any_rotation
+            k,
+            where,
+            allow,
+            collapse,
+            min_score,
+            beam_size,
+            rerank,
+            verify,
+            regions,
+            region,
+            offset,
+            any_rotation,
         )
         return self.search_with(images, options, batch_size=batch_size)
 
@@ -309,14 +329,11 @@ class ImageIndex:
         wanted = options if keypoints is None else options_for_candidates(options)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
-            squares = [
-                load_square(image, self.reader.image_size) for image in images[start : start + batch_size]
-            ]
-            if options.any_rotation:
-                squares = [np.rot90(square, turns) for square in squares for turns in range(ORIENTATIONS)]
-            pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+            read = [self._read(image, options) for image in images[start : start + batch_size]]
+            pixels = torch.from_numpy(np.stack([square for squares, _ in read for square in squares]))
+            features = self.reader.features(pixels.permute(0, 3, 1, 2))
             found += self._searching().search(
-                self.reader.features(pixels), wanted, from_first=keypoints is not None
+                features, wanted, [regions for _, regions in read], from_first=keypoints is not None
             )
         if keypoints is None:
             return found
@@ -324,6 +341,17 @@ class ImageIndex:
             verify_results(keypoints, image, results, options)
             for image, results in zip(images, found, strict=True)
         ]
+
+    def _read(self, image: Source, options: SearchOptions) -> tuple[list[Pixels], list[Region]]:
+        """Read a photo in the regions that the options ask for, and these in the orientations that they ask for."""
+        size = self.reader.image_size
+        several = self.state_.compares_pictures and not options.any_rotation
+        count = options.regions or (_QUERY_PARTS if several else 1)
+        photo = decode(image, min_side=size if count == 1 and options.region is None else 2 * size)
+        regions = [options.region] if options.region else parts_of(*photo.size, count)
+        squares = [read_region(photo, region, size) for region in regions]
+        turns = range(ORIENTATIONS if options.any_rotation else 1)
+        return [np.rot90(square, turn) for turn in turns for square in squares], regions
 
     def more_like(self, image: str | int, k: int = 10, **options: Any) -> list[SearchResult]:
         """Find the images most like one of the index, which is given by its image_id or id and is left out itself.
@@ -334,7 +362,7 @@ class ImageIndex:
         Args:
             image: an image_id or id.
             k: the number of results.
-            options: further attributes of `SearchOptions`, except for `any_rotation`.
+            options: further attributes of `SearchOptions`, except for `any_rotation`, `region` and `regions`.
 
         Raises:
             UsageError: the image is not in the index, an option is not valid, or the features were dropped and the

@@ -196,6 +196,11 @@ class IndexState:
         """Whether results are reranked by default: if embeddings start from features and the head compares them."""
         return self.model.stem.embeds and self.model.head.compares
 
+    @property
+    def compares_pictures(self) -> bool:
+        """Whether results are ordered by the likeness of pictures, so that it helps to read a query in parts."""
+        return self.reranks_by_default and bool(self.model.stem.categories) and self.resolved.labels == "none"
+
     def category_vectors(self) -> Tensor | None:
         """The part for categories (N, C) of the vectors that the head keeps for all ids; None if there is none.
 

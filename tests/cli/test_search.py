@@ -25,6 +25,7 @@ class TestSearch:
                 "log_prob",
                 "proven",
                 "id",
+                "region",
                 "inliers",
                 "certain",
                 "outline",

@@ -188,7 +188,7 @@ def test_more_like_without_features_searches_with_the_vector_of_the_head() -> No
 
 
 def test_more_like_in_any_rotation_is_refused() -> None:
-    with pytest.raises(UsageError, match="one orientation only"):
+    with pytest.raises(UsageError, match="whole and upright"):
         Searcher(stored()).more_like(5, SearchOptions(any_rotation=True))
 
 

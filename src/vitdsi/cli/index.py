@@ -51,6 +51,12 @@ from vitdsi.errors import UsageError
     help="Keep the features of the images, for `add`, `compact` and `duplicates` [keep].",
 )
 @click.option(
+    "--robust",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Hard views of each image to learn from, so that photos of it are recognised; 0 for none [3].",
+)
+@click.option(
     "--no-keypoints",
     is_flag=True,
     help="Keep no keypoints, by which searches verify their results. The index is then much smaller.",
@@ -78,6 +84,7 @@ def index_verb(
     minutes: float | None,
     config: str | None,
     keep_features: bool,
+    robust: int | None,
     no_keypoints: bool,
     resume: bool,
     strict: bool,
@@ -135,6 +142,7 @@ def index_verb(
         "training.max_epochs": epochs,
         "training.paper.retrieval_epochs": epochs,
         "training.minutes": minutes,
+        "training.hard_views": robust,
         "keypoints": 0 if no_keypoints else None,
     }
     given = [f"{key}={value}" for key, value in options.items() if value is not None]

@@ -63,12 +63,24 @@ if TYPE_CHECKING:
 @click.option(
     "--any-rotation",
     is_flag=True,
-    help="Also search for the image turned by 90, 180 and 270 degrees, which takes four times as long.",
+    help="Also search for the image turned by 90, 180 and 270 degrees; each costs a pass of the backbone.",
 )
 @click.option(
     "--verify/--no-verify",
     default=None,
     help="Match keypoints of the first 50 results with the photo, certain results first [on with keypoints].",
+)
+@click.option(
+    "--regions",
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Read each photo in so many regions, to find things that are a part of it; 1 reads the whole alone.",
+)
+@click.option(
+    "--region",
+    metavar="X,Y,W,H",
+    help="Search for what this part of the photos shows, in shares of width and height: '0.25,0.25,0.5,0.5'.",
 )
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
 @click.option(
@@ -96,6 +108,8 @@ def search_verb(
     rerank: bool | None,
     any_rotation: bool,
     verify: bool | None,
+    regions: str,
+    region: str | None,
     strict: bool,
     sheet: Path | None,
     folder: Path | None,
@@ -106,19 +120,22 @@ def search_verb(
     photo that appears in a folder, as soon as it is completely written.
 
     Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven, id,
-    inliers, certain and outline. The score is the calibrated probability that the result is right: that it shows the
-    same picture, or with labels something of the same class, if half of the queries have something right in the
-    collection. log_prob is the log-probability of the image in nats, and proven says whether no other image is more
-    probable than those that were compared. inliers is the number of keypoints of the image that were found in the photo
-    in the same arrangement, or null if the result was not verified; certain says whether there are so many that both
-    show the same thing, and outline then has the corners of the image in the photo, as shares of its width and height.
-    Images that cannot be read are reported on stderr and skipped, and the exit code is then 1.
+    region, inliers, certain and outline. The score is the calibrated probability that the result is right: that it
+    shows the same picture, or with labels something of the same class, if half of the queries have something right in
+    the collection. log_prob is the log-probability of the image in nats, and proven says whether no other image is
+    more probable than those that were compared. region is the part of the photo that is most like the image: x, y,
+    width and height as shares of the photo's width and height. inliers is the number of keypoints of the image that
+    were found in the photo in the same arrangement, or null if the result was not verified; certain says whether
+    there are so many that both show the same thing, and outline then has the corners of the image in the photo, as
+    shares of its width and height. Images that cannot be read are reported on stderr and skipped, and the exit code
+    is then 1.
 
     \b
     Examples:
       vitdsi search photos.dsi query.jpg
       vitdsi search photos.dsi query.jpg more-queries -k 5 --plain
       vitdsi search photos.dsi query.jpg -k 1 --min-score auto
+      vitdsi search photos.dsi query.jpg --region 0.5,0,0.5,1
       vitdsi search photos.dsi query.jpg --where 'album = "2019" and width > 800'
       vitdsi search photos.dsi --id cats/03.jpg --where 'year = 2019'
       vitdsi search photos.dsi --watch scans --min-score auto
@@ -137,6 +154,7 @@ def search_verb(
 
     from vitdsi.cli.terminal import json_results, plain_results
     from vitdsi.index import ImageIndex
+    from vitdsi.photos.regions import Region
     from vitdsi.search.options import SearchOptions
 
     opened = ImageIndex.load(index)
@@ -151,6 +169,8 @@ def search_verb(
         offset=offset or 0,
         any_rotation=any_rotation,
         verify=verify,
+        regions=_regions(regions),
+        region=None if region is None else Region.parse(region),
     )
     answered: list[tuple[Path, list[SearchResult]]] = []
     count = found = 0
@@ -219,6 +239,18 @@ def _row(query: Path, results: list[SearchResult], folder: Path) -> Row:
     first = results[0].matches if results else ()
     outline = (results[0].outline if results else None) or ()
     return Row(query, shown, outline, [match[:2] for match in first])
+
+
+def _regions(regions: str) -> int | None:
+    """Return the number of regions that --regions stands for, None for auto."""
+    if regions == "auto":
+        return None
+    from vitdsi.photos.regions import MAX_PARTS
+
+    try:
+        return int(regions)
+    except ValueError:
+        raise UsageError(f"--regions {regions}: give a number from 1 to {MAX_PARTS}, or auto") from None
 
 
 def _min_score(index: ImageIndex, min_score: str | None) -> float:

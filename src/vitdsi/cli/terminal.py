@@ -116,6 +116,7 @@ def json_results(query: str, results: Sequence[SearchResult]) -> str:
             "log_prob": r.log_prob,
             "proven": r.proven,
             "id": r.id,
+            "region": r.region,
             "inliers": r.inliers,
             "certain": r.certain,
             "outline": r.outline,

@@ -25,7 +25,6 @@ from vitdsi.config import TrainingConfig
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.ids.trie import Trie
 from vitdsi.model.graft import graft
-from vitdsi.model.pictures import picture_rows
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.model.stems.pooled_stem import PooledStem
 from vitdsi.progress import OnProgress
@@ -145,7 +144,10 @@ def add_new(
     trie = Trie(codes_for(state, fresh, embeddings), state.trie.vocabulary.base, live)
     model, known = graft(state.model, state.trie, trie, state.resolved.seed)
     hard = hard_views_of(state.resolved, fresh, reader, on_progress)
-    vectors = _with_categories_of_classes(state, fresh, _with_views(state, fresh, hard, embeddings))
+    stem, vectors = state.model.stem, embeddings
+    if hard is not None and isinstance(stem, PooledStem):
+        vectors = stem.drawn_to_views(embeddings, fresh.features, hard)
+    vectors = _with_categories_of_classes(state, fresh, vectors)
     model.head.imprint(trie, new_ids, vectors, state.resolved.seed, known=known)
     grown = replace(
         state,
@@ -165,21 +167,8 @@ def add_new(
     return calibrate(replace(grown, held_out=_held_out(grown, fresh, reader, on_progress)))
 
 
-def _with_views(state: IndexState, fresh: Collection, hard: Tensor | None, embeddings: Tensor) -> Tensor:
-    """Return the embeddings (n, E) of new images with their picture part drawn towards their hard views (n, V, F)."""
-    stem = state.model.stem
-    if hard is None or not isinstance(stem, PooledStem):
-        return embeddings
-    mean, weight = stem.mean.cpu(), stem.principal.weight.detach().cpu()
-    rows = picture_rows(fresh.features, hard, mean, weight)
-    return torch.cat(
-        [rows * embeddings[:, : rows.shape[1]].norm(dim=1, keepdim=True), embeddings[:, rows.shape[1] :]],
-        dim=1,
-    )
-
-
 def _with_categories_of_classes(state: IndexState, fresh: Collection, embeddings: Tensor) -> Tensor:
-    """Return the embeddings (n, E) of new images with the category part that the images of their classes have.
+    """Return vectors (n, E) of new images with the category part that the images of their classes have.
 
     An image of a new class keeps its own, and so does every image of an index without classes.
     """

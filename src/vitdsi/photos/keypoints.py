@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vitdsi.photos.decode import Source, decode
+from vitdsi.photos.regions import Region
 
 __all__ = ["DESCRIPTOR_BYTES", "Keypoints", "PhotoKeypoints", "detect"]
 
@@ -48,6 +49,11 @@ class PhotoKeypoints:
     descriptors: Descriptors
     positions: Positions
     size: tuple[int, int]
+
+    def inside(self, region: Region) -> PhotoKeypoints:
+        """Return those that are in a region of the photo."""
+        kept = [i for i, (x, y) in enumerate((self.positions / SCALE).tolist()) if (x, y) in region]
+        return PhotoKeypoints(self.descriptors[kept], self.positions[kept], self.size)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def search_distinct(
     options: SearchOptions,
     similarity: Similarity,
     within: Trie | None = None,
+    parts: int = 1,
     *,
     embedded: bool = False,
 ) -> Ranking:
@@ -78,18 +79,19 @@ def search_distinct(
         -inf if there are too few distinct ones.
     """
     wanted, block = options.offset + options.k, _SEARCH_GROWTH * options.k
-    queries = torch.split(features, ORIENTATIONS if options.any_rotation else 1)
+    queries = torch.split(features, parts * (ORIENTATIONS if options.any_rotation else 1))
     ids = np.full((len(queries), wanted), -1, dtype=np.int64)
-    scores = np.zeros((len(queries), wanted), dtype=np.float32)
-    log_probs = np.full((len(queries), wanted), -np.inf, dtype=np.float32)
-    proven = np.zeros(len(queries), dtype=bool)
+    scores = np.zeros(ids.shape, dtype=np.float32)
+    log_probs = np.full(ids.shape, -np.inf, dtype=np.float32)
+    shown = np.zeros_like(ids)
+    proven = np.zeros(len(ids), dtype=bool)
     for row, query in enumerate(queries):
         count, distinct = wanted, list[int]()
         while len(distinct) < wanted:
             count *= _SEARCH_GROWTH
             beam_size = None if options.beam_size is None else max(options.beam_size, count)
             more = replace(options, k=block, offset=count - block, beam_size=beam_size)
-            found = rank(state, query, more, within, embedded=embedded)
+            found = rank(state, query, more, within, parts, embedded=embedded)
             distinct = first_distinct([i for i in found.ids[0].tolist() if i >= 0], wanted, similarity)
             if found.ids.shape[1] < count:
                 break
@@ -97,8 +99,9 @@ def search_distinct(
         ids[row, : len(distinct)] = distinct
         scores[row, : len(distinct)] = found.scores[0, kept]
         log_probs[row, : len(distinct)] = found.log_probs[0, kept]
+        shown[row, : len(distinct)] = found.parts[0, kept]
         proven[row] = found.proven[0]
-    return Ranking(ids, scores, log_probs, proven)
+    return Ranking(ids, scores, log_probs, shown, proven)
 
 
 def first_distinct(

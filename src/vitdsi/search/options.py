@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from vitdsi.errors import UsageError
+from vitdsi.photos.regions import MAX_PARTS, Region
 
 __all__ = ["SearchOptions", "SearchResult"]
 
@@ -29,10 +30,14 @@ class SearchOptions:
             either way.
         verify: match the keypoints of the query with those of the first 50 results, and put results that are certain
             first (see `vitdsi.search.verify`). None does so if the index has keypoints.
+        regions: in how many regions a photo is read, so that a thing that is a part of it is found: its centre square,
+            and smaller squares (see `vitdsi.photos.regions`). Each costs a pass of the backbone. None reads 5 if the
+            index compares pictures, which those without classes do, and 1 otherwise or with `any_rotation`.
+        region: search for what this part of the photo shows, and for nothing else in it.
         offset: the number of results before the first one that is returned. Pages of k results are parts of one list;
             those of a beam search only if `beam_size` is the same for all of them.
         any_rotation: search for the photo as it is and turned by 90, 180 and 270 degrees. Each image has the best of
-            its four answers. It takes four times as long.
+            its four answers. Each costs a pass of the backbone.
 
     Raises:
         UsageError: a value out of its range, when the options are made.
@@ -46,6 +51,8 @@ class SearchOptions:
     beam_size: int | None = None
     rerank: bool | None = None
     verify: bool | None = None
+    regions: int | None = None
+    region: Region | None = None
     offset: int = 0
     any_rotation: bool = False
 
@@ -59,6 +66,10 @@ class SearchOptions:
             raise UsageError(f"beam_size is {self.beam_size}; it must be at least {needed}")
         if not 0 <= self.min_score <= 1:
             raise UsageError(f"min_score is {self.min_score}; it must be between 0 and 1")
+        if self.regions is not None and not 1 <= self.regions <= MAX_PARTS:
+            raise UsageError(f"regions is {self.regions}; it must be between 1 and {MAX_PARTS}")
+        if self.region is not None and self.regions is not None:
+            raise UsageError("regions and region do not go together: a chosen region is read alone")
         if isinstance(self.allow, str):
             raise UsageError(f"allow is the text {self.allow!r}; give a list of image_ids or ids")
         if self.allow is not None:
@@ -79,10 +90,11 @@ class SearchResult:
             training, and to the same views with what is right for them left out (see `vitdsi.search.calibrate`). It
             does not depend on k, other queries or filters. Results are not ordered by it.
         id: the internal number of the image.
-        log_prob: the log-probability of the image given the query, in nats. It does not depend on filters, removed
-            images or k.
+        log_prob: the log-probability of the image given the query, in nats; if the query was read in several regions,
+            that of the mean of their distributions. It does not depend on filters, removed images or k.
         proven: whether the search proved that no other allowed image is more probable than those it found. If results
-            are reranked, it holds for all images that were compared: the 24 most probable ones, or k if that is more.
+            are reranked, it holds for all images that were compared: the 24 most probable ones, or k if that is more,
+            of each region.
         inliers: how many points of the image were found in the query in a place that agrees with all others; None if
             the result was not verified.
         certain: whether there are so many that the query shows the same thing as the image.
@@ -90,6 +102,8 @@ class SearchResult:
             and height of the query; None unless it is certain.
         matches: the points (x, y, x, y) that were found, in the query and in the image, as shares of width and height;
             none unless it is certain.
+        region: the region of the query that is most like this image, as shares of its width and height: x and y of the
+            upper left corner, width and height; None if the query was no photo.
     """
 
     rank: int
@@ -102,3 +116,4 @@ class SearchResult:
     certain: bool = False
     outline: tuple[tuple[float, float], ...] | None = None
     matches: tuple[tuple[float, float, float, float], ...] = field(default=(), repr=False)
+    region: tuple[float, float, float, float] | None = None

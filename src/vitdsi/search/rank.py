@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.search.best_first import BEAM_SIZE, MAX_EXPANSIONS, best_first_search
-from vitdsi.search.evidence import evidence, probability, relevance
+from vitdsi.search.evidence import merged_evidence, probability, relevance
+from vitdsi.search.log_probs import log_probs_of
 from vitdsi.search.options import SearchOptions
 from vitdsi.state import IndexState
 
@@ -33,11 +35,13 @@ class Candidates:
     Attributes:
         ids: (B, K) ids, NONE where fewer were found.
         evidence: (B, K, 3) what speaks for them; see `vitdsi.search.evidence`.
+        parts: (B, K) the part of the query that is most like each of them.
         proven: (B,) whether it is proven that no other allowed id is more probable than these.
     """
 
     ids: Tensor
     evidence: Tensor
+    parts: Tensor
     proven: Tensor
 
 
@@ -49,12 +53,14 @@ class Ranking:
         ids: (B, K), best first; NONE where fewer were found.
         scores: (B, K) the calibrated probability that each result is right; 0 where the id is NONE.
         log_probs: (B, K) the model's log-probabilities of the ids, in nats.
+        parts: (B, K) the part of the query that is most like each result.
         proven: (B,) whether it is proven that no other allowed id is more probable than the ids that were compared.
     """
 
     ids: Ids
     scores: Scores
     log_probs: Scores
+    parts: Ids
     proven: npt.NDArray[np.bool_]
 
 
@@ -64,69 +70,86 @@ def candidates(
     features: Tensor,
     options: SearchOptions,
     within: Trie | None = None,
+    parts: int = 1,
     *,
     embedded: bool = False,
 ) -> Candidates:
-    """Find the most probable ids for features (B, *shape), at least `options.offset + options.k`, and order them.
+    """Find the most probable ids for features (B * parts, *shape), at least offset + k of them, and order them.
 
-    The arguments are those of `rank`.
+    With several parts, the candidates are those of any part, and the probability of an id is its mean over the parts.
+    With any rotation, each orientation is a query of its own, and a candidate has the best of its four answers.
+    The candidates are ordered in blocks of at least k, so that the pages of a long list are parts of it. The arguments
+    are those of `rank`.
     """
     model = state.model
     rerank = state.reranks_by_default if options.rerank is None else options.rerank
     if rerank and not model.head.compares:
         raise UsageError("this index has no trie head to rerank with; build it with model.paper.head=trie")
-    device = next(model.parameters()).device
     encode = model.encode_embeddings if embedded else model.encode
-    memory, embedding = encode(features.to(device))
+    memory, embedding = encode(features.to(next(model.parameters()).device))
     trie = state.trie if within is None else within
     wanted = options.offset + options.k
-    # Whole blocks are reranked, each by itself, so that the pages of a long list are parts of it.
-    block = max(MIN_RERANKED, options.k) if rerank else wanted
-    wanted = block * -(-wanted // block)
+    block = max(MIN_RERANKED, options.k) if rerank else options.k
     found = best_first_search(
         model,
         memory,
         embedding,
         trie,
-        wanted,
-        beam_size=options.beam_size or max(BEAM_SIZE, options.offset + options.k),
+        block * -(-wanted // block),
+        beam_size=options.beam_size or max(BEAM_SIZE, wanted),
         max_expansions=0 if options.beam_size else MAX_EXPANSIONS,
     )
-    ids, seen = found.ids, evidence(state, found.ids, found.log_probs, embedding)
-    values = relevance(state, seen) if rerank else found.log_probs
+    ids, log_probs, proven = found.ids, found.log_probs, found.proven.view(-1, parts).all(1)
+    blocks = torch.arange(ids.shape[1], device=ids.device).div(block, rounding_mode="floor").expand_as(ids)
+    if parts > 1:
+        ids, blocks = _union(ids.view(len(proven), -1), blocks.reshape(len(proven), -1))
+        of_parts = log_probs_of(model, memory, embedding, state.trie, ids.repeat_interleave(parts, dim=0))
+        log_probs = of_parts.view(-1, parts, ids.shape[1]).logsumexp(1) - math.log(parts)
+    seen, part = merged_evidence(state, ids, log_probs, embedding.view(len(ids), parts, -1))
+    score = relevance(state, seen) if rerank else log_probs
     if options.any_rotation:
-        return _joined_orientations(ids, seen, values, found.proven, block)
-    if rerank:
-        order = _order_in_blocks(values.masked_fill(ids == NONE, -torch.inf), block)
-        ids, seen = ids.gather(1, order), seen.gather(1, order[..., None].expand_as(seen))
-    return Candidates(ids, seen, found.proven)
+        ids, seen, part, score, blocks = (
+            answers.reshape(len(ids) // ORIENTATIONS, -1, *answers.shape[2:])
+            for answers in (ids, seen, part, score, blocks)
+        )
+        proven = proven.view(-1, ORIENTATIONS).all(1)
+    order = _order(ids, blocks, score)
+    ids = ids.gather(1, order)
+    if options.any_rotation:
+        ids, kept = _first_of_each(ids)
+        order = order.gather(1, kept)
+    return Candidates(
+        ids,
+        seen.gather(1, order[..., None].expand(*order.shape, seen.shape[-1])),
+        part.gather(1, order),
+        proven,
+    )
 
 
-def _order_in_blocks(values: Tensor, block: int) -> Tensor:
-    """Return the columns of each row (B, K) of values, highest first within each block of columns."""
-    parts = torch.split(values, block, dim=1)
-    return torch.cat([part.argsort(1, descending=True) + i * block for i, part in enumerate(parts)], dim=1)
+def _order(ids: Tensor, blocks: Tensor, score: Tensor) -> Tensor:
+    """Return the columns of candidates (B, K) by their block, and by their score within it; those of NONE come last."""
+    order = score.masked_fill(ids == NONE, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    last = blocks.masked_fill(ids == NONE, torch.iinfo(blocks.dtype).max).gather(1, order)
+    return order.gather(1, last.argsort(dim=1, stable=True))
 
 
-def _joined_orientations(ids: Tensor, seen: Tensor, values: Tensor, proven: Tensor, block: int) -> Candidates:
-    """Join the candidates of the four orientations of each query: (4 B, K) to (B, 4 K), each id once.
+def _first_of_each(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct ids of each row (B, K), filled up with NONE, and the columns in which they are first."""
+    same = (ids[:, :, None] == ids[:, None, :]).tril(-1).any(2)
+    ids = ids.masked_fill(same, NONE)
+    kept = same.byte().argsort(dim=1, stable=True)
+    return ids.gather(1, kept), kept
 
-    An id is where its highest value puts it, within the first block of columns that has it in any orientation.
-    """
-    queries, width = len(ids) // ORIENTATIONS, ids.shape[1]
-    blocks = torch.arange(width).div(block, rounding_mode="floor").repeat(ORIENTATIONS).numpy()
-    joined_ids = torch.full((queries, ORIENTATIONS * width), NONE)
-    places = torch.zeros_like(joined_ids)
-    for row, (found, value) in enumerate(
-        zip(ids.cpu().view(queries, -1).numpy(), values.cpu().view(queries, -1).numpy(), strict=True)
-    ):
-        order = np.lexsort((-value, blocks, found == NONE))
-        first = np.sort(np.unique(found[order], return_index=True)[1])
-        kept = torch.from_numpy(order[first[found[order[first]] != NONE]])
-        joined_ids[row, : len(kept)], places[row, : len(kept)] = torch.from_numpy(found)[kept], kept
-    seen = seen.reshape(queries, ORIENTATIONS * width, seen.shape[-1])
-    seen = seen.gather(1, places.to(seen.device)[..., None].expand_as(seen))
-    return Candidates(joined_ids.to(ids.device), seen, proven.view(queries, -1).all(1))
+
+def _union(ids: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct ids of each row (B, K), filled up with NONE, and the first block that each is in."""
+    order = blocks.argsort(dim=1, stable=True)
+    order = order.gather(1, ids.gather(1, order).argsort(dim=1, stable=True))
+    ids, blocks = ids.gather(1, order), blocks.gather(1, order)
+    ids[:, 1:][ids[:, 1:] == ids[:, :-1]] = NONE
+    found = ids != NONE
+    order = found.byte().argsort(dim=1, descending=True, stable=True)[:, : max(1, int(found.sum(1).max()))]
+    return ids.gather(1, order), blocks.gather(1, order)
 
 
 @torch.inference_mode()
@@ -135,6 +158,7 @@ def rank(
     features: Tensor,
     options: SearchOptions,
     within: Trie | None = None,
+    parts: int = 1,
     *,
     embedded: bool = False,
 ) -> Ranking:
@@ -144,21 +168,26 @@ def rank(
     otherwise by their probability. The score of a result is the calibrated probability that it is right.
 
     Args:
-        features: stored features, or those that a `FeatureReader` computed for queries. With `options.any_rotation`
-            they are (4 B, *shape): the four orientations of a query follow each other.
+        features: stored features, or those that a `FeatureReader` computed for queries.
         options: k, offset, beam_size, rerank and any_rotation are used here.
         within: a restriction of the trie of the index; only its ids are searched.
+        parts: in how many parts each query was read. The features of its parts follow one another, those of the whole
+            photo first. With `options.any_rotation` there are these of its four orientations, one after the other.
         embedded: `features` are embeddings (B, E) instead; see `Seq2Seq.encode_embeddings`.
 
     Raises:
         UsageError: `options.rerank` is set, and the head of the index keeps no vectors to compare with.
     """
-    found = candidates(state, features, options, within, embedded=embedded)
+    found = candidates(state, features, options, within, parts, embedded=embedded)
     wanted = options.offset + options.k
     ids, seen = found.ids[:, :wanted], found.evidence[:, :wanted]
     scores = probability(state, seen).masked_fill(ids == NONE, 0.0)
     return Ranking(
-        ids.cpu().numpy(), scores.cpu().numpy(), seen[..., 0].cpu().numpy(), found.proven.cpu().numpy()
+        ids.cpu().numpy(),
+        scores.cpu().numpy(),
+        seen[..., 0].cpu().numpy(),
+        found.parts[:, :wanted].cpu().numpy(),
+        found.proven.cpu().numpy(),
     )
 
 

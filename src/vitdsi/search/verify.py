@@ -112,7 +112,7 @@ def verify_results(
         photo: the query, or its keypoints.
         results: its results with `options_for_candidates(options)`, from the first one on. The first `CANDIDATES` are
             verified.
-        options: k, offset and min_score are used here.
+        options: k, offset, min_score and region are used here.
 
     Raises:
         ImageReadError: the photo cannot be read.
@@ -120,6 +120,8 @@ def verify_results(
     query = photo
     if not isinstance(query, PhotoKeypoints):
         query = detect(query, _QUERY_KEYPOINTS, _QUERY_SIDE)
+    if options.region is not None:
+        query = query.inside(options.region)
     proofs = prove(query, keypoints, [result.id for result in results[:CANDIDATES]])
     verified = [_with_proof(result, proof) for result, proof in zip(results, proofs, strict=False)]
     verified.sort(key=lambda result: -(result.inliers or 0) if result.certain else 0)

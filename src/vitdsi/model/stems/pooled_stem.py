@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
 from vitdsi.model.categories import Categories
-from vitdsi.model.pictures import Pictures, signed_root
+from vitdsi.model.pictures import Pictures, picture_rows, signed_root
 from vitdsi.model.stems.base import Stem
 
 CATEGORY_SHARE = 0.3  # of the squared length of an embedding, which the category part has
@@ -65,6 +65,17 @@ class PooledStem(Stem):
         self.category_mean.copy_(categories.mean)
         self.category.weight.copy_(categories.weight)
         return join(pictures.rows, categories.rows)
+
+    @torch.no_grad()
+    def drawn_to_views(self, embeddings: Tensor, features: Tensor, views: Tensor) -> Tensor:
+        """Return vectors (n, E) for images with these embeddings (n, E), features (n, F) and hard views (n, V, F).
+
+        Their picture part is what `fit` would give images of a new collection.
+        """
+        rows = picture_rows(features, views, self.mean.cpu(), self.principal.weight.cpu())
+        width = rows.shape[1]
+        lengths = embeddings[:, :width].norm(dim=1, keepdim=True)
+        return torch.cat([lengths * rows, embeddings[:, width:]], dim=1)
 
     def parameters_from_features(self) -> list[Tensor]:
         return [self.principal.weight, *([self.category.weight] if self.categories else [])]
