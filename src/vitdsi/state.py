@@ -202,6 +202,7 @@ class IndexState:
         text_gap: how texts are read; None if the backbone reads none.
         generation: the generation of the files that the state was read from, 0 if it was not read from files.
         keypoints: the keypoints of each image, including images that were removed, or None for an index without.
+        decisions: pairs of near-identical images that are to be kept both; see `vitdsi.search.decisions`.
     """
 
     requested: IndexConfig
@@ -222,6 +223,7 @@ class IndexState:
     text_gap: TextGap | None = None
     generation: int = 0
     keypoints: Keypoints | None = None
+    decisions: tuple[tuple[str, str], ...] = ()
 
     @property
     def reranks_by_default(self) -> bool:

@@ -27,6 +27,7 @@ __all__ = [
     "QUERY_KEYPOINTS",
     "QUERY_SIDE",
     "Proof",
+    "indexed_keypoints",
     "keypoints_for",
     "options_for_candidates",
     "prove",
@@ -92,34 +93,55 @@ def keypoints_for(state: IndexState, options: SearchOptions) -> Keypoints | None
 
 
 def options_for_candidates(options: SearchOptions) -> SearchOptions:
-    """Return the options of the search whose results are verified: at least `CANDIDATES` of them, with any score."""
+    """Return the options of the search whose results are verified: at least `CANDIDATES` of them, with any score.
+
+    They are needed from the first one on, also for a later page.
+    """
     k = max(options.k, CANDIDATES)
-    beam_size = None if options.beam_size is None else max(options.beam_size, k)
-    return replace(options, k=k, beam_size=beam_size, min_score=0.0)
+    offset = max(0, options.offset + options.k - k)
+    beam_size = None if options.beam_size is None else max(options.beam_size, offset + k)
+    return replace(options, k=k, offset=offset, beam_size=beam_size, min_score=0.0)
 
 
 def verify_results(
-    keypoints: Keypoints, photo: Source, results: Sequence[SearchResult], options: SearchOptions
+    keypoints: Keypoints,
+    photo: Source | PhotoKeypoints,
+    results: Sequence[SearchResult],
+    options: SearchOptions,
 ) -> list[SearchResult]:
-    """Return the results of a query, the certain ones first, by their inliers, then the others as given.
+    """Return a page of the results of a query, the certain ones first, by their inliers, then the others as given.
 
     Args:
         keypoints: those of the indexed images.
-        photo: the query.
-        results: its results with `options_for_candidates(options)`. The first `CANDIDATES` are verified.
-        options: k, min_score and region are used here.
+        photo: the query, or its keypoints.
+        results: its results with `options_for_candidates(options)`, from the first one on. The first `CANDIDATES` are
+            verified.
+        options: k, offset, min_score and region are used here.
 
     Raises:
         ImageReadError: the photo cannot be read.
     """
-    query = detect(photo, QUERY_KEYPOINTS, QUERY_SIDE)
+    query = photo
+    if not isinstance(query, PhotoKeypoints):
+        query = detect(query, QUERY_KEYPOINTS, QUERY_SIDE)
     if options.region is not None:
         query = query.inside(options.region)
     proofs = prove(query, keypoints, [result.id for result in results[:CANDIDATES]])
     verified = [_with_proof(result, proof) for result, proof in zip(results, proofs, strict=False)]
     verified.sort(key=lambda result: -(result.inliers or 0) if result.certain else 0)
-    kept = [result for result in [*verified, *results[len(verified) :]] if result.score >= options.min_score]
-    return [replace(result, rank=place) for place, result in enumerate(kept[: options.k], start=1)]
+    page = [*verified, *results[len(verified) :]][options.offset : options.offset + options.k]
+    kept = [result for result in page if result.score >= options.min_score]
+    return [replace(result, rank=place) for place, result in enumerate(kept, start=options.offset + 1)]
+
+
+def indexed_keypoints(state: IndexState, keypoints: Keypoints, number: int) -> PhotoKeypoints:
+    """Return the keypoints of an indexed image, as those of a query."""
+    rows = keypoints.rows(number)
+    facts = state.metadata.rows([number])[number]
+    width, height = (float(str(facts.get(name, 1))) for name in ("width", "height"))
+    scale = QUERY_SIDE / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return PhotoKeypoints(keypoints.descriptors[rows], keypoints.positions[rows], size)
 
 
 def _with_proof(result: SearchResult, proof: Proof) -> SearchResult:
