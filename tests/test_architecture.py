@@ -38,6 +38,7 @@ _ORDER = [
     "collection",
     "evaluation",
     "index",
+    "serving",
     "cli",
     "paper",
 ]

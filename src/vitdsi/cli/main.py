@@ -15,6 +15,7 @@ from vitdsi.cli.index import index_verb
 from vitdsi.cli.info import info_verb
 from vitdsi.cli.remove import remove_verb
 from vitdsi.cli.search import search_verb
+from vitdsi.cli.serve import serve_verb
 
 __all__ = ["cli", "main"]
 
@@ -39,6 +40,7 @@ def cli() -> None:
       vitdsi add photos.dsi photos
       vitdsi evaluate photos.dsi queries
       vitdsi info photos.dsi
+      vitdsi serve photos.dsi --images photos
     """
 
 
@@ -51,6 +53,7 @@ for verb in (
     duplicates_verb,
     evaluate_verb,
     info_verb,
+    serve_verb,
     # Imported by name, because the product does not depend on the experiments of the paper.
     resolve_name("vitdsi.paper.command:experiment"),
 ):
