@@ -119,6 +119,11 @@ def serve_verb(
         device=device,
     )
 
+    if not (index / "index.json").is_file():
+        from vitdsi.collection.storage import read_index
+
+        read_index(index)  # raises the right error
+
     from vitdsi.serving.run import open_socket, serve
 
     listening = open_socket(host, port)

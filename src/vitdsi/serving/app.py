@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -12,7 +13,6 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-import vitdsi
 from vitdsi.serving import collection, grouping, health, searching, security, showing
 from vitdsi.serving.docs_page import docs_page
 from vitdsi.serving.engine import Engine
@@ -47,7 +47,7 @@ def application(settings: ServerSettings) -> FastAPI:
 
     app = FastAPI(
         title="vitdsi",
-        version=vitdsi.__version__,
+        version=_version(),
         description=f"Search the images of {settings.index.name}.",
         lifespan=lifespan,
         docs_url=None,  # those of FastAPI load scripts from another host
@@ -76,6 +76,13 @@ def application(settings: ServerSettings) -> FastAPI:
     app.add_middleware(MetricsMiddleware, metrics=engine.metrics)
     _add_gauges(engine)
     return app
+
+
+def _version() -> str:
+    try:
+        return version("vitdsi")
+    except PackageNotFoundError:  # it runs from its source
+        return "unknown"
 
 
 def _add_gauges(engine: Engine) -> None:

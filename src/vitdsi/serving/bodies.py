@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from vitdsi.serving.errors import ApiError
@@ -12,10 +12,11 @@ from vitdsi.serving.errors import ApiError
 __all__ = ["images_of", "one_image"]
 
 _FORM = "multipart/form-data"
+_MAX_FIELDS = 16  # of a form, beside its files
 
 
 def _kind(request: Request) -> str:
-    """Return the media type of a body: an image, a form, or what curl sends if it is not told."""
+    """Return the media type of a body: an image, a form, or bytes of any kind."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not (kind.startswith("image/") or kind in (_FORM, "application/octet-stream")):
         shown = repr(kind[:60]) if kind else "missing"
@@ -81,18 +82,13 @@ class _Form:
 
     async def __aenter__(self) -> FormData:
         try:
-            self._form = await self._request.form(max_files=self._max_files, max_fields=16)
+            self._form = await self._request.form(max_files=self._max_files, max_fields=_MAX_FIELDS)
         except ClientDisconnect as error:
             raise ApiError(400, "the body ended too early") from error
-        except MultiPartException as error:
-            raise ApiError(400, f"the form cannot be read: {error.message}") from error
-        except Exception as error:
-            status = getattr(
-                error, "status_code", None
-            )  # Starlette wraps the error above where it has an app
-            if status != 400:
-                raise
-            raise ApiError(400, f"the form cannot be read: {getattr(error, 'detail', error)}") from error
+        except ApiError:
+            raise
+        except HTTPException as error:  # what Starlette makes of a form that is broken
+            raise ApiError(400, f"the form cannot be read: {error.detail}") from error
         return self._form
 
     async def __aexit__(self, *_: object) -> None:

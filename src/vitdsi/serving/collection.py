@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-import vitdsi
 from vitdsi.collection.info import info
 from vitdsi.serving.bodies import images_of
 from vitdsi.serving.changes import add_images, remove_images
@@ -106,14 +105,14 @@ def _check_writable(engine: Engine) -> None:
 
 
 @router.get("/v1/info", summary="Summarise the index and the server")
-async def summary(engine: Shared) -> dict[str, Any]:
+async def summary(request: Request, engine: Shared) -> dict[str, Any]:
     """Summarise the index, and say what the server allows."""
     served, settings = await engine.served(), engine.settings
     facts = await engine.picture(lambda: info(served.state, settings.index))
     return {
         **facts,
         "name": settings.index.absolute().name,
-        "version": vitdsi.__version__,
+        "version": request.app.version,
         "generation": served.generation,
         "fields": facts["metadata"],
         "writable": settings.writable,

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = ["limited_protocol"]
 
-_LINGER_SECONDS = 2.0  # in which the rest of a body is read and dropped after the answer
+_LINGER_SECONDS = 1.0  # in which the rest of a body is read and dropped after the answer
 _MESSAGE = b'{"error": "too many connections; try again in 1 s"}'
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"

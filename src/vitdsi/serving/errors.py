@@ -12,26 +12,28 @@ from starlette.exceptions import HTTPException
 
 from vitdsi.errors import ImageReadError, IndexFormatError, IndexLockedError, UsageError, VitdsiError
 
-__all__ = ["ApiError", "answer", "busy", "install"]
+__all__ = ["ApiError", "answer", "busy", "from_vitdsi", "install"]
 
 _RETRY_SECONDS = 1
+_HTTP_MESSAGES = {
+    404: "there is nothing at this address; /docs lists what there is",
+    405: "this address does not take this method; /docs lists what there is",
+}
 _log = logging.getLogger("vitdsi.serving")
 
 
-class ApiError(Exception):
+class ApiError(HTTPException):
     """A refusal.
 
-    Attributes:
+    Args:
         status: the HTTP status.
         message: one sentence that says what was wrong and what to do.
         retry_after: seconds after which the client may try again, or None.
     """
 
     def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.retry_after = retry_after
+        headers = None if retry_after is None else {"retry-after": str(retry_after)}
+        super().__init__(status, message, headers)
 
 
 def busy(what: str) -> ApiError:
@@ -39,10 +41,12 @@ def busy(what: str) -> ApiError:
     return ApiError(429, f"{what}; try again in {_RETRY_SECONDS} s", retry_after=_RETRY_SECONDS)
 
 
-def answer(error: ApiError) -> JSONResponse:
+def answer(error: HTTPException) -> JSONResponse:
     """Return the response of a refusal."""
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-    return JSONResponse({"error": error.message}, error.status, headers)
+    message = error.detail
+    if not isinstance(error, ApiError):  # Starlette's own say no more than the name of the status
+        message = _HTTP_MESSAGES.get(error.status_code, message)
+    return JSONResponse({"error": message}, error.status_code, error.headers)
 
 
 def from_vitdsi(error: VitdsiError) -> ApiError:
@@ -62,7 +66,7 @@ def install(app: FastAPI) -> None:
     """Let all errors of an application be answered in this form."""
 
     async def refused(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, ApiError)
+        assert isinstance(error, HTTPException)
         return answer(error)
 
     async def failed(_: Request, error: Exception) -> JSONResponse:
@@ -73,27 +77,14 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return answer(ApiError(422, _sentence(error.errors()[0])))
 
-    async def not_found(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        response = answer(ApiError(error.status_code, _HTTP_MESSAGES.get(error.status_code, error.detail)))
-        response.headers.update(error.headers or {})
-        return response
-
     async def broken(_: Request, error: Exception) -> JSONResponse:
         _log.error("internal error", exc_info=error)
         return answer(ApiError(500, "internal error; the log of the server says more"))
 
-    app.add_exception_handler(ApiError, refused)
     app.add_exception_handler(VitdsiError, failed)
     app.add_exception_handler(RequestValidationError, not_valid)
-    app.add_exception_handler(HTTPException, not_found)
+    app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(Exception, broken)
-
-
-_HTTP_MESSAGES = {
-    404: "there is nothing at this address; /docs lists what there is",
-    405: "this address does not take this method; /docs lists what there is",
-}
 
 
 def _sentence(error: dict[str, Any]) -> str:

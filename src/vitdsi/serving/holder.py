@@ -39,6 +39,7 @@ class IndexHolder:
         self.path = path
         self._device = device_for(device)
         self._served: Served | None = None
+        self._refused: Stamp | None = None  # an index on disk that could not be read
         self._loading = threading.Lock()  # held while a state is read from disk
         self._changing = threading.Lock()  # held while the index is changed by this process
 
@@ -70,12 +71,14 @@ class IndexHolder:
         if served is None:
             return False
         with self._loading:
+            stamp = self._stamp()
+            if stamp in (served.stamp, self._refused) or self._served is not served:
+                return False
             try:
-                if self._stamp() == served.stamp or self._served is not served:
-                    return False
                 self._served = self._read()
             except (OSError, VitdsiError) as error:
-                _log.warning("the changed index cannot be read yet: %s", error)
+                self._refused = stamp
+                _log.warning("the changed index cannot be read, so the former one is served: %s", error)
                 return False
         del served
         give_memory_back()

@@ -32,12 +32,15 @@ class Pictures:
         folder: the folder that was indexed, or None without one.
         max_pixels: the number of pixels that are decoded.
         cache_bytes: the size of the thumbnails that are kept.
+
+    Attributes:
+        kept_bytes: the size of those that are kept at present.
     """
 
     def __init__(self, folder: Path | None, max_pixels: int, cache_bytes: int) -> None:
         self._folder, self._max_pixels, self._cache_bytes = folder, max_pixels, cache_bytes
         self._kept: OrderedDict[tuple[str, str, int], bytes] = OrderedDict()
-        self._bytes = 0
+        self.kept_bytes = 0
         self._lock = threading.Lock()
 
     def file(self, image_id: str) -> Path | None:
@@ -77,7 +80,7 @@ class Pictures:
         """Forget all thumbnails."""
         with self._lock:
             self._kept.clear()
-            self._bytes = 0
+            self.kept_bytes = 0
 
     def _make(self, served: Served, number: int, side: int) -> bytes:
         path = self.file(served.state.image_ids[number])
@@ -96,10 +99,10 @@ class Pictures:
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = picture
-                self._bytes += len(picture)
-            while self._bytes > self._cache_bytes:
+                self.kept_bytes += len(picture)
+            while self.kept_bytes > self._cache_bytes:
                 _, dropped = self._kept.popitem(last=False)
-                self._bytes -= len(dropped)
+                self.kept_bytes -= len(dropped)
 
     def photo(self, image_id: str) -> tuple[Path, str]:
         """Return the file of an image and its media type, which is found by the content of the file.

@@ -122,8 +122,8 @@ def _from_another_site(headers: Headers, host: str) -> bool:
     """Return whether a browser says that a request comes from a page of another origin."""
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    scheme, _, origin = headers.get("origin", f"http://{host}").partition("://")
+    return scheme not in ("http", "https") or origin.lower() != host.lower()
 
 
 @router.post("/v1/login", summary="Exchange the token for a cookie")
