@@ -57,7 +57,9 @@ class Page {
       else link.removeAttribute("aria-current");
     }
     element("start").hidden = Boolean(next.like || next.upload);
-    document.title = `${duplicates ? "Duplicates" : next.like ? `Like ${next.like}` : next.upload ? "Search" : "Photos"} · vitdsi`;
+    const title = duplicates ? "Duplicates" : next.like ? `Photos like ${next.like}` : next.upload ? "Search" : "Photos";
+    element("title").textContent = title;
+    document.title = `${title} · vitdsi`;
     this.query.update(next);
     if (duplicates) await this.duplicates.open();
     else await this.#list(next);
@@ -99,7 +101,7 @@ class Page {
     const where = condition(next, this.info.fields);
     if (!searching) return { source: await new Paged(where).open(signal, onBusy) };
     if (next.upload && !uploaded(next.upload)) throw new ApiError("", 410);
-    const answer = await search(next, { where, info: this.info, signal, onBusy });
+    const answer = await search(next, { where, signal, onBusy });
     return { source: new Listed(answer.results), seconds: answer.seconds };
   }
 

@@ -18,7 +18,7 @@ export class Duplicates {
     this.list = h("div", { class: "groups" });
     this.more = h("button", { type: "button", class: "button", hidden: true, onclick: () => this.#draw((this.#shown += MANY)) }, "Show more groups");
     root.append(
-      h("div", { class: "found-head" }, h("h1", { id: "duplicates-title" }, "Near-identical photos"), this.status),
+      h("div", { class: "found-head" }, h("h2", { id: "duplicates-title" }, "Near-identical photos"), this.status),
       h("p", { class: "lead" }, "Photos that show the same picture. The copy that is worth keeping is marked. ",
         info.writable ? "Your decisions are remembered." : "Start the server with --writable to decide about them here."),
       this.list,
@@ -93,7 +93,7 @@ export class Duplicates {
     });
     change();
     card.append(
-      h("div", { class: "group-head" }, h("h2", { id: title }, `${group.images.length} copies`), h("p", {}, group.reason && `Keep ${basename(group.keep)}: ${group.reason}`)),
+      h("div", { class: "group-head" }, h("h3", { id: title }, `${group.images.length} copies`), h("p", {}, group.reason && `Keep ${basename(group.keep)}: ${group.reason}`)),
       h("ul", { class: "copies" }, copies), actions);
     return card;
   }

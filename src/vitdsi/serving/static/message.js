@@ -4,6 +4,6 @@ import { h, icon } from "./dom.js";
 
 /** A symbol, a title, a sentence and what to do next. */
 export function message({ symbol, title, text, action, onAction }) {
-  return h("div", { class: "message" }, icon(symbol), h("h2", {}, title), h("p", {}, text),
+  return h("div", { class: "message" }, icon(symbol), h("h3", {}, title), h("p", {}, text),
     action && h("button", { type: "button", class: "button", onclick: onAction }, action));
 }

@@ -118,8 +118,8 @@ export class Query {
 }
 
 /** The results of the query of a state. */
-export async function search(state, { where, info, signal, onBusy }) {
-  const query = { k: state.k, where, collapse: state.distinct, min_score: state.likely && LIKELY, verify: info.verify };
+export async function search(state, { where, signal, onBusy }) {
+  const query = { k: state.k, where, collapse: state.distinct, min_score: state.likely && LIKELY };
   if (state.like && !state.region) return api("v1/search", { query: { ...query, id: state.like }, signal, onBusy });
   let file = uploads.get(state.upload);
   if (state.like) {
@@ -129,7 +129,17 @@ export async function search(state, { where, info, signal, onBusy }) {
     file = await response.blob();
   }
   const region = state.region?.map((number) => number.toFixed(4)).join(",");
-  return api("v1/search", { method: "POST", query: { ...query, region }, body: file, type: typeOf(file), signal, onBusy });
+  const answer = await api("v1/search", { method: "POST", query: { ...query, region }, body: file, type: typeOf(file), signal, onBusy });
+  // Of a photo that is read in several regions, only those that are a part of it say something.
+  for (const result of answer.results) if (region || !isPart(result.region)) result.region = null;
+  return answer;
+}
+
+/** Whether a region leaves out a good deal of the photo, or is at one of its ends: not its largest square. */
+function isPart(region) {
+  if (!region) return false;
+  const [x, y, width, height] = region;
+  return (width < 0.99 && height < 0.99) || Math.abs(x + width / 2 - 0.5) > 0.05 || Math.abs(y + height / 2 - 0.5) > 0.05;
 }
 
 const typeOf = (file) => file.type || (/\.hei[cf]$/i.test(file.name) ? "image/heic" : "application/octet-stream");

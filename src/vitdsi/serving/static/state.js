@@ -39,7 +39,7 @@ export function address(state) {
   if (state.distinct) query.set("distinct", "");
   if (state.k !== 40) query.set("k", state.k);
   if (state.photo) query.set("photo", state.photo);
-  return `?${query}`;
+  return query.size ? `?${query}` : location.pathname;
 }
 
 let current = parse(location.search);
