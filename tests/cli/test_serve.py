@@ -41,5 +41,5 @@ def test_a_port_in_use_is_refused(dsi: Path) -> None:
 
 
 def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
-    one_error_line(run("serve", tmp_path / "none.dsi"), 2, "there is no such index")
-    one_error_line(run("serve", tmp_path), 1, "is not an index")
+    one_error_line(run("serve", tmp_path / "none.dsi", "--port", 0), 2, "there is no such index")
+    one_error_line(run("serve", tmp_path, "--port", 0), 1, "is not an index")

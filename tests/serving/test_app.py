@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,18 @@ def test_memory_is_given_back_when_nobody_asks(dsi: Path) -> None:
         assert holder.loaded is None
         assert "vitdsi_images 0.0" in opened.get("/metrics").text
         assert opened.get("/v1/info").json()["images"] == 12
+
+
+def test_nothing_holds_the_memory_of_an_index_that_was_given_back(dsi: Path, photo: bytes) -> None:
+    with client(dsi) as opened:
+        engine = opened.app.state.engine  # type: ignore[attr-defined]
+        for path in ("/v1/search?id=0&where=width=48", "/v1/duplicates", "/readyz", "/thumb/0", "/v1/images"):
+            assert opened.get(path).status_code == 200
+        assert opened.post("/v1/search", content=photo, headers=PNG).status_code == 200
+        model = weakref.ref(engine.holder.loaded.state.model)
+        engine.unload()
+        gc.collect()
+        assert model() is None
 
 
 def test_a_server_without_an_index_does_not_start(tmp_path: Path) -> None:

@@ -119,20 +119,16 @@ def serve_verb(
         device=device,
     )
 
-    if not (index / "index.json").is_file():
-        from vitdsi.collection.storage import read_index
-
-        read_index(index)  # raises the right error
-
     from vitdsi.serving.run import open_socket, serve
 
-    listening = open_socket(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}"
-    serve(
-        app,
-        listening,
-        workers=count,
-        max_connections=max_connections,
-        on_start=lambda: say(f"serving {index} at {address}; Ctrl-C ends it"),
-    )
+    with open_socket(host, port) as listening:
+        app.state.engine.holder.current()  # an index that cannot be read is an error of this command
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listening.getsockname()[1]}"
+        serve(
+            app,
+            listening,
+            workers=count,
+            max_connections=max_connections,
+            on_start=lambda: say(f"serving {index} at {address}; Ctrl-C ends it"),
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from vitdsi.serving.settings import ServerSettings
 __all__ = ["Engine", "Query", "Shared", "within"]
 
 _T = TypeVar("_T")
+_log = logging.getLogger("vitdsi.serving")
 _MAX_PICTURES = 256  # pictures in progress or waiting
 _MAX_CHANGES = 8  # additions and removals in progress or waiting
 _PICTURE_THREADS = 2
@@ -147,10 +149,13 @@ class Engine:
             if self.holder.loaded is None:
                 continue
             idle = time.monotonic() - self.last_used
-            if settings.idle_unload is not None and idle > settings.idle_unload and not self.searches.taken:
-                await asyncio.to_thread(self.unload)
-            else:
-                await asyncio.to_thread(self.holder.refresh)
+            is_idle = (
+                settings.idle_unload is not None and idle > settings.idle_unload and not self.searches.taken
+            )
+            try:
+                await asyncio.to_thread(self.unload if is_idle else self.holder.refresh)
+            except Exception:  # the former index is served, and the next one is looked for
+                _log.exception("the index cannot be watched")
 
     def unload(self) -> None:
         """Give the memory of the index and of the pictures back."""

@@ -15,7 +15,7 @@ from vitdsi.search.duplicates import near_identical
 from vitdsi.serving.engine import Engine, Shared, within
 from vitdsi.serving.errors import ApiError
 from vitdsi.serving.schemas import ERRORS, Groups
-from vitdsi.serving.served import Served
+from vitdsi.serving.served import Served, Stamp
 
 __all__ = ["choose_copy", "router"]
 
@@ -29,13 +29,13 @@ class Grouping:
     """The groups of the present state, which are searched once for each state."""
 
     def __init__(self) -> None:
-        self._of: Served | None = None
+        self._of: Stamp | None = None  # and not the state itself, whose memory may be given back
         self._task: asyncio.Task[list[list[int]]] | None = None
 
     async def groups(self, engine: Engine, served: Served) -> list[list[int]]:
         """Return groups of ids. A caller that gives up leaves the search going on, for whoever asks next."""
-        if self._task is None or self._of is not served or (self._task.done() and self._task.exception()):
-            self._of = served
+        if self._task is None or self._of != served.stamp or (self._task.done() and self._task.exception()):
+            self._of = served.stamp
             self._task = asyncio.create_task(engine.group(lambda: near_identical(served.state)))
         return await asyncio.shield(self._task)
 

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from vitdsi.search.options import SearchOptions
 from vitdsi.serving.engine import Engine, Query, Shared, within
 from vitdsi.serving.errors import ApiError
-from vitdsi.serving.served import Served
+from vitdsi.serving.served import Served, Stamp
 
 __all__ = ["router"]
 
@@ -37,14 +37,14 @@ async def readyz(request: Request, engine: Shared) -> dict[str, Any]:
     served = engine.holder.loaded
     if served is None:
         return {"status": "ready", "loaded": False}
-    checked: tuple[float, Served] | None = getattr(request.app.state, "canary", None)
+    checked: tuple[float, Stamp] | None = getattr(request.app.state, "canary", None)
     now = time.monotonic()
-    if checked is None or checked[1] is not served or now - checked[0] > _CANARY_SECONDS:
+    if checked is None or checked[1] != served.stamp or now - checked[0] > _CANARY_SECONDS:
         try:
             await within(_CANARY_SECONDS, request, _canary(engine, served), engine.metrics)
         except Exception as error:
             raise ApiError(503, f"a search fails: {error}", retry_after=5) from error
-        request.app.state.canary = (now, served)
+        request.app.state.canary = (now, served.stamp)
     return {"status": "ready", "loaded": True, "generation": served.generation}
 
 

@@ -63,7 +63,7 @@ def serve(
         app,
         http=limited_protocol(min(max_connections, _open_files() - _SPARE_FILES), _HEAD_SECONDS),
         ws="none",
-        log_level="warning",
+        log_level="error",  # a request that is not HTTP is a warning, and would fill the log
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
