@@ -20,6 +20,7 @@ from vitdsi.cli.pull import pull_verb
 from vitdsi.cli.push import push_verb
 from vitdsi.cli.remove import remove_verb
 from vitdsi.cli.search import search_verb
+from vitdsi.cli.serve import serve_verb
 
 __all__ = ["cli", "main"]
 
@@ -44,6 +45,7 @@ def cli() -> None:
       vitdsi add photos.dsi photos
       vitdsi evaluate photos.dsi queries
       vitdsi info photos.dsi
+      vitdsi serve photos.dsi --images photos
     """
 
 
@@ -61,6 +63,7 @@ for verb in (
     completion_verb,
     push_verb,
     pull_verb,
+    serve_verb,
     # Imported by name, because the product does not depend on the experiments of the paper.
     resolve_name("vitdsi.paper.command:experiment"),
 ):
