@@ -18,6 +18,7 @@ from vitdsi.config import load_config
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids.assign import assign_ids
 from vitdsi.model.initialise import make_model
+from vitdsi.photos.keypoints import DESCRIPTOR_BYTES, Keypoints, PhotoKeypoints
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rankings
 from vitdsi.state import BuildReport, IndexState
@@ -26,6 +27,7 @@ from vitdsi.training.alterations import Alterations
 DIM = 48
 CLASSES = 5
 _SMALL = [
+    "training.hard_views=0",
     "device=cpu",
     "model.embed_dim=32",
     "model.mlp_dim=32",
@@ -59,8 +61,25 @@ def collection(count: int, seed: int = 0, *, name: str = "old", labels: bool = F
     )
 
 
+def keypoints(count: int, seed: int = 0) -> Keypoints:
+    """Random keypoints of images, from none to four of each."""
+    rng = np.random.default_rng(seed)
+    return Keypoints.of(
+        [
+            PhotoKeypoints(
+                rng.integers(0, 256, (i % 5, DESCRIPTOR_BYTES), dtype=np.uint8),
+                rng.integers(0, 65536, (i % 5, 2), dtype=np.uint16),
+                (64, 48),
+            )
+            for i in range(count)
+        ]
+    )
+
+
 class AlteredReader:
     """Gives noisy features of the images of a collection, whose sources are their positions."""
+
+    cache_folder = None
 
     def __init__(self, given: Collection) -> None:
         self.features = given.features
@@ -114,6 +133,7 @@ def stored(
         differences.half(),
         MetadataStore.create(given.facts),
         BuildReport(count),
+        keypoints=None if former else keypoints(count),
     )
     return learn(state, None, alterations)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers_backbones import ToyBackbone
+from helpers_images import photographed, textured
 from PIL import Image, ImageDraw
 
 from vitdsi import ImageIndex, IndexConfig
@@ -58,7 +59,8 @@ def test_every_image_finds_itself(index: ImageIndex, photos: Path) -> None:
         assert [r.rank for r in row] == [1, 2, 3]
         assert len({r.id for r in row}) == 3
         assert all(index.image_ids_[r.id] == r.image_id for r in row)
-        assert row[0].score > 0.5 > max(row[1].score, row[2].score)
+    for row in index.search_many([photos / name for name in index.image_ids_], k=3, regions=1):
+        assert row[0].score > max(0.5, row[1].score, row[2].score)
 
 
 @pytest.mark.parametrize("k", [1, 24, 500])
@@ -281,3 +283,50 @@ def test_broken_and_newer_indexes_are_refused(index: ImageIndex, tmp_path: Path)
 def test_adding_to_an_empty_index_is_refused_before_photos_are_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"this ImageIndex is empty: call fit\(images\)"):
         ImageIndex().add(tmp_path / "no such folder")
+
+
+def _textured(*settings: str) -> ImageIndex:
+    """An index that is hardly trained, of six photos with many keypoints."""
+    config = load_config(
+        overrides=[*SHORT[1:], *PIXELS, "ids.scheme=random", "training.max_epochs=2", *settings]
+    )
+    return ImageIndex(config).fit([textured(seed=i) for i in range(6)])
+
+
+@pytest.fixture(scope="module")
+def verified() -> ImageIndex:
+    return _textured()
+
+
+class TestKeypoints:
+    def test_certain_image_comes_first_and_the_others_keep_their_order(self, verified: ImageIndex) -> None:
+        query = photographed(textured(seed=3))
+        plain = [r.image_id for r in verified.search(query, verify=False)]
+        (first, *others) = verified.search(query)
+        assert first.image_id == "000003" and first.certain
+        assert [r.image_id for r in others] == [name for name in plain if name != "000003"]
+
+    def test_image_below_the_first_k_can_be_certain(self, verified: ImageIndex) -> None:
+        for seed in range(6):
+            (first,) = verified.search(photographed(textured(seed=seed)), k=1, min_score=0.5, beam_size=1)
+            assert first.image_id == f"{seed:06}"
+
+    def test_image_that_a_filter_does_not_allow_is_not_found(self, verified: ImageIndex) -> None:
+        found = verified.search(photographed(textured(seed=3)), allow=["000001", "000002"])
+        assert not any(r.certain for r in found) and len(found) == 2
+
+    def test_added_and_compacted_images_have_keypoints(self) -> None:
+        index = _textured()
+        new = textured(seed=9)
+        index.add([new], prefix="new/")
+        index.remove(["000001", "000004"])
+        index.compact(retrain=False)
+        assert index.state_.keypoints is not None and len(index.state_.keypoints) == 5
+        for name, photo in (("new/000000", new), ("000005", textured(seed=5))):
+            assert [r.image_id for r in index.search(photographed(photo)) if r.certain] == [name]
+
+    def test_index_without_keypoints_verifies_nothing(self) -> None:
+        index = _textured("keypoints=0")
+        assert {r.inliers for r in index.search(textured(seed=1))} == {None}
+        with pytest.raises(UsageError, match="no keypoints"):
+            index.search(textured(seed=1), verify=True)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader, device_for
@@ -25,7 +27,8 @@ from vitdsi.export.sharable import Sharing
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.model.stems import STEMS
-from vitdsi.photos.decode import Source
+from vitdsi.photos.decode import Pixels, Source, decode
+from vitdsi.photos.regions import Region, parts_of, read_region
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
 from vitdsi.search.duplicates import near_identical
@@ -34,6 +37,7 @@ from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY
 from vitdsi.search.text import text_queries
+from vitdsi.search.verify import keypoints_for, options_for_candidates, verify_results
 from vitdsi.state import BuildReport, IndexState
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["ImageIndex"]
 
 _BATCH = 64
+_QUERY_PARTS = 5  # in which a photo is read by default; EXPERIMENTS.md has the evidence
 
 
 class ImageIndex:
@@ -244,6 +249,9 @@ class ImageIndex:
         min_score: float = 0.0,
         beam_size: int | None = None,
         rerank: bool | None = None,
+        verify: bool | None = None,
+        regions: int | None = None,
+        region: Region | None = None,
     ) -> list[SearchResult]:
         """Find the k most relevant images for a photo or a text, best first: min(k, N) results, or fewer with a filter.
 
@@ -253,7 +261,8 @@ class ImageIndex:
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
             text: what the images should show, in place of an image. The backbone must have a tower for text.
-            k, where, allow, collapse, min_score, beam_size, rerank: the attributes of `SearchOptions`.
+            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region: the attributes of
+                `SearchOptions`. The last three are for images.
 
         Raises:
             ImageReadError: the photo cannot be read.
@@ -261,7 +270,9 @@ class ImageIndex:
         """
         if (image is None) == (text is None):
             raise UsageError("give an image or a text to search for, and not both")
-        options = SearchOptions(k, where, allow, collapse, min_score, beam_size, rerank)
+        options = SearchOptions(
+            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region
+        )
         texts = [] if text is None else [text]
         return self.search_with([] if image is None else [image], options, texts=texts)[0]
 
@@ -276,10 +287,15 @@ class ImageIndex:
         min_score: float = 0.0,
         beam_size: int | None = None,
         rerank: bool | None = None,
+        verify: bool | None = None,
+        regions: int | None = None,
+        region: Region | None = None,
         batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
         """Search for many photos in batches of `batch_size`. See `search`."""
-        options = SearchOptions(k, where, allow, collapse, min_score, beam_size, rerank)
+        options = SearchOptions(
+            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region
+        )
         return self.search_with(images, options, batch_size=batch_size)
 
     def search_with(
@@ -293,14 +309,31 @@ class ImageIndex:
         """Search for many photos, then texts, with options that are given as one value. See `search`."""
         if self._searcher is None:
             self._searcher = Searcher(self.state_)
+        keypoints = keypoints_for(self.state_, options)
+        wanted = options if keypoints is None else options_for_candidates(options)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
-            pixels = self.reader.squares(images[start : start + batch_size])
-            found += self._searcher.search(self.reader.features(pixels), options)
+            read = [self._read(image, options) for image in images[start : start + batch_size]]
+            pixels = torch.from_numpy(np.stack([square for squares, _ in read for square in squares]))
+            features = self.reader.features(pixels.permute(0, 3, 1, 2))
+            found += self._searcher.search(features, wanted, [regions for _, regions in read])
+        if keypoints is not None:
+            found = [
+                verify_results(keypoints, image, results, options)
+                for image, results in zip(images, found, strict=True)
+            ]
         for start in range(0, len(texts), batch_size):
             queries = text_queries(self.state_, self.reader, texts[start : start + batch_size], options)
-            found += self._searcher.search(queries, options)
+            found += self._searcher.search(queries, replace(options, pictures=False))
         return found
+
+    def _read(self, image: Source, options: SearchOptions) -> tuple[list[Pixels], list[Region]]:
+        """Read a photo in the regions that the options ask for."""
+        size, resample = self.reader.image_size, self.reader.backbone.resample
+        count = options.regions or (_QUERY_PARTS if self.state_.compares_pictures else 1)
+        photo = decode(image, min_side=size if count == 1 and options.region is None else 2 * size)
+        regions = [options.region] if options.region else parts_of(*photo.size, count)
+        return [read_region(photo, region, size, resample) for region in regions], regions
 
     def near_identical(self, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[str]]:
         """Group the image_ids that show the same picture: crops, mirror images, other colours or qualities.
@@ -407,7 +440,7 @@ class ImageIndex:
             repo_id: the name of the repository, OWNER/NAME. It is made if it does not exist.
             private: nobody else can see the repository. A public one of this name is then refused.
             token: the token for the hub; None takes that of `hf auth login`, or $HF_TOKEN.
-            include: what to share beside it: `features`, `thumbnails`, `metadata`, `hashes`.
+            include: what to share beside it: `features`, `keypoints`, `thumbnails`, `metadata`, `hashes`.
             names: share image_ids and names of classes. Otherwise images are numbered.
             license: the licence of the index, as an identifier of the hub, such as `cc-by-4.0`.
 

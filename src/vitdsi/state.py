@@ -14,6 +14,7 @@ from vitdsi.errors import ImageReadError
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.photos.keypoints import Keypoints
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,7 @@ class IndexState:
         weights: the hash of the backbone's weights; None for pixels, and for indexes that did not remember it yet.
         text_gap: how texts are read; None if the backbone reads none.
         generation: the generation of the files that the state was read from, 0 if it was not read from files.
+        keypoints: the keypoints of each image, including images that were removed, or None for an index without.
     """
 
     requested: IndexConfig
@@ -216,22 +218,36 @@ class IndexState:
     weights: str | None = None
     text_gap: TextGap | None = None
     generation: int = 0
+    keypoints: Keypoints | None = None
 
     @property
     def reranks_by_default(self) -> bool:
         """Whether results are reranked by default: if embeddings start from features and the head compares them."""
         return self.model.stem.embeds and self.model.head.compares
 
+    @property
+    def compares_pictures(self) -> bool:
+        """Whether results are ordered by the likeness of pictures, so that it helps to read a query in parts."""
+        return self.reranks_by_default and bool(self.model.stem.categories) and self.resolved.labels == "none"
+
     def category_vectors(self) -> Tensor | None:
         """The part for categories (N, C) of the vectors that the head keeps for all ids; None if there is none.
 
         Those of ids without a code have no meaning.
         """
-        categories = self.model.stem.categories
-        if not categories or not self.model.head.compares:
+        vectors = self._vectors()
+        return None if vectors is None else vectors[:, -self.model.stem.categories :]
+
+    def picture_vectors(self) -> Tensor | None:
+        """The part for pictures (N, D) of the same vectors."""
+        vectors = self._vectors()
+        return None if vectors is None else vectors[:, : -self.model.stem.categories]
+
+    def _vectors(self) -> Tensor | None:
+        """The vectors (N, E) that the head keeps for all ids; None if they do not have these parts."""
+        if not self.model.stem.categories or not self.model.head.compares:
             return None
-        everything = torch.arange(len(self.trie.codes))
-        return self.model.head.vectors(self.trie, everything)[:, -categories:].detach().cpu()
+        return self.model.head.vectors(self.trie, torch.arange(len(self.trie.codes))).detach().cpu()
 
     def changed(self, verb: str, images: int) -> tuple[Change, ...]:
         """Return the changes with one more that happens now."""

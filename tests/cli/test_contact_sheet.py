@@ -69,6 +69,18 @@ def test_page_shows_queries_and_ranked_results(tmp_path: Path) -> None:
     assert page.text.count("found") == 2  # <title> and <h1>
 
 
+def test_outline_and_points_are_drawn_over_query_and_result(tmp_path: Path) -> None:
+    query, cat = (_photo(tmp_path / name) for name in ("q.png", "cat.png"))
+    result = Result("cat.png", cat, 0.9, points=[(0.5, 0.25)])
+    corners = [(0.1, 0.1), (0.9, 0.1), (0.9, 0.8), (-0.1, 1.2)]
+    out = tmp_path / "sheet.html"
+    missing = Row(tmp_path / "none.png", [Result("dog", cat, 0.1)], corners)
+    write_contact_sheet(out, [Row(query, [result], corners, [(0.2, 0.4)]), missing], title="t")
+    page = _read(out)
+    assert page.attributes("polygon", "points") == ["10.0,10.0 90.0,10.0 90.0,80.0 -10.0,120.0", ""]
+    assert page.attributes("path", "d") == ["M20.0 40.0h0", "M50.0 25.0h0"]
+
+
 def test_thumbnails_are_embedded_at_the_given_size(tmp_path: Path) -> None:
     out = tmp_path / "sheet.html"
     write_contact_sheet(out, [Row(_photo(tmp_path / "q.png"), [])], title="t", thumb=80)

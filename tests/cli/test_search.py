@@ -17,7 +17,19 @@ class TestSearch:
         assert (result.exit_code, result.stderr) == (0, "")
         found = lines(result)
         assert [list(line) for line in found] == [
-            ["query", "rank", "image_id", "score", "log_prob", "proven", "id"]
+            [
+                "query",
+                "rank",
+                "image_id",
+                "score",
+                "log_prob",
+                "proven",
+                "id",
+                "region",
+                "inliers",
+                "certain",
+                "outline",
+            ]
         ] * 4
         assert [line["rank"] for line in found] == [1, 2, 3, 4]
         assert {line["query"] for line in found} == {str(query)}

@@ -70,10 +70,10 @@ def test_on_a_terminal_each_phase_has_a_bar() -> None:
 def test_results_are_aligned_and_names_that_are_not_utf8_printable() -> None:
     results = [
         SearchResult(9, "a.jpg", 0.5, 1, -0.75, True),
-        SearchResult(10, "b\udcff.jpg", 0.25, 2, -1.5, False),
+        SearchResult(10, "b\udcff.jpg", 0.25, 2, -1.5, False, 40, True),
     ]
     text = plain_results("q.jpg", results)
-    assert text.splitlines() == ["q.jpg", "   9  0.5000  a.jpg", "  10  0.2500  b?.jpg"]
+    assert text.splitlines() == ["q.jpg", "   9  0.5000  a.jpg", "  10  0.2500  b?.jpg  certain"]
 
 
 def test_metrics_table_mentions_excluded_queries() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers_stored import stored
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from vitdsi.collection import storage
 from vitdsi.collection.remove import remove
-from vitdsi.collection.storage import PARTS, read_index, sizes, write_index, write_lock
+from vitdsi.collection.storage import FORMAT_VERSION, PARTS, read_index, sizes, write_index, write_lock
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
@@ -56,6 +57,9 @@ def test_read_index_equals_the_written_one(path: Path) -> None:
     weights = before.model.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in after.model.state_dict().items())
     assert after.metadata.ids_where("album = 'a1'").tolist() == list(range(1, 60, 3))
+    assert after.keypoints is not None and before.keypoints is not None
+    for name in ("descriptors", "positions", "offsets"):
+        assert np.array_equal(getattr(after.keypoints, name), getattr(before.keypoints, name))
     assert after.generation == 1
 
 
@@ -92,6 +96,7 @@ def test_files_of_a_killed_write_are_ignored_and_cleared(path: Path) -> None:
         "features-000001.safetensors",
         "trie-000002.safetensors",
         "metadata-000002.sqlite",
+        "keypoints-000001.safetensors",
     }
 
 
@@ -196,8 +201,8 @@ def test_missing_or_damaged_part_is_a_format_error(path: Path, part: str) -> Non
 @pytest.mark.parametrize(
     ("version", "advice"),
     [
-        (5, "this version reads up to 4; upgrade vitdsi"),
-        (1, "this version reads 2 to 4; make it again from the images"),
+        (6, "this version reads up to 5; upgrade vitdsi"),
+        (1, "this version reads 2 to 5; make it again from the images"),
     ],
 )
 def test_index_of_a_format_that_is_not_read_is_refused_with_advice(
@@ -216,6 +221,23 @@ def test_removed_ids_are_read_with_their_codes(path: Path) -> None:
     assert torch.equal(after.codes, before.codes) and torch.equal(after.child, before.child)
 
 
+def test_index_of_format_4_has_no_keypoints(path: Path) -> None:
+    manifest = json.loads((path / "index.json").read_text("utf-8"))
+    (path / manifest["files"].pop("keypoints")).unlink()
+    del manifest["requested"]["keypoints"], manifest["resolved"]["keypoints"]
+    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 4}), "utf-8")
+    index = read_index(path)
+    assert index.keypoints is None
+    assert write_index(path, remove(index, [1]), ("trie", "metadata")) == 2
+    assert read_index(path).keypoints is None and "keypoints" not in sizes(path)
+
+
+def test_keypoints_that_were_dropped_leave_the_folder(path: Path) -> None:
+    write_index(path, replace(read_index(path), keypoints=None), ("keypoints",))
+    assert read_index(path).keypoints is None
+    assert not list(path.glob("keypoints-*"))
+
+
 def test_removed_ids_of_format_3_have_no_code(former: Path) -> None:
     """Up to format 3, a removal deleted the code of an id and the branches that led only to it."""
     path = former
@@ -232,7 +254,7 @@ def test_removed_ids_of_format_3_have_no_code(former: Path) -> None:
     found = rank(index, index.features, SearchOptions(k=60, rerank=False))
     assert found.ids.shape == (60, 58) and found.proven.all()
     write_index(path, index, ("trie",))
-    assert json.loads((path / "index.json").read_text("utf-8"))["format_version"] == 4
+    assert json.loads((path / "index.json").read_text("utf-8"))["format_version"] == FORMAT_VERSION
     assert torch.equal(read_index(path).trie.live, index.trie.live)
 
 

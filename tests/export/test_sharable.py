@@ -21,6 +21,7 @@ def test_by_default_only_what_a_search_needs_is_shared() -> None:
     state = private()
     shared = sharable(state, Sharing())
     assert shared.features is None and shared.thumbnails is None and shared.held_out is None
+    assert shared.keypoints is None
     assert not len(shared.differences) and not any(shared.hashes) and shared.metadata.columns() == {}
     assert shared.image_ids == state.image_ids
     assert state.features is not None
@@ -79,6 +80,7 @@ def test_what_is_shared_and_left_out_is_described() -> None:
 
 def test_unknown_parts_are_refused() -> None:
     with pytest.raises(
-        UsageError, match="include has 'photos'; choose from features, thumbnails, metadata, hashes"
+        UsageError,
+        match="include has 'photos'; choose from features, keypoints, thumbnails, metadata, hashes",
     ):
         Sharing(["photos"])

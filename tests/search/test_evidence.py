@@ -8,7 +8,7 @@ import torch
 
 from vitdsi import ImageIndex, load_config
 from vitdsi.ids.trie import NONE
-from vitdsi.search.evidence import evidence, probability, relevance
+from vitdsi.search.evidence import evidence, merged_evidence, probability, relevance
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import candidates, rank
 from vitdsi.state import Calibration, IndexState
@@ -38,10 +38,38 @@ def test_evidence_holds_the_log_probability_and_both_cosines(state: IndexState) 
     torch.testing.assert_close(seen[1, 0, 2], cosine(row[split:], embedding[1, split:], dim=0))
 
 
+def _with_hard_views(state: IndexState, count: int) -> IndexState:
+    training = replace(state.resolved.training, hard_views=count)
+    return replace(state, resolved=replace(state.resolved, training=training))
+
+
 def test_the_same_picture_comes_first_and_the_same_kind_follows(state: IndexState) -> None:
     same, kind, other = (-1.0, 0.9, 0.5), (-4.0, 0.1, 0.9), (-8.0, 0.15, 0.1)
-    found = relevance(state, torch.tensor([[other, kind, same]]))[0]
+    found = relevance(_with_hard_views(state, 0), torch.tensor([[other, kind, same]]))[0]
     assert found.tolist() == pytest.approx([0.1 - 0.4, 0.9 - 0.2, 0.5 - 0.05 + 10 * 0.65])
+
+
+def test_without_pictures_the_kind_alone_decides(state: IndexState) -> None:
+    found = relevance(state, torch.tensor([[[-1.0, 0.9, 0.5], [-4.0, 0.1, 0.9]]]), pictures=False)[0]
+    assert found.tolist() == pytest.approx([0.5, 0.9])
+
+
+def test_an_index_of_hard_views_takes_less_likeness_for_the_same_picture(state: IndexState) -> None:
+    found = relevance(_with_hard_views(state, 3), torch.tensor([[[-1.0, 0.5, 0.5], [-4.0, 0.1, 0.9]]]))[0]
+    assert found.tolist() == pytest.approx([0.5 - 0.05 + 20 * 0.3, 0.9 - 0.2])
+
+
+def test_the_part_that_is_most_like_an_image_counts_less_a_penalty(state: IndexState) -> None:
+    assert state.features is not None
+    embedding = state.model.embeddings(state.features[:3].float())
+    ids, log_probs = torch.tensor([[0, 1, 2]]), torch.zeros(1, 3)
+    whole = evidence(state, ids, log_probs, embedding[:1])
+    merged, part = merged_evidence(state, ids, log_probs, embedding[None, :2])
+    assert part.tolist() == [[0, 1, int(merged[0, 2, 1] > whole[0, 2, 1])]]
+    torch.testing.assert_close(merged[0, 0], whole[0, 0])
+    own = evidence(state, ids, log_probs, embedding[1:2])
+    torch.testing.assert_close(merged[0, 1, 1], own[0, 1, 1] - 0.05)
+    torch.testing.assert_close(merged[..., 2], whole[..., 2])
 
 
 def test_with_classes_pictures_that_look_alike_count_for_nothing(state: IndexState) -> None:

@@ -57,5 +57,8 @@ def test_every_argument_reaches_its_field() -> None:
         "min_score": 0.25,
         "beam_size": 7,
         "rerank": False,
+        "verify": True,
+        "regions": 4,
+        "region": None,
     }
     assert vars(SearchOptions(**given)) == given  # type: ignore[arg-type]

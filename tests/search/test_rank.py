@@ -93,3 +93,33 @@ def test_reranking_without_a_trie_head_is_refused(images: list[np.ndarray]) -> N
     assert len(digits.search(images[0], k=2)) == 2
     with pytest.raises(UsageError, match="no trie head"):
         digits.search(images[0], k=2, rerank=True)
+
+
+def test_parts_of_a_query_are_merged_into_one_distribution(index: ImageIndex) -> None:
+    state, parts = index.state_, index.features_[[2, 9, 2, 5]].float()
+    merged = rank(state, parts, SearchOptions(k=20, rerank=False), parts=2)
+    alone = rank(state, parts, SearchOptions(k=20, rerank=False))
+    for row in range(2):
+        assert sorted(merged.ids[row].tolist()) == list(range(20))
+        expected = np.zeros(20)
+        for part in (2 * row, 2 * row + 1):
+            np.add.at(expected, alone.ids[part], np.exp(alone.log_probs[part]) / 2)
+        np.testing.assert_allclose(np.exp(merged.log_probs[row]), expected[merged.ids[row]], rtol=1e-4)
+        assert (np.diff(merged.log_probs[row]) <= 1e-6).all()
+    assert merged.proven.all()
+
+
+def test_results_name_the_part_that_is_most_like_them(index: ImageIndex) -> None:
+    found = rank(index.state_, index.features_[[2, 9]].float(), SearchOptions(k=2), parts=2)
+    assert dict(zip(found.ids[0].tolist(), found.parts[0].tolist(), strict=True)) == {2: 0, 9: 1}
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_merged_log_probabilities_do_not_depend_on_k_or_filters(index: ImageIndex, k: int) -> None:
+    parts = index.features_[[2, 9, 5]].float()
+    everything = rank(index.state_, parts, SearchOptions(k=20, rerank=False), parts=3)
+    exact = dict(zip(everything.ids[0].tolist(), everything.log_probs[0].tolist(), strict=True))
+    for within in (None, index.trie_.restrict([1, 2, 6, 9])):
+        found = rank(index.state_, parts, SearchOptions(k=k, rerank=False), within, parts=3)
+        for image, log_prob in zip(found.ids[0].tolist(), found.log_probs[0].tolist(), strict=True):
+            assert log_prob == pytest.approx(exact[image], abs=1e-4)

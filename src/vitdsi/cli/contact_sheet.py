@@ -9,12 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.files import write_atomically
 from vitdsi.photos.decode import decode
 
 __all__ = ["Result", "Row", "write_contact_sheet"]
+
+Points: TypeAlias = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -26,20 +29,31 @@ class Result:
         path: its file.
         score: its probability.
         mark: whether the result is right, or None if that is unknown.
+        points: positions in the image that were found in the query, as shares of its width and height.
     """
 
     image_id: str
     path: Path
     score: float
     mark: bool | None = None
+    points: Points = ()
 
 
 @dataclass(frozen=True)
 class Row:
-    """A query, an image file or a text, and its results, best first."""
+    """A query and its results, best first.
+
+    Attributes:
+        query: an image file, or a text.
+        results: the results.
+        outline: the corners in the query of an image that was found in it, as shares of its width and height.
+        points: positions in the query that were found in that image.
+    """
 
     query: Path | str
     results: Sequence[Result]
+    outline: Points = ()
+    points: Points = ()
 
 
 def write_contact_sheet(path: Path, rows: Sequence[Row], *, title: str, thumb: int = 128) -> None:
@@ -79,11 +93,11 @@ def _page(rows: Sequence[Row], title: str, thumb: int) -> Iterator[str]:
         if isinstance(row.query, str):
             name, shown = "", f'<div class="thumb none">{_text(row.query)}</div>'
         else:
-            name, shown = _text(row.query.name), picture(row.query)
+            name, shown = _text(row.query.name), _marked(picture(row.query), row.points, row.outline)
         yield f'<section>\n<figure class="query">{shown}'
         yield f'<figcaption><b>query</b><span title="{_text(row.query)}">{name}</span></figcaption></figure>\n<ol>\n'
         for rank, result in enumerate(row.results, 1):
-            yield _result(rank, result, picture(result.path))
+            yield _result(rank, result, _marked(picture(result.path), result.points))
         yield "</ol>\n</section>\n"
     yield "</main>\n</body>\n</html>\n"
 
@@ -111,7 +125,18 @@ def _picture(path: Path, thumb: int) -> str:
     image.save(buffer, "JPEG", quality=82)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     size = f'width="{image.width}" height="{image.height}"'
-    return f'<div class="thumb"><img src="data:image/jpeg;base64,{data}" {size} alt=""></div>'
+    return f'<div class="thumb"><div><img src="data:image/jpeg;base64,{data}" {size} alt=""></div></div>'
+
+
+def _marked(picture: str, points: Points, outline: Points = ()) -> str:
+    """Draw points and an outline, as shares of width and height, over a picture."""
+    end = "</div></div>"
+    if not (points or outline) or not picture.endswith(end):
+        return picture
+    dots = " ".join(f"M{100 * x:.1f} {100 * y:.1f}h0" for x, y in points)
+    corners = " ".join(f"{100 * x:.1f},{100 * y:.1f}" for x, y in outline)
+    drawing = f'<polygon points="{corners}"/><path d="{dots}"/>'
+    return f'{picture.removesuffix(end)}<svg viewBox="0 0 100 100" preserveAspectRatio="none">{drawing}</svg>{end}'
 
 
 def _text(value: object) -> str:
@@ -151,7 +176,11 @@ li.miss { border-color: var(--miss); }
 span.hit, .hit b { color: var(--hit); }
 span.miss, .miss b { color: var(--miss); }
 .thumb { width: THUMB; height: THUMB; display: grid; place-items: center; }
-.thumb img { display: block; border-radius: 4px; }
+.thumb div { position: relative; overflow: hidden; border-radius: 4px; }
+.thumb img { display: block; }
+svg { position: absolute; inset: 0; width: 100%; height: 100%; fill: none; }
+svg * { vector-effect: non-scaling-stroke; stroke: #ff2fa0; stroke-width: 2; }
+svg path { stroke: #ffe14d; stroke-width: 3; stroke-linecap: round; }
 .none { border: 1px dashed var(--quiet); border-radius: 4px; color: var(--quiet); }
 figcaption { width: THUMB; margin-top: 6px; display: flex; flex-wrap: wrap; justify-content: space-between; }
 figcaption span { flex: 0 0 100%; color: var(--quiet); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }

@@ -56,6 +56,17 @@ from vitdsi.errors import UsageError
     default=True,
     help="Keep the features of the images, for `add`, `compact` and `duplicates` [keep].",
 )
+@click.option(
+    "--robust",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Hard views of each image to learn from, so that photos of it are recognised; 0 for none [3].",
+)
+@click.option(
+    "--no-keypoints",
+    is_flag=True,
+    help="Keep no keypoints, by which searches verify their results. The index is then much smaller.",
+)
 @click.option("--resume", is_flag=True, help="Continue a stopped run that had the same arguments.")
 @click.option("--strict", is_flag=True, help="Fail if any file cannot be read, instead of skipping it.")
 @click.option("--force", is_flag=True, help="Replace OUT.dsi if it exists.")
@@ -80,6 +91,8 @@ def index_verb(
     minutes: float | None,
     config: str | None,
     keep_features: bool,
+    robust: int | None,
+    no_keypoints: bool,
     resume: bool,
     strict: bool,
     force: bool,
@@ -139,6 +152,8 @@ def index_verb(
         "training.max_epochs": epochs,
         "training.paper.retrieval_epochs": epochs,
         "training.minutes": minutes,
+        "training.hard_views": robust,
+        "keypoints": 0 if no_keypoints else None,
     }
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
     settings = load_config(config, [*overrides, *given])

@@ -22,6 +22,7 @@ from vitdsi.cli.common import (
 from vitdsi.errors import ImageReadError, UsageError
 
 if TYPE_CHECKING:
+    from vitdsi.cli.contact_sheet import Row
     from vitdsi.index import ImageIndex
     from vitdsi.search.options import SearchOptions, SearchResult
 
@@ -62,6 +63,23 @@ _BATCH = 64
     default=None,
     help="Order results by relevance, or by probability alone [by relevance, if embeddings start from features].",
 )
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Match keypoints of the first 50 results with the photo, certain results first [on with keypoints].",
+)
+@click.option(
+    "--regions",
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Read each photo in so many regions, to find things that are a part of it; 1 reads the whole alone.",
+)
+@click.option(
+    "--region",
+    metavar="X,Y,W,H",
+    help="Search for what this part of the photos shows, in shares of width and height: '0.25,0.25,0.5,0.5'.",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be read.")
 @click.option(
     "--sheet", type=FILE, metavar="FILE.html", help="Also write an HTML contact sheet; needs --images."
@@ -85,6 +103,9 @@ def search_verb(
     plain: bool,
     beam_size: int | None,
     rerank: bool | None,
+    verify: bool | None,
+    regions: str,
+    region: str | None,
     strict: bool,
     sheet: Path | None,
     folder: Path | None,
@@ -94,11 +115,16 @@ def search_verb(
 
     With --text, find those that show what a text says.
 
-    Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven and id.
-    The score is the calibrated probability that the result is right: that it shows the same picture, or with labels
-    something of the same class, if half of the queries have something right in the collection. log_prob is the
-    log-probability of the image in nats, and proven says whether no other image is more probable than those that were
-    compared. Images that cannot be read are reported on stderr and skipped, and the exit code is then 1.
+    Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven, id,
+    region, inliers, certain and outline. The score is the calibrated probability that the result is right: that it
+    shows the same picture, or with labels something of the same class, if half of the queries have something right in
+    the collection. log_prob is the log-probability of the image in nats, and proven says whether no other image is
+    more probable than those that were compared. region is the part of the photo that is most like the image: x, y,
+    width and height as shares of the photo's width and height. inliers is the number of keypoints of the image that
+    were found in the photo in the same arrangement, or null if the result was not verified; certain says whether
+    there are so many that both show the same thing, and outline then has the corners of the image in the photo, as
+    shares of its width and height. Images that cannot be read are reported on stderr and skipped, and the exit code
+    is then 1.
 
     \b
     Examples:
@@ -106,6 +132,7 @@ def search_verb(
       vitdsi search photos.dsi query.jpg more-queries -k 5 --plain
       vitdsi search photos.dsi --text "a red bus" --text "a dog on a beach"
       vitdsi search photos.dsi query.jpg -k 1 --min-score auto
+      vitdsi search photos.dsi query.jpg --region 0.5,0,0.5,1
       vitdsi search photos.dsi query.jpg --where 'album = "2019" and width > 800'
       curl -s https://example.org/cat.jpg | vitdsi search photos.dsi -
       vitdsi search photos.dsi queries --sheet results.html --images photos
@@ -118,6 +145,7 @@ def search_verb(
 
     from vitdsi.cli.terminal import json_results, plain_results
     from vitdsi.index import ImageIndex
+    from vitdsi.photos.regions import Region
     from vitdsi.search.options import SearchOptions
 
     opened = ImageIndex.load(index, backbone=backbone)
@@ -129,6 +157,9 @@ def search_verb(
         min_score=_min_score(opened, min_score),
         beam_size=beam_size,
         rerank=rerank,
+        verify=verify,
+        regions=_regions(regions),
+        region=None if region is None else Region.parse(region),
     )
     answered: list[tuple[Path | str, list[SearchResult]]] = []
     count = found = 0
@@ -151,12 +182,9 @@ def search_verb(
             nothing = f"no result has a score of {options.min_score:.4f} (--min-score)"
         say(f"note: nothing can be found in {index}: {nothing}")
     if sheet is not None and folder is not None:
-        from vitdsi.cli.contact_sheet import Result, Row, write_contact_sheet
+        from vitdsi.cli.contact_sheet import write_contact_sheet
 
-        rows = [
-            Row(query, [Result(r.image_id, folder / r.image_id, r.score, None) for r in results])
-            for query, results in answered
-        ]
+        rows = [_row(path, results, folder) for path, results in answered]
         write_contact_sheet(sheet, rows, title=f"{index.name}: search results")
     if skipped := len(queries) + len(texts) - count:
         say(f"skipped {skipped} of {len(queries)} images")
@@ -186,6 +214,31 @@ def _check(
         raise UsageError(
             "--min-score has no meaning for --text, as scores are calibrated on photos; leave it out"
         )
+
+
+def _row(query: Path | str, results: list[SearchResult], folder: Path) -> Row:
+    """Return a row of the contact sheet, with the proof of the first result drawn in the query."""
+    from vitdsi.cli.contact_sheet import Result, Row
+
+    shown = [
+        Result(r.image_id, folder / r.image_id, r.score, points=[match[2:] for match in r.matches])
+        for r in results
+    ]
+    first = results[0].matches if results else ()
+    outline = (results[0].outline if results else None) or ()
+    return Row(query, shown, outline, [match[:2] for match in first])
+
+
+def _regions(regions: str) -> int | None:
+    """Return the number of regions that --regions stands for, None for auto."""
+    if regions == "auto":
+        return None
+    from vitdsi.photos.regions import MAX_PARTS
+
+    try:
+        return int(regions)
+    except ValueError:
+        raise UsageError(f"--regions {regions}: give a number from 1 to {MAX_PARTS}, or auto") from None
 
 
 def _min_score(index: ImageIndex, min_score: str | None) -> float:

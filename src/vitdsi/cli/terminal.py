@@ -116,6 +116,10 @@ def json_results(query: str, results: Sequence[SearchResult]) -> str:
             "log_prob": r.log_prob,
             "proven": r.proven,
             "id": r.id,
+            "region": r.region,
+            "inliers": r.inliers,
+            "certain": r.certain,
+            "outline": r.outline,
         }
         for r in results
     )
@@ -125,7 +129,10 @@ def json_results(query: str, results: Sequence[SearchResult]) -> str:
 def plain_results(query: str, results: Sequence[SearchResult]) -> str:
     """Format results as text: the query, then rank, score and image_id in columns."""
     width = max((len(str(result.rank)) for result in results), default=1)
-    lines = [f"  {result.rank:>{width}}  {result.score:.4f}  {result.image_id}" for result in results]
+    lines = [
+        f"  {result.rank:>{width}}  {result.score:.4f}  {result.image_id}{'  certain' if result.certain else ''}"
+        for result in results
+    ]
     return _printable("\n".join([query, *lines]))
 
 

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.backbones.reader import FeatureReader
+from vitdsi.collection.build import hard_views_of
+from vitdsi.collection.keypoints import grown_keypoints
 from vitdsi.collection.placement import codes_for, places_by_model
 from vitdsi.collection.read import Collection
 from vitdsi.collection.remove import remove
@@ -24,6 +26,7 @@ from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.ids.trie import Trie
 from vitdsi.model.graft import graft
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.model.stems.pooled_stem import PooledStem
 from vitdsi.progress import OnProgress
 from vitdsi.search.calibrate import calibrate
 from vitdsi.search.options import SearchOptions
@@ -140,7 +143,11 @@ def add_new(
     live = torch.cat([state.trie.live, torch.ones(len(fresh), dtype=torch.bool)])
     trie = Trie(codes_for(state, fresh, embeddings), state.trie.vocabulary.base, live)
     model, known = graft(state.model, state.trie, trie, state.resolved.seed)
-    vectors = _with_categories_of_classes(state, fresh, embeddings)
+    hard = hard_views_of(state.resolved, fresh, reader, on_progress)
+    stem, vectors = state.model.stem, embeddings
+    if hard is not None and isinstance(stem, PooledStem):
+        vectors = stem.drawn_to_views(embeddings, fresh.features, hard)
+    vectors = _with_categories_of_classes(state, fresh, vectors)
     model.head.imprint(trie, new_ids, vectors, state.resolved.seed, known=known)
     grown = replace(
         state,
@@ -153,14 +160,15 @@ def add_new(
         thumbnails=None if state.thumbnails is None else torch.cat([state.thumbnails, fresh.thumbnails]),
         metadata=state.metadata.adding({before + i: facts for i, facts in fresh.facts.items()}),
         changes=state.changed("add", len(new_ids)),
+        keypoints=grown_keypoints(state, fresh, reader, on_progress),
     )
     remembered = None if state.features is not None else _remembered(state, fresh.features)
-    _learn(grown, fresh, new_ids, state.trie.live_ids(), remembered, reader, on_progress)
+    _learn(grown, fresh, hard, new_ids, state.trie.live_ids(), remembered, reader, on_progress)
     return calibrate(replace(grown, held_out=_held_out(grown, fresh, reader, on_progress)))
 
 
 def _with_categories_of_classes(state: IndexState, fresh: Collection, embeddings: Tensor) -> Tensor:
-    """Return the embeddings (n, E) of new images with the category part that the images of their classes have.
+    """Return vectors (n, E) of new images with the category part that the images of their classes have.
 
     An image of a new class keeps its own, and so does every image of an index without classes.
     """
@@ -196,6 +204,7 @@ def _held_out(
 def _learn(
     grown: IndexState,
     fresh: Collection,
+    hard: Tensor | None,
     new_ids: Tensor,
     old: Tensor,
     remembered: Relevance | None,
@@ -218,6 +227,7 @@ def _learn(
     else:
         alterations = measure_alterations(config, fresh.sources, fresh.features, reader, on_progress)
         alterations = replace(alterations, rows=alterations.rows + first)
+    alterations = replace(alterations, hard=hard, first_hard=first)
     generator = torch.Generator().manual_seed(config.seed + first)
     old = old[torch.randperm(len(old), generator=generator)]
 

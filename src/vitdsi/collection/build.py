@@ -13,6 +13,7 @@ from torch import Tensor
 from vitdsi.backbones import check_backbone
 from vitdsi.backbones.features import are_pixels, from_inputs, pooled
 from vitdsi.backbones.reader import FeatureReader
+from vitdsi.collection.keypoints import read_keypoints
 from vitdsi.collection.read import Collection, Images, Metadata, read_collection
 from vitdsi.collection.resolve import resolve_config
 from vitdsi.config import IndexConfig
@@ -25,6 +26,7 @@ from vitdsi.model.architectures import ARCHITECTURES
 from vitdsi.model.categories import Categories, categories_from_classes
 from vitdsi.model.heads import HEADS
 from vitdsi.model.initialise import make_model
+from vitdsi.model.pictures import Pictures, pictures_from_views
 from vitdsi.model.stems import STEMS
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
@@ -33,6 +35,7 @@ from vitdsi.search.rank import indexing_accuracy
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState
 from vitdsi.training.alterations import Alterations, imagine_alterations, measure_alterations
 from vitdsi.training.data import TrainingData, held_out_queries, training_data
+from vitdsi.training.hard_views import read_hard_views
 from vitdsi.training.loop import train
 from vitdsi.training.targets import Relevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
@@ -70,18 +73,27 @@ def build(
     config = resolve_config(requested, len(collection), len(more) if more else 0)
     trie = assign_ids(config, collection.features, collection.labels)
     categories = _categories(config, collection.features, collection.labels, more)
-    model = make_model(config.model, trie, collection.features, config.seed, categories).to(reader.device)
+    hard = hard_views_of(config, collection, reader, on_progress)
+    pictures = None
+    if hard is not None:
+        pictures = pictures_from_views(collection.features, hard, config.model.pictures)
+    model = make_model(config.model, trie, collection.features, config.seed, pictures, categories)
     alterations = measure_alterations(config, collection.sources, collection.features, reader, on_progress)
     captions = {row: str(facts[CAPTION]) for row, facts in collection.facts.items() if CAPTION in facts}
     text_gap, differences = with_text_differences(
         alterations.differences, collection.features, captions, reader, config.seed
     )
     alterations = replace(alterations, differences=differences)
+    keypoints = None
+    if config.keypoints:
+        keypoints = read_keypoints(
+            collection.sources, collection.hashes, config.keypoints, reader.cache_folder, on_progress
+        )
     seconds_reading = round(time.monotonic() - started, 2)
     state = IndexState(
         requested,
         config,
-        model,
+        model.to(reader.device),
         trie,
         collection.image_ids,
         collection.labels,
@@ -91,10 +103,11 @@ def build(
         alterations.differences,
         MetadataStore.create(collection.facts),
         BuildReport(len(collection)),
+        keypoints=keypoints,
         weights=reader.backbone.weights,
         text_gap=text_gap,
     )
-    state = learn(state, more, alterations, on_progress, checkpoint, resume)
+    state = learn(state, more, replace(alterations, hard=hard), on_progress, checkpoint, resume)
     report = replace(
         state.report,
         seconds=round(time.monotonic() - started, 2),
@@ -115,19 +128,36 @@ def check_names(config: IndexConfig) -> None:
     choose(ARCHITECTURES, "model.paper.architecture", config.model.paper.architecture)
 
 
-def rebuild(state: IndexState, on_progress: OnProgress = None) -> IndexState:
+def hard_views_of(
+    config: IndexConfig, collection: Collection, reader: FeatureReader, on_progress: OnProgress
+) -> Tensor | None:
+    """Read the hard views (n, V, F) of the photos of a collection; None if the model learns from none."""
+    if not config.training.hard_views or collection.features.ndim != 2:
+        return None
+    return read_hard_views(
+        collection.sources, collection.hashes, reader, config.training.hard_views, config.seed, on_progress
+    )
+
+
+def rebuild(
+    state: IndexState, pictures: Pictures | None = None, on_progress: OnProgress = None
+) -> IndexState:
     """Build an index of the same images again, all of which are live, from their stored features and with new ids.
 
     The requested settings are resolved again. Further photos that trained retrieval are not available any more, and
     alterations are those that were measured when the index was first built.
+
+    Args:
+        pictures: what the index learned about its pictures from hard views, which are not available any more either.
     """
     assert state.features is not None
     config = resolve_config(state.requested, len(state.image_ids))
     trie = assign_ids(config, state.features, state.labels)
     categories = _categories(config, state.features, state.labels)
-    model = make_model(config.model, trie, state.features, config.seed, categories).to(
-        next(state.model.parameters()).device
-    )
+    if pictures is not None and pictures.rows.shape[1] != config.model.pictures:
+        pictures = None  # the width of the embedding follows the number of images
+    model = make_model(config.model, trie, state.features, config.seed, pictures, categories)
+    model = model.to(next(state.model.parameters()).device)
     alterations = imagine_alterations(
         config, state.features, state.differences.float(), torch.arange(len(state.image_ids))
     )

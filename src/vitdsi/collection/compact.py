@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vitdsi.collection.build import rebuild
@@ -12,6 +13,8 @@ from vitdsi.errors import UsageError
 from vitdsi.ids.codes import Codes
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.graft import graft
+from vitdsi.model.pictures import Pictures
+from vitdsi.model.stems.pooled_stem import PooledStem
 from vitdsi.progress import OnProgress
 from vitdsi.search.calibrate import calibrate
 from vitdsi.search.rank import indexing_accuracy
@@ -60,6 +63,7 @@ def compact(
         hashes=[state.hashes[i] for i in kept],
         features=None if state.features is None else state.features[live],
         thumbnails=None if state.thumbnails is None else state.thumbnails[live],
+        keypoints=None if state.keypoints is None else state.keypoints.take(kept),
         metadata=state.metadata.renumbered({old: new for new, old in enumerate(kept)}),
         held_out=None
         if state.held_out is None
@@ -67,11 +71,22 @@ def compact(
         changes=state.changed("compact", len(kept)),
     )
     if retrain:
-        small = rebuild(small, on_progress)
+        small = rebuild(small, _pictures(state, live), on_progress)
     else:
         model, _ = graft(state.model, state.trie, trie, state.resolved.seed)
         small = calibrate(replace(small, model=model))
     return small if keep_features else replace(small, features=None, thumbnails=None)
+
+
+def _pictures(state: IndexState, live: Tensor) -> Pictures | None:
+    """Return what the model knows about the pictures of live ids, if it learned that from hard views."""
+    vectors = state.picture_vectors()
+    if vectors is None or not state.resolved.training.hard_views:
+        return None
+    stem = state.model.stem
+    assert isinstance(stem, PooledStem)
+    weight = stem.principal.weight.detach().cpu()
+    return Pictures(stem.mean.cpu(), weight, F.normalize(vectors[live], dim=1))
 
 
 def _renumbered(ids: Tensor, live: Tensor) -> Tensor:

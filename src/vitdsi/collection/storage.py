@@ -26,19 +26,22 @@ from vitdsi.facts.store import MetadataStore
 from vitdsi.files import replace_folder, sync, umask, write_atomically
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
+from vitdsi.photos.keypoints import Keypoints
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState, TextGap
 
 # Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
-# settings had other keys. Up to format 3, removed ids had no code,
-# probabilities were normalised over live ids, and embeddings had no part for categories.
-FORMAT_VERSION = 4
-_READABLE_VERSIONS = (2, 3, 4)
+# settings had other keys. Up to format 3, removed ids had no code, probabilities were normalised over live ids, and
+# embeddings had no part for categories. Up to format 4, nothing was learned from hard views, and there were no
+# keypoints.
+FORMAT_VERSION = 5
+_READABLE_VERSIONS = (2, 3, 4, 5)
 PARTS = {
     "model": "safetensors",
     "trie": "safetensors",
     "ids": "json",
     "features": "safetensors",
     "metadata": "sqlite",
+    "keypoints": "safetensors",
 }
 _SUFFIXES_BY_FORMER_PART = {"tokens": "safetensors"}
 _LOCK = "lock"
@@ -99,7 +102,9 @@ def _write(
     files = dict(kept)
     clear(folder)
     for part in PARTS:
-        if part in parts:
+        if part == "keypoints" and state.keypoints is None:
+            files.pop(part, None)
+        elif part in parts:
             files[part] = f"{part}-{generation:06d}.{PARTS[part]}"
             _WRITERS[part](folder / files[part], state)
             os.chmod(folder / files[part], 0o666 & ~umask())  # safetensors writes for the owner alone
@@ -185,6 +190,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if version < 4:
         manifest["resolved"] = manifest.get("resolved", manifest.get("config"))
         manifest["resolved"]["model"]["category_dim"] = 0
+    if version < 5:
+        manifest["resolved"]["training"]["hard_views"] = 0
     if version == 2:
         manifest["files"] = {
             {"tokens": "features"}.get(part, part): name for part, name in manifest["files"].items()
@@ -227,7 +234,18 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
         manifest.get("weights"),
         text_gap,
         manifest["generation"],
+        _read_keypoints(files["keypoints"]) if "keypoints" in files else None,
     )
+
+
+def _read_keypoints(file: Path) -> Keypoints:
+    tensors = load_file(file)
+    return Keypoints(*(tensors[name].numpy() for name in ("descriptors", "positions", "offsets")))
+
+
+def _write_keypoints(file: Path, state: IndexState) -> None:
+    assert state.keypoints is not None
+    save_file({name: torch.from_numpy(value) for name, value in vars(state.keypoints).items()}, file)
 
 
 def _write_ids(file: Path, state: IndexState) -> None:
@@ -275,4 +293,5 @@ _WRITERS: dict[str, Callable[[Path, IndexState], None]] = {
     "ids": _write_ids,
     "features": _write_features,
     "metadata": _write_metadata,
+    "keypoints": _write_keypoints,
 }

@@ -134,6 +134,11 @@ class ModelConfig(Section):
         """The numbers of an embedding that compare what photos show, for stems that have such a part."""
         return self.embedding_dim // 4 if self.category_dim is None else self.category_dim
 
+    @property
+    def pictures(self) -> int:
+        """The numbers of an embedding that compare pictures."""
+        return self.embedding_dim - self.categories
+
     def check(self) -> None:
         """Raise ConfigError where the heads do not divide the width, or nothing is left to compare pictures by."""
         if self.categories >= self.embedding_dim:
@@ -200,6 +205,11 @@ class TrainingConfig(Section):
     augment_sample: Share = 0.25
     """Share of the images of which an altered copy passes the backbone, to measure what alterations do to features and
     for the held-out loss; between 32 and 512 copies in all."""
+    hard_views: Annotated[int, Field(ge=0)] = 3
+    """Hard views of each image that pass the backbone: the picture in perspective on another photo, in other light,
+    blurred, and so on (see `vitdsi.photos.hard_views`). The model learns from them how its pictures look in photos of
+    them. Each costs a pass of the backbone at the first build; their features are cached. 0 reads none. Only the stem
+    `pooled` uses them."""
     neighbours: Count = 200
     """Neighbours of an image that count as relevant without labels, at most a tenth of the collection."""
     temperature: Annotated[float, Field(gt=0)] = 0.07
@@ -222,6 +232,9 @@ class IndexConfig(Section):
     (`folder`: the first sub-folder is the class)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """One seed gives one result on one machine."""
+    keypoints: Annotated[int, Field(ge=0)] = 300
+    """Keypoints of each photo, by which a search verifies that a result shows the same thing as the query; 0 for none.
+    Each takes 20 bytes."""
     device: str = "auto"
     """Where to compute: `cpu`, `cuda`, or `auto` for CUDA where there is one."""
     ids: IdsConfig = field(default_factory=IdsConfig)

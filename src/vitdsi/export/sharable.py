@@ -16,6 +16,7 @@ __all__ = ["OPTIONAL", "Sharing", "sharable"]
 
 OPTIONAL = {
     "features": "the features of the photos, and of views of them that scores are calibrated by",
+    "keypoints": "the keypoints of the photos, by which results are verified",
     "thumbnails": "a grey thumbnail of 32 x 32 pixels of each photo",
     "metadata": "facts about the photos, such as when and where they were taken",
     "hashes": "the content hashes of the files",
@@ -73,6 +74,8 @@ def sharable(state: IndexState, sharing: Sharing) -> IndexState:
     include = set(sharing.include)
     if "features" not in include:
         state = replace(state, features=None, held_out=None, differences=state.differences[:0])
+    if "keypoints" not in include:
+        state = replace(state, keypoints=None)
     if "thumbnails" not in include:
         state = replace(state, thumbnails=None)
     if "metadata" not in include:

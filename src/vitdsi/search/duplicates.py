@@ -53,6 +53,7 @@ def search_distinct(
     options: SearchOptions,
     similarity: Similarity,
     within: Trie | None = None,
+    parts: int = 1,
 ) -> Ranking:
     """Search as `rank` does, but leave out results that are near-identical to a better one.
 
@@ -63,16 +64,17 @@ def search_distinct(
         there are too few distinct ones.
     """
     k = options.k
-    ids = np.full((len(features), k), -1, dtype=np.int64)
-    scores = np.zeros((len(features), k), dtype=np.float32)
-    log_probs = np.full((len(features), k), -np.inf, dtype=np.float32)
-    proven = np.zeros(len(features), dtype=bool)
-    for row, query in enumerate(torch.split(features, 1)):
+    ids = np.full((len(features) // parts, k), -1, dtype=np.int64)
+    scores = np.zeros(ids.shape, dtype=np.float32)
+    log_probs = np.full(ids.shape, -np.inf, dtype=np.float32)
+    shown = np.zeros_like(ids)
+    proven = np.zeros(len(ids), dtype=bool)
+    for row, query in enumerate(torch.split(features, parts)):
         count, distinct = k, list[int]()
         while len(distinct) < k:
             count *= _SEARCH_GROWTH
             beam_size = None if options.beam_size is None else max(options.beam_size, count)
-            found = rank(state, query, replace(options, k=count, beam_size=beam_size), within)
+            found = rank(state, query, replace(options, k=count, beam_size=beam_size), within, parts)
             distinct = first_distinct([i for i in found.ids[0].tolist() if i >= 0], k, similarity)
             if found.ids.shape[1] < count:
                 break
@@ -80,8 +82,9 @@ def search_distinct(
         ids[row, : len(distinct)] = distinct
         scores[row, : len(distinct)] = found.scores[0, kept]
         log_probs[row, : len(distinct)] = found.log_probs[0, kept]
+        shown[row, : len(distinct)] = found.parts[0, kept]
         proven[row] = found.proven[0]
-    return Ranking(ids, scores, log_probs, proven)
+    return Ranking(ids, scores, log_probs, shown, proven)
 
 
 def first_distinct(

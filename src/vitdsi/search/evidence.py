@@ -16,8 +16,10 @@ LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
 
 # Weights of the relevance; EXPERIMENTS.md has the evidence.
 _LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES = 0.05, 0.1
-_PICTURE_WEIGHT = 10.0
-_DIFFERENT_PICTURES = 0.25  # a cosine that photos of different pictures rarely exceed
+_PICTURE_WEIGHT, _PICTURE_WEIGHT_OF_VIEWS = 10.0, 20.0
+# A cosine that speaks for the same picture, without and with hard views.
+_DIFFERENT_PICTURES, _DIFFERENT_PICTURES_OF_VIEWS = 0.25, 0.2
+_PART_PENALTY = 0.05  # on the cosine of a part of a query
 _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES = 0.3, 15.0
 
 
@@ -33,34 +35,64 @@ def evidence(state: IndexState, ids: Tensor, log_probs: Tensor, embedding: Tenso
         log_probs: (B, K) their log-probabilities.
         embedding: (B, E) the embeddings of the queries, unit vectors.
     """
+    return merged_evidence(state, ids, log_probs, embedding[:, None])[0]
+
+
+def merged_evidence(
+    state: IndexState, ids: Tensor, log_probs: Tensor, embedding: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the evidence (B, K, 3) for candidates of queries that were read in R parts, first the whole photo.
+
+    The cosine of pictures is that of the whole, or that of the part that is most like the image less 0.05, since the
+    best of several wrong parts is that much more like an image than the whole is. The cosine of categories is that of
+    the whole.
+
+    Args:
+        ids: (B, K) ids; where they are NONE, the evidence has no meaning.
+        log_probs: (B, K) their log-probabilities.
+        embedding: (B, R, E) the embeddings of the parts, unit vectors.
+
+    Returns:
+        The evidence, and the part (B, K) that is most like each candidate.
+    """
     picture = category = torch.zeros_like(log_probs)
+    part = torch.zeros_like(ids)
     if state.reranks_by_default:
         vectors = state.model.head.vectors(state.trie, ids.clamp(min=0))
         split = embedding.shape[-1] - state.model.stem.categories
-        picture = F.cosine_similarity(vectors[..., :split], embedding[:, None, :split], dim=-1)
+        pictures = F.normalize(vectors[..., :split], dim=-1) @ F.normalize(embedding[..., :split], dim=-1).mT
+        pictures[..., 1:] -= _PART_PENALTY
+        picture, part = pictures.max(-1)
         if state.model.stem.categories:
-            category = F.cosine_similarity(vectors[..., split:], embedding[:, None, split:], dim=-1)
-    return torch.stack([log_probs, picture, category], dim=-1)
+            category = F.cosine_similarity(vectors[..., split:], embedding[:, :1, split:], dim=-1)
+    return torch.stack([log_probs, picture, category], dim=-1), part
 
 
-def relevance(state: IndexState, found: Tensor) -> Tensor:
+def relevance(state: IndexState, found: Tensor, pictures: bool = True) -> Tensor:
     """Return the relevance (B, K) of candidates with this evidence (B, K, 3).
 
     With category parts it is
 
-        category + 0.05 log p + 10 max(0, picture - 0.25):
+        category + 0.05 log p + 20 max(0, picture - 0.2):
 
-    what shows the same picture comes first, and what shows the same kind of thing follows. With classes it is
+    what shows the same picture comes first, and what shows the same kind of thing follows. An index that was built
+    without hard views has 10 max(0, picture - 0.25) instead. With classes the relevance is
     category + 0.1 log p, since a picture that looks alike may be of another class. Models without category parts have
     0.3 log p + 15 picture.
+
+    Without `pictures`, which is how texts are searched, it is the cosine of categories alone where there are any.
     """
     log_prob, picture, category = found.unbind(-1)
     if not state.model.stem.categories:
         return _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES * log_prob + _PICTURE_WEIGHT_WITHOUT_CATEGORIES * picture
+    if not pictures:
+        return category
     if state.resolved.labels == "folder":
         return category + _LOG_PROB_WEIGHT_OF_CLASSES * log_prob
-    same = _PICTURE_WEIGHT * (picture - _DIFFERENT_PICTURES).clamp(min=0)
-    return category + _LOG_PROB_WEIGHT * log_prob + same
+    weight, different = _PICTURE_WEIGHT, _DIFFERENT_PICTURES
+    if state.resolved.training.hard_views:
+        weight, different = _PICTURE_WEIGHT_OF_VIEWS, _DIFFERENT_PICTURES_OF_VIEWS
+    return category + _LOG_PROB_WEIGHT * log_prob + weight * (picture - different).clamp(min=0)
 
 
 def probability(state: IndexState, found: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vitdsi.errors import UsageError
+from vitdsi.photos.regions import MAX_PARTS, Region
 
 __all__ = ["SearchOptions", "SearchResult"]
 
@@ -27,6 +28,14 @@ class SearchOptions:
             (see `vitdsi.search.evidence.relevance`), and not by probability alone. None does so if the embeddings of
             the index start from features, as those of pooled features do, with labels and without. Scores are the same
             either way.
+        verify: match the keypoints of the query with those of the first 50 results, and put results that are certain
+            first (see `vitdsi.search.verify`). None does so if the index has keypoints.
+        regions: in how many regions a photo is read, so that a thing that is a part of it is found: its centre square,
+            and smaller squares (see `vitdsi.photos.regions`). Each costs a pass of the backbone. None reads 5 if the
+            index compares pictures, which those without classes do, and 1 otherwise.
+        region: search for what this part of the photo shows, and for nothing else in it.
+        pictures: images that show the same picture come first. Searches by text set it to False, since a text shows
+            none: results are then ordered by the kind of thing that they show.
 
     Raises:
         UsageError: a value out of its range, when the options are made.
@@ -39,6 +48,10 @@ class SearchOptions:
     min_score: float = 0.0
     beam_size: int | None = None
     rerank: bool | None = None
+    verify: bool | None = None
+    regions: int | None = None
+    region: Region | None = None
+    pictures: bool = True
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -47,6 +60,10 @@ class SearchOptions:
             raise UsageError(f"beam_size is {self.beam_size}; it must be at least k = {self.k}")
         if not 0 <= self.min_score <= 1:
             raise UsageError(f"min_score is {self.min_score}; it must be between 0 and 1")
+        if self.regions is not None and not 1 <= self.regions <= MAX_PARTS:
+            raise UsageError(f"regions is {self.regions}; it must be between 1 and {MAX_PARTS}")
+        if self.region is not None and self.regions is not None:
+            raise UsageError("regions and region do not go together: a chosen region is read alone")
         if isinstance(self.allow, str):
             raise UsageError(f"allow is the text {self.allow!r}; give a list of image_ids or ids")
         if self.allow is not None:
@@ -67,10 +84,20 @@ class SearchResult:
             training, and to the same views with what is right for them left out (see `vitdsi.search.calibrate`). It
             does not depend on k, other queries or filters. Results are not ordered by it.
         id: the internal number of the image.
-        log_prob: the log-probability of the image given the query, in nats. It does not depend on filters, removed
-            images or k.
+        log_prob: the log-probability of the image given the query, in nats; if the query was read in several regions,
+            that of the mean of their distributions. It does not depend on filters, removed images or k.
         proven: whether the search proved that no other allowed image is more probable than those it found. If results
-            are reranked, it holds for all images that were compared: the 24 most probable ones, or k if that is more.
+            are reranked, it holds for all images that were compared: the 24 most probable ones, or k if that is more,
+            of each region.
+        inliers: how many points of the image were found in the query in a place that agrees with all others; None if
+            the result was not verified.
+        certain: whether there are so many that the query shows the same thing as the image.
+        outline: the corners of the image in the query, from its upper left one clockwise, as shares (x, y) of the width
+            and height of the query; None unless it is certain.
+        matches: the points (x, y, x, y) that were found, in the query and in the image, as shares of width and height;
+            none unless it is certain.
+        region: the region of the query that is most like this image, as shares of its width and height: x and y of the
+            upper left corner, width and height; None if the query was no photo.
     """
 
     rank: int
@@ -79,3 +106,8 @@ class SearchResult:
     id: int
     log_prob: float
     proven: bool
+    inliers: int | None = None
+    certain: bool = False
+    outline: tuple[tuple[float, float], ...] | None = None
+    matches: tuple[tuple[float, float, float, float], ...] = field(default=(), repr=False)
+    region: tuple[float, float, float, float] | None = None

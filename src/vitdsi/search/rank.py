@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,13 @@ from torch import Tensor
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.search.best_first import BEAM_SIZE, MAX_EXPANSIONS, best_first_search
-from vitdsi.search.evidence import evidence, probability, relevance
+from vitdsi.search.evidence import merged_evidence, probability, relevance
+from vitdsi.search.log_probs import log_probs_of
 from vitdsi.search.options import SearchOptions
 from vitdsi.state import IndexState
 
 MIN_RERANKED = 24  # the fewest of the most probable ids that reranking chooses from
+_MIN_RERANKED_FOR_KIND = 100  # the same without the comparison of pictures, where kinship alone decides
 _FIRST = 10  # results that may show what a photo shows
 _MAX_PREFIXES_IN_BATCH = 20_000
 _BATCH = 64
@@ -32,11 +35,13 @@ class Candidates:
     Attributes:
         ids: (B, K) ids, NONE where fewer were found.
         evidence: (B, K, 3) what speaks for them; see `vitdsi.search.evidence`.
+        parts: (B, K) the part of the query that is most like each of them.
         proven: (B,) whether it is proven that no other allowed id is more probable than these.
     """
 
     ids: Tensor
     evidence: Tensor
+    parts: Tensor
     proven: Tensor
 
 
@@ -48,21 +53,24 @@ class Ranking:
         ids: (B, K), best first; NONE where fewer were found.
         scores: (B, K) the calibrated probability that each result is right; 0 where the id is NONE.
         log_probs: (B, K) the model's log-probabilities of the ids, in nats.
+        parts: (B, K) the part of the query that is most like each result.
         proven: (B,) whether it is proven that no other allowed id is more probable than the ids that were compared.
     """
 
     ids: Ids
     scores: Scores
     log_probs: Scores
+    parts: Ids
     proven: npt.NDArray[np.bool_]
 
 
 @torch.inference_mode()
 def candidates(
-    state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None
+    state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None, parts: int = 1
 ) -> Candidates:
-    """Find the most probable ids for features (B, *shape), at least `options.k` of them, and order them.
+    """Find the most probable ids for features (B * parts, *shape), at least `options.k` of them, and order them.
 
+    With several parts, the candidates are those of any part, and the probability of an id is its mean over the parts.
     The arguments are those of `rank`.
     """
     model = state.model
@@ -76,19 +84,39 @@ def candidates(
         memory,
         embedding,
         trie,
-        max(MIN_RERANKED, options.k) if rerank else options.k,
+        max(MIN_RERANKED if options.pictures else _MIN_RERANKED_FOR_KIND, options.k) if rerank else options.k,
         beam_size=options.beam_size or max(BEAM_SIZE, options.k),
         max_expansions=0 if options.beam_size else MAX_EXPANSIONS,
     )
-    ids, seen = found.ids, evidence(state, found.ids, found.log_probs, embedding)
-    if rerank:
-        order = relevance(state, seen).masked_fill(ids == NONE, -torch.inf).argsort(dim=1, descending=True)
-        ids, seen = ids.gather(1, order), seen.gather(1, order[..., None].expand_as(seen))
-    return Candidates(ids, seen, found.proven)
+    ids, log_probs = found.ids, found.log_probs
+    if parts > 1:
+        ids = _union(ids.view(-1, parts * ids.shape[1]))
+        of_parts = log_probs_of(model, memory, embedding, state.trie, ids.repeat_interleave(parts, dim=0))
+        log_probs = of_parts.view(-1, parts, ids.shape[1]).logsumexp(1) - math.log(parts)
+    seen, part = merged_evidence(state, ids, log_probs, embedding.view(len(ids), parts, -1))
+    score = relevance(state, seen, options.pictures) if rerank else log_probs
+    order = score.masked_fill(ids == NONE, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return Candidates(
+        ids.gather(1, order),
+        seen.gather(1, order[..., None].expand_as(seen)),
+        part.gather(1, order),
+        found.proven.view(-1, parts).all(1),
+    )
+
+
+def _union(ids: Tensor) -> Tensor:
+    """Return the distinct ids of each row (B, K), in ascending order and filled up with NONE."""
+    ids = ids.sort(dim=1).values
+    ids[:, 1:][ids[:, 1:] == ids[:, :-1]] = NONE
+    found = ids != NONE
+    order = found.byte().argsort(dim=1, descending=True, stable=True)
+    return ids.gather(1, order[:, : max(1, int(found.sum(1).max()))])
 
 
 @torch.inference_mode()
-def rank(state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None) -> Ranking:
+def rank(
+    state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None, parts: int = 1
+) -> Ranking:
     """Find the best of n ids for features (B, *shape): min(k, n) of them, best first.
 
     With `options.rerank` the most probable ids are ordered by their relevance (`vitdsi.search.evidence.relevance`),
@@ -98,15 +126,21 @@ def rank(state: IndexState, features: Tensor, options: SearchOptions, within: Tr
         features: stored features, or those that a `FeatureReader` computed for queries.
         options: k, beam_size and rerank are used here.
         within: a restriction of the trie of the index; only its ids are searched.
+        parts: in how many parts each query was read. The features of its parts follow one another, those of the whole
+            photo first.
 
     Raises:
         UsageError: `options.rerank` is set, and the head of the index keeps no vectors to compare with.
     """
-    found = candidates(state, features, options, within)
+    found = candidates(state, features, options, within, parts)
     ids, seen = found.ids[:, : options.k], found.evidence[:, : options.k]
     scores = probability(state, seen).masked_fill(ids == NONE, 0.0)
     return Ranking(
-        ids.cpu().numpy(), scores.cpu().numpy(), seen[..., 0].cpu().numpy(), found.proven.cpu().numpy()
+        ids.cpu().numpy(),
+        scores.cpu().numpy(),
+        seen[..., 0].cpu().numpy(),
+        found.parts[:, : options.k].cpu().numpy(),
+        found.proven.cpu().numpy(),
     )
 
 

@@ -31,19 +31,23 @@ class Alterations:
         rows: (H,) the images of which an altered copy is held out of training.
         inputs: (H, *shape) the model inputs of these altered copies.
         imagined: whether these inputs were made from `differences`, and not read from altered photos.
+        hard: (n, V, *shape) features of hard views of the rows from `first_hard` on, or None.
+        first_hard: the row of the first hard views.
     """
 
     differences: Tensor
     rows: Tensor
     inputs: Tensor
     imagined: bool = False
+    hard: Tensor | None = None
+    first_hard: int = 0
 
 
 def views_of(features: Tensor, alterations: Alterations, first: int = 0) -> Views:
     """Return clean and altered views of stored features (Q, *shape), which belong to the rows from `first` on."""
     if are_pixels(features):
         return PixelViews(features, first)
-    return FeatureViews(features, alterations.differences, first)
+    return FeatureViews(features, alterations.differences, first, alterations.hard, alterations.first_hard)
 
 
 def read_altered(

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from vitdsi.photos.augment import augment
 
+_HARD_SHARE = 0.5  # of altered views that are hard views, of images that have any
+
 
 class Views(Protocol):
     """Model inputs of the images of a collection and of further photos, by row."""
@@ -26,24 +28,42 @@ class FeatureViews:
     """Views of frozen features, altered without another pass of the backbone.
 
     An alteration adds the difference that was measured on some image to the features of another image, scaled by a
-    factor uniform in 0..1.5, and each component by a further factor uniform in 0..2.
+    factor uniform in 0..1.5, and each component by a further factor uniform in 0..2. Half of the altered views of rows
+    that have hard views are hard views.
 
     Attributes:
         features: (Q, *shape) features of the rows from `first` on.
         differences: (D, *shape) features of an altered copy minus features of its image.
         first: the row of the first features.
+        hard: (H, V, *shape) features of hard views of the rows from `first_hard` on, or None.
+        first_hard: the row of the first hard views.
     """
 
     features: Tensor
     differences: Tensor
     first: int = 0
+    hard: Tensor | None = None
+    first_hard: int = 0
 
     def clean(self, rows: Tensor) -> Tensor:
         """Return the features (B, *shape)."""
         return self.features[rows - self.first].float()
 
     def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Return features with a transferred difference; non-negative features stay non-negative."""
+        """Return hard views, and features with a transferred difference."""
+        features = self._transferred(rows, generator)
+        if self.hard is None:
+            return features
+        row = rows - self.first_hard
+        has_hard = (
+            (row >= 0) & (row < len(self.hard)) & (torch.rand(len(rows), generator=generator) < _HARD_SHARE)
+        )
+        view = torch.randint(self.hard.shape[1], (len(rows),), generator=generator)
+        features[has_hard] = self.hard[row[has_hard], view[has_hard]].float()
+        return features
+
+    def _transferred(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return features (B, *shape) with a transferred difference; non-negative features stay non-negative."""
         features = self.clean(rows)
         if not len(self.differences):
             return features

@@ -5,8 +5,8 @@ import torch
 from helpers_codes import model_config
 
 from vitdsi.model.categories import categories_from_neighbours
-from vitdsi.model.stems import PooledStem
-from vitdsi.model.stems.pooled_stem import CATEGORY_SHARE, signed_root
+from vitdsi.model.pictures import pictures_from_features, signed_root
+from vitdsi.model.stems.pooled_stem import CATEGORY_SHARE, PooledStem
 
 SMALL = model_config(embed_dim=16)
 
@@ -35,33 +35,11 @@ def test_embeddings_are_unit_vectors_about_the_mean_of_the_collection() -> None:
     assert "mean" in stem.state_dict()
 
 
-def test_signed_root_keeps_the_sign() -> None:
-    torch.testing.assert_close(signed_root(torch.tensor([4.0, 0.0, -9.0])), torch.tensor([2.0, 0.0, -3.0]))
-
-
-@pytest.mark.parametrize(("count", "width"), [(6, 1280), (40, 64), (300, 64)])
-def test_fitted_projection_is_whitened_principal_axes(count: int, width: int) -> None:
-    """There are as many images as axes or fewer, and a copy among them, which once gave NaN."""
-    generator = torch.Generator().manual_seed(count)
-    features = torch.randn(count, width, generator=generator).relu() * torch.linspace(2, 0.01, width)
-    features[-1] = features[0]
-    stem = PooledStem(model_config(embedding_dim=32, category_dim=0), (width,))
-    stem.fit(features, None)
-    roots = features.sqrt()
-    torch.testing.assert_close(stem.mean, roots.mean(0))
-    centred = (roots - roots.mean(0)).double()
-    spread = torch.linalg.svdvals(centred).square()[:32] / count
-    projected = centred @ stem.principal.weight.double().T
-    expected = torch.zeros(32, dtype=torch.float64)
-    expected[: len(spread)] = spread / (spread + 0.3 * centred.square().mean()) ** 0.75
-    torch.testing.assert_close(projected.T @ projected / count, expected.diag(), atol=1e-3, rtol=1e-3)
-
-
 def test_embeddings_join_a_part_for_pictures_and_one_for_categories() -> None:
     features = torch.rand(60, 20)
     stem = PooledStem(model_config(embedding_dim=16), (20,))
     assert stem.categories == 4
-    rows = stem.fit(features, categories_from_neighbours(features, 4))
+    rows = stem.fit(pictures_from_features(features, 12), categories_from_neighbours(features, 4))
     embedding = stem.embedding(features)
     for vectors in (rows, embedding):
         torch.testing.assert_close(vectors.norm(dim=1), torch.ones(60))
@@ -74,7 +52,10 @@ def test_only_the_projections_start_from_features() -> None:
     stem = PooledStem(SMALL, (10,))
     before = {name: value.clone() for name, value in stem.named_parameters()}
     features = torch.rand(30, 10)
-    stem.fit(features, categories_from_neighbours(features, stem.categories))
+    stem.fit(
+        pictures_from_features(features, SMALL.pictures),
+        categories_from_neighbours(features, stem.categories),
+    )
     moved = {id(value) for name, value in stem.named_parameters() if not torch.equal(value, before[name])}
     found = {id(value) for value in stem.parameters_from_features()}
     assert moved == found == {id(stem.principal.weight), id(stem.category.weight)}

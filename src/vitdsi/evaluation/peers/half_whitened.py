@@ -28,7 +28,7 @@ class HalfWhitened:
         import torch
 
         from vitdsi.model.axes import principal_axes
-        from vitdsi.model.stems.pooled_stem import signed_root
+        from vitdsi.model.pictures import signed_root
 
         roots = signed_root(torch.from_numpy(given.indexed).float())
         mean = roots.mean(0)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
 from vitdsi.model.categories import Categories
+from vitdsi.model.pictures import Pictures
 
 
 class Stem(nn.Module):
@@ -46,10 +47,11 @@ class Stem(nn.Module):
         """Embeddings (B, E), unit vectors, of features (B, *input_shape)."""
         raise NotImplementedError(f"{type(self).__name__} makes no embeddings")
 
-    def fit(self, features: Tensor, categories: Categories | None) -> Tensor:
-        """Set the weights that start from the features (N, *input_shape) of the collection.
+    def fit(self, pictures: Pictures, categories: Categories | None) -> Tensor:
+        """Set the weights that start from the features of the collection.
 
         Args:
+            pictures: what was learned about pictures.
             categories: what was learned about categories; None if the embedding has no part for them.
 
         Returns:

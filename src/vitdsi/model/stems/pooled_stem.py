@@ -7,12 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
-from vitdsi.model.axes import principal_axes
 from vitdsi.model.categories import Categories
+from vitdsi.model.pictures import Pictures, picture_rows, signed_root
 from vitdsi.model.stems.base import Stem
 
-_WHITENING = 0.75  # 0 leaves the variances of the principal axes as they are, 1 makes them equal.
-_SHRINKAGE = 0.3  # added to the variances before whitening, as a share of their mean over all features
 CATEGORY_SHARE = 0.3  # of the squared length of an embedding, which the category part has
 NUM_TOKENS = 4  # Image tokens that are widened from the embedding; 1 and 8 were not clearly better or worse.
 
@@ -20,9 +18,8 @@ NUM_TOKENS = 4  # Image tokens that are widened from the embedding; 1 and 8 were
 class PooledStem(Stem):
     """Pooled features (B, F) to embeddings (B, E) and image tokens (B, T, D).
 
-    An embedding has two parts. The first compares pictures: whitened principal axes of the signed square roots of the
-    features, so that a few channels of large values do not drown the others (power normalisation, Perronnin et al.
-    2010). The second, of `config.categories` numbers, compares what photos show (see `vitdsi.model.categories`).
+    An embedding has two parts. The first compares pictures (see `vitdsi.model.pictures`). The second, of
+    `config.categories` numbers, compares what photos show (see `vitdsi.model.categories`).
 
     Attributes:
         mean: (F,) mean of the signed roots over the collection.
@@ -39,7 +36,7 @@ class PooledStem(Stem):
         self.categories = config.categories
         self.num_tokens = NUM_TOKENS
         self.register_buffer("mean", torch.zeros(width))
-        self.principal = nn.Linear(width, config.embedding_dim - config.categories, bias=False)
+        self.principal = nn.Linear(width, config.pictures, bias=False)
         if self.categories:
             self.register_buffer("category_mean", torch.zeros(width))
             self.category = nn.Linear(width, config.categories, bias=False)
@@ -57,18 +54,25 @@ class PooledStem(Stem):
         return join(picture, F.normalize(self.category(features - self.category_mean), dim=-1))
 
     @torch.no_grad()
-    def fit(self, features: Tensor, categories: Categories | None) -> Tensor:
-        roots = signed_root(features)
-        mean = roots.mean(0)
-        self.mean.copy_(mean)
-        variances, axes = principal_axes(roots - mean, self.principal.out_features)
-        floor = _SHRINKAGE * (roots - mean).square().mean() + 1e-12
-        self.principal.weight.copy_(axes * (variances + floor)[:, None].pow(-_WHITENING / 2))
+    def fit(self, pictures: Pictures, categories: Categories | None) -> Tensor:
+        self.mean.copy_(pictures.mean)
+        self.principal.weight.copy_(pictures.weight)
         if categories is None:
-            return self.embedding(features)
+            return pictures.rows
         self.category_mean.copy_(categories.mean)
         self.category.weight.copy_(categories.weight)
-        return join(F.normalize(self.principal(roots - mean), dim=-1), categories.rows)
+        return join(pictures.rows, categories.rows)
+
+    @torch.no_grad()
+    def drawn_to_views(self, embeddings: Tensor, features: Tensor, views: Tensor) -> Tensor:
+        """Return vectors (n, E) for images with these embeddings (n, E), features (n, F) and hard views (n, V, F).
+
+        Their picture part is what `fit` would give images of a new collection.
+        """
+        rows = picture_rows(features, views, self.mean.cpu(), self.principal.weight.cpu())
+        width = rows.shape[1]
+        lengths = embeddings[:, :width].norm(dim=1, keepdim=True)
+        return torch.cat([lengths * rows, embeddings[:, width:]], dim=1)
 
     def parameters_from_features(self) -> list[Tensor]:
         return [self.principal.weight, *([self.category.weight] if self.categories else [])]
@@ -77,8 +81,3 @@ class PooledStem(Stem):
 def join(picture: Tensor, category: Tensor) -> Tensor:
     """Join unit vectors (*S, D) and (*S, C) to embeddings (*S, D + C) of unit length."""
     return torch.cat([(1 - CATEGORY_SHARE) ** 0.5 * picture, CATEGORY_SHARE**0.5 * category], dim=-1)
-
-
-def signed_root(features: Tensor) -> Tensor:
-    """The square root of each number's absolute value, with the number's sign."""
-    return features.sign() * features.abs().sqrt()

@@ -1,0 +1,230 @@
+"""Proof by geometry: whether a photo shows the same thing as an indexed image, point by point.
+
+The keypoints of the query are matched with those of each candidate by the ratio test (Lowe 2004), and a homography
+between the two is fitted to the matches with MAGSAC++ (Barath et al. 2020). The matches that agree with it are the
+inliers. A plane in two photos, such as a painting, a book or a facade, has a homography between them; two photos that
+only look alike have none that many matches agree with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from vitdsi.errors import UsageError
+from vitdsi.photos.decode import Source
+from vitdsi.photos.keypoints import SCALE, Keypoints, PhotoKeypoints, Vectors, detect, unpack
+from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.state import IndexState
+
+__all__ = [
+    "CANDIDATES",
+    "CERTAIN",
+    "Proof",
+    "keypoints_for",
+    "options_for_candidates",
+    "prove",
+    "verify_results",
+]
+
+CANDIDATES = 50
+"""How many of the first results are verified."""
+
+CERTAIN = 12
+"""Inliers from which on a result is certain; EXPERIMENTS.md has the evidence."""
+
+_QUERY_KEYPOINTS, _QUERY_SIDE = 800, 640  # keypoints of a query, and its longer side in pixels
+_RATIO = 0.85  # of the distances of the nearest and the second nearest point
+_MIN_MATCHES = 8  # fewer matches are not worth a homography
+_TOLERANCE = 4.0  # pixels
+_ITERATIONS, _CONFIDENCE = 1000, 0.999
+_MIN_AREA, _MAX_AREA = 0.003, 100.0  # of the outline, as a share of the query
+_MIN_SPREAD = 0.02  # standard deviation of the inliers in their narrowest direction, as a share of the image
+_SPOT = 0.01  # points that are nearer to each other count as one, as a share of the image
+
+_EVIDENCE, _NEUTRAL = (
+    1.5,
+    5.0,
+)  # nats for each inlier, and the inliers that speak neither for nor against a candidate
+_LOWEST_SCORE, _HIGHEST_SCORE = 1e-6, 0.9999
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the keypoints say about a query and one indexed image.
+
+    Attributes:
+        inliers: the matches that agree with one homography, each spot counted once; 0 where there is none.
+        outline: (4, 2) the corners of the indexed image in the query, from the upper left one clockwise, as shares of
+            its width and height; None without inliers.
+        matches: (n, 4) the positions of the inliers in the query and in the indexed image: x, y, x, y as shares.
+    """
+
+    inliers: int
+    outline: Points | None
+    matches: Points
+
+
+_NOTHING = Proof(0, None, np.empty((0, 4)))
+
+
+def keypoints_for(state: IndexState, options: SearchOptions) -> Keypoints | None:
+    """Return the keypoints that a search with these options verifies its results by, or None if it does not.
+
+    Raises:
+        UsageError: `options.verify` is set, and the index has no keypoints.
+    """
+    if options.verify and state.keypoints is None:
+        raise UsageError(
+            "this index has no keypoints to verify results by; index the images again with keypoints"
+        )
+    return None if options.verify is False else state.keypoints
+
+
+def options_for_candidates(options: SearchOptions) -> SearchOptions:
+    """Return the options of the search whose results are verified: at least `CANDIDATES` of them, with any score."""
+    k = max(options.k, CANDIDATES)
+    beam_size = None if options.beam_size is None else max(options.beam_size, k)
+    return replace(options, k=k, beam_size=beam_size, min_score=0.0)
+
+
+def verify_results(
+    keypoints: Keypoints, photo: Source, results: Sequence[SearchResult], options: SearchOptions
+) -> list[SearchResult]:
+    """Return the results of a query, the certain ones first, by their inliers, then the others as given.
+
+    Args:
+        keypoints: those of the indexed images.
+        photo: the query.
+        results: its results with `options_for_candidates(options)`. The first `CANDIDATES` are verified.
+        options: k, min_score and region are used here.
+
+    Raises:
+        ImageReadError: the photo cannot be read.
+    """
+    query = detect(photo, _QUERY_KEYPOINTS, _QUERY_SIDE)
+    if options.region is not None:
+        query = query.inside(options.region)
+    proofs = prove(query, keypoints, [result.id for result in results[:CANDIDATES]])
+    verified = [_with_proof(result, proof) for result, proof in zip(results, proofs, strict=False)]
+    verified.sort(key=lambda result: -(result.inliers or 0) if result.certain else 0)
+    kept = [result for result in [*verified, *results[len(verified) :]] if result.score >= options.min_score]
+    return [replace(result, rank=place) for place, result in enumerate(kept[: options.k], start=1)]
+
+
+def _with_proof(result: SearchResult, proof: Proof) -> SearchResult:
+    if proof.inliers < CERTAIN or proof.outline is None:
+        return replace(result, inliers=proof.inliers)
+    return replace(
+        result,
+        inliers=proof.inliers,
+        certain=True,
+        score=score_with(result.score, proof.inliers),
+        outline=tuple(map(tuple, proof.outline.tolist())),
+        matches=tuple(map(tuple, proof.matches.tolist())),
+    )
+
+
+def prove(query: PhotoKeypoints, keypoints: Keypoints, images: Sequence[int]) -> list[Proof]:
+    """Return what the keypoints say about a query and each of these indexed images."""
+    described = unpack(query.descriptors)
+    places = query.positions / SCALE
+    proofs = []
+    for image in images:
+        rows = keypoints.rows(image)
+        ours, theirs = _matches(unpack(keypoints.descriptors[rows]), described)
+        if len(ours) < _MIN_MATCHES:
+            proofs.append(_NOTHING)
+        else:
+            proofs.append(_geometry(keypoints.positions[rows][ours] / SCALE, places[theirs], query.size))
+    return proofs
+
+
+def _matches(image: Vectors, query: Vectors) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Match the points of an image (n, D) with those of a query (m, D): the positions of the pairs in both.
+
+    A point is matched with the nearest one of the query if that is much nearer than the second nearest one. Of several
+    points with the same match, the nearest one keeps it.
+    """
+    none = np.empty(0, np.int64)
+    if not len(image) or len(query) < 2:
+        return none, none
+    cosines = image @ query.T
+    everything = np.arange(len(image))
+    nearest = cosines.argmax(1)
+    first = cosines[everything, nearest]
+    cosines[everything, nearest] = -1
+    # The squared distance of unit vectors is 2 - 2 cos.
+    kept = np.flatnonzero(1 - first < _RATIO**2 * (1 - cosines.max(1)))
+    kept = kept[np.argsort(-first[kept], kind="stable")]
+    theirs, order = np.unique(nearest[kept], return_index=True)
+    return kept[order], theirs
+
+
+def _geometry(image: Points, query: Points, size: tuple[int, int]) -> Proof:
+    """Fit a homography to matched positions (n, 2) in an image and in a query of this size.
+
+    Both positions are shares of width and height, so the image may have any shape.
+    """
+    import cv2
+
+    pixels = np.array(size, dtype=np.float64)
+    homography, mask = cv2.findHomography(
+        image * pixels,
+        query * pixels,
+        cv2.USAC_MAGSAC,
+        _TOLERANCE,
+        maxIters=_ITERATIONS,
+        confidence=_CONFIDENCE,
+    )
+    if homography is None:
+        return _NOTHING
+    outline = _outline(np.asarray(homography, np.float64), pixels)
+    agree = mask.ravel().astype(bool)
+    if outline is None or not _is_spread(image[agree]):
+        return _NOTHING
+    inliers = min(_spots(image[agree]), _spots(query[agree]))
+    return Proof(inliers, outline, np.hstack([query[agree], image[agree]]))
+
+
+def _outline(homography: Points, pixels: Points) -> Points | None:
+    """Return the corners (4, 2) of the image in the query, or None if no photo of the image could look like this."""
+    corners = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]) * [*pixels, 1]
+    mapped = corners @ homography.T
+    if not (mapped[:, 2] > 0).all() and not (mapped[:, 2] < 0).all():
+        return None  # a part of the image would be behind the camera
+    outline: Points = mapped[:, :2] / mapped[:, 2:] / pixels
+    edges = np.roll(outline, -1, axis=0) - outline
+    following = np.roll(edges, -1, axis=0)
+    turns = edges[:, 0] * following[:, 1] - edges[:, 1] * following[:, 0]
+    if not (turns > 0).all():
+        return None  # not convex, or a mirror image
+    area = (turns[0] + turns[2]) / 2
+    return outline if _MIN_AREA <= area <= _MAX_AREA else None
+
+
+def _is_spread(points: Points) -> bool:
+    """Return whether points (n, 2) are neither on one spot nor on one line."""
+    return len(points) > 2 and float(np.linalg.eigvalsh(np.cov(points.T))[0]) ** 0.5 >= _MIN_SPREAD
+
+
+def _spots(points: Points) -> int:
+    """Return on how many spots points (n, 2) are: SIFT describes one spot several times."""
+    return len(np.unique((points / _SPOT).astype(np.int64), axis=0))
+
+
+def score_with(score: float, inliers: int) -> float:
+    """Return the probability that a result is right, given the score without verification and the inliers.
+
+    The odds are multiplied by a likelihood ratio (Bayes' rule), which grows with the inliers: a wrong candidate has n
+    or more of them with a probability that falls exponentially with n.
+    """
+    odds = max(score, _LOWEST_SCORE) / max(1 - score, 1 - _HIGHEST_SCORE)
+    log_odds = math.log(odds) + _EVIDENCE * (inliers - _NEUTRAL)
+    return min(1 / (1 + math.exp(-log_odds)), _HIGHEST_SCORE)
