@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow coverage lint docs examples check clean
+.PHONY: help env demo test test-slow coverage lint docs examples check audit clean
 # check is lint, then test: pytest's closing line comes last, with `make -j` too.
 .NOTPARALLEL:
 
@@ -48,6 +48,11 @@ examples: env ## Run the examples that CI runs
 	.ci/examples
 
 check: lint test ## What must hold before a commit: lint and test
+
+audit: env ## Look for known weaknesses of installed packages; needs the network
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --disable-pip-version-check --quiet pip-audit
+	.venv/audit/bin/pip-audit --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 clean: ## Delete the environment and everything that was built
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .coverage site

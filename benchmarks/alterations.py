@@ -1,4 +1,8 @@
-"""Alterations of photos for benchmarks: the one that training knows, and six that it has never seen.
+"""Alterations of photos for benchmarks: one that training draws itself, and six that it does not.
+
+The six are rotation, blur, caption or watermark, screenshot, heavy JPEG, and half of a collage. Training draws none of
+them, but hard views (`vitdsi.photos.hard_views`) have effects of the same kinds, apart from the collage, which other
+code makes and in other strengths. So the six are new draws of mostly known kinds, not kinds that training cannot know.
 
 Each alteration is a function of an RGB image and a generator that returns an RGB image. `generator_for` seeds by the
 name of the alteration and the content of the photo, in a namespace of its own, so that the draws of a benchmark never

@@ -2,7 +2,8 @@
 
     python benchmarks/living.py changes IMAGENETTE [key=value ...]      add 500 at once and 100 ten times, with and
                                                                         without stored features; remove 1,000; filter
-    python benchmarks/living.py duplicates IMAGENETTE [key=value ...]   find 500 altered copies among 5,000 photos
+    python benchmarks/living.py duplicates IMAGENETTE [key=value ...]   find 490 altered copies among 5,000 photos, and
+                                                                        140 among 500, at several thresholds
 
 IMAGENETTE is a folder with train/<class>/ and val/<class>/. Each job writes one JSON object to stdout. All three seeds
 are run, and `changes` with and without labels, unless seed=S, labels=none or labels=folder is given.
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from alterations import generator_for
+from alterations import alterations, generator_for
 from shared import first_of_each_class, fit, mean, pooled_reader, timed
 
 from vitdsi import ImageIndex
@@ -29,7 +30,6 @@ from vitdsi.collection.compact import compact
 from vitdsi.collection.read import read_collection
 from vitdsi.config import load_config
 from vitdsi.neighbours import nearest
-from vitdsi.photos.alter import altered_copy
 from vitdsi.photos.decode import decode
 from vitdsi.photos.find import ImageRecord
 from vitdsi.search.filters import Filters
@@ -42,6 +42,8 @@ _PER_CLASS = 500  # indexed images of each of the 10 classes
 _LABELS = ("none", "folder")
 _ADDITIONS = {"1 x 500": (1, 500), "10 x 100": (10, 100)}
 _ALLOWED_SHARES = (0.01, 0.1, 0.5)
+_COPIES = {50: 20, 500: 70}  # of each alteration, by the number of indexed photos of each class
+_THRESHOLDS = (0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.06, 1.08)  # of the similarity of near-identical photos
 
 
 def changes(root: Path, overrides: list[str]) -> dict[str, Any]:
@@ -182,39 +184,53 @@ def measure_removing(index: ImageIndex, root: Path, seed: int) -> dict[str, Any]
 
 
 def duplicates(root: Path, overrides: list[str]) -> dict[str, Any]:
-    """Precision and recall of the pairs of 500 altered copies among 5,000 photos with their originals.
+    """Precision and recall of the pairs of altered copies with their originals, among 500 and 5,000 photos.
 
-    Near-identical photos of the data set itself count as mistakes.
+    One copy in seven is altered as in training, the others in six ways that neither training nor the search for
+    near-identical photos knows. Each has an original of its own. Near-identical photos of the data set itself count as
+    mistakes.
     """
-    runs = []
-    for seed in map(int, _chosen("seed", _SEEDS, overrides)):
-        records = first_of_each_class(root / "train", _PER_CLASS)
-        originals = np.random.default_rng(seed).choice(len(records), 500, replace=False)
-        with tempfile.TemporaryDirectory() as folder:
-            copies = []
-            for n, i in enumerate(originals):
-                path = Path(folder) / f"{n}.png"
-                altered_copy(decode(records[i].path), generator_for(f"duplicates {seed}", str(n))).save(path)
-                copies.append(ImageRecord(path.name, path, records[i].label))
-            index = fit(load_config(overrides=[f"seed={seed}", *overrides]), records + copies)
-        started = time.perf_counter()
-        groups = index.near_identical()
-        seconds = time.perf_counter() - started
-        number = {image_id: i for i, image_id in enumerate(index.image_ids_)}
-        truth = {(int(i), len(records) + n) for n, i in enumerate(originals)}
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for per_class, copies in _COPIES.items():
+        for seed in map(int, _chosen("seed", _SEEDS, overrides)):
+            run = measure_duplicates(root, per_class, copies, seed, overrides)
+            runs.setdefault(f"{10 * per_class} photos", []).append(run)
+            print(per_class, run, file=sys.stderr, flush=True)
+    return {name: {"runs": found, "mean": mean(found)} for name, found in runs.items()}
+
+
+def measure_duplicates(
+    root: Path, per_class: int, copies: int, seed: int, overrides: list[str]
+) -> dict[str, Any]:
+    """Index photos and `copies` altered copies for each alteration, and find the pairs at several thresholds."""
+    records = first_of_each_class(root / "train", per_class)
+    named = alterations([record.path for record in first_of_each_class(root / "val", 20)])
+    names = [name for name in named for _ in range(copies)]
+    originals = np.random.default_rng(seed).choice(len(records), len(names), replace=False)
+    with tempfile.TemporaryDirectory() as folder:
+        added = []
+        for n, (i, name) in enumerate(zip(originals, names, strict=True)):
+            path = Path(folder) / f"{n}.png"
+            rng = generator_for(f"duplicates {seed} {name}", str(n))
+            named[name](decode(records[i].path), rng).save(path)
+            added.append(ImageRecord(path.name, path, records[i].label))
+        index = fit(load_config(overrides=[f"seed={seed}", *overrides]), records + added)
+    number = {image_id: i for i, image_id in enumerate(index.image_ids_)}
+    truth = {
+        (int(i), len(records) + n): name for n, (i, name) in enumerate(zip(originals, names, strict=True))
+    }
+    run: dict[str, Any] = {"seed": seed}
+    for threshold in _THRESHOLDS:
+        groups = index.near_identical(threshold)
         found = {
             (number[a], number[b]) for group in groups for n, a in enumerate(group) for b in group[n + 1 :]
         }
-        runs.append(
-            {
-                "seed": seed,
-                "precision": len(found & truth) / max(len(found), 1),
-                "recall": len(found & truth) / len(truth),
-                "seconds": seconds,
-            }
-        )
-        print(runs[-1], file=sys.stderr, flush=True)
-    return {"runs": runs, "mean": mean(runs)}
+        right = [truth[pair] for pair in found if pair in truth]
+        run[f"{threshold} precision"] = len(right) / max(len(found), 1)
+        run[f"{threshold} other pairs"] = len(found) - len(right)
+        run |= {f"{threshold} recall, {name}": right.count(name) / copies for name in named}
+    run["seconds"] = timed(index.near_identical)
+    return run
 
 
 if __name__ == "__main__":

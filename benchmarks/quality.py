@@ -7,9 +7,9 @@ FOLDER has a sub-folder for each class. Each cell is a set, a size and a seed: `
 (see `splits.py`), and without them a quarter of each class is indexed. Measured are all peers of
 `vitdsi.evaluation.peers`, the product without labels and with labels and random or clustered ids, and the steps that
 lead to the product (`methods.py`): mean average precision and P@10 of the searched photos by class; IA@1 of the indexed
-images; copies at rank 1 under the alterations that training knows and under six that it does not know
-(`alterations.py`); and how well the best score tells copies of indexed images from copies of other photos that were
-altered in the same way, as AUROC and as false positives at 95 % recall.
+images; copies at rank 1 under the alterations that training draws and under six others (`alterations.py`); and how well
+the best score tells copies of indexed images from copies of other photos that were altered in the same way, as AUROC
+and as false positives at 95 % recall.
 
 Settings (key=value) are those of the product. Choices are made with `--queries validation`; `--queries test` is for one
 report. With `--locked`, the sets are locked sets: nothing may be chosen by them, and each cell adds a line to

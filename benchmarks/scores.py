@@ -92,8 +92,9 @@ def measure(
         found[side] = tuple(np.concatenate([getattr(p, name) for p in parts]) for name in ("ids", "scores"))
     own = found["inside"][0] == inside[1][:, None]
     count = min(len(own), len(outside))
-    scores = np.concatenate([found["inside"][1][:count], found["outside"][1][:count]]).astype(np.float64)
-    right = np.concatenate([own[:count], np.zeros((count, own.shape[1]))]).astype(np.float64)
+    some, others = (np.random.default_rng(0).permutation(len(part))[:count] for part in (own, outside))
+    scores = np.concatenate([found["inside"][1][some], found["outside"][1][others]]).astype(np.float64)
+    right = np.concatenate([own[some], np.zeros((count, own.shape[1]))]).astype(np.float64)
     best = {side: values[1].max(1).astype(np.float64) for side, values in found.items()}
     least = state.report.calibration.min_score or 0.0
     return {
@@ -160,7 +161,7 @@ def study(name: str, folder: Path, size: int, seed: int, overrides: list[str]) -
             state, (inside[allowed], own[allowed]), outside, state.trie.restrict(half)
         ),
     }
-    new = split.train[: len(split.indexing) // 5]
+    new = [split.train[i] for i in rng.permutation(len(split.train))[: len(split.indexing) // 5]]
     grown, _ = add(state, read_collection([r.path for r in new], None, reader, by_folder=False), reader)
     copies = altered_features(reader, new, KNOWN)
     both = (torch.cat([inside, copies]), np.concatenate([own, len(state.image_ids) + np.arange(len(new))]))

@@ -3,8 +3,9 @@
     python docs/generate.py           write them
     python docs/generate.py --check   only say which of them are out of date, with exit code 1 if any is
 
-These are `reference/settings.md`, from the fields of the settings and their docstrings; `reference/cli.md`, from the
-commands and their options; and the tree of modules in `architecture.md`, from the first sentence of each module.
+These are `reference/settings.md`, from the fields of the settings and their docstrings; `reference/cli.md` and the man
+page `man/vitdsi.1`, from the commands and their options; and the tree of modules in `architecture.md`, from the first
+sentence of each module.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ PACKAGE = ROOT / "src" / "vitdsi"
 _GENERATED = "<!-- Written by docs/generate.py; edit {source} instead. -->\n\n"
 _TREE = re.compile(r"(<!-- tree: begin -->\n).*?(<!-- tree: end -->)", re.DOTALL)
 _TYPES = {int: "integer", float: "number", str: "text", bool: "true or false"}
+_OUTPUT = "Results are printed on stdout as JSON lines, everything else on stderr."
+_EXIT_CODES = (
+    "The exit code is 0 after success, 1 where something could not be read or went wrong, 2 after a mistake in the"
+    " arguments or settings, and 130 after Ctrl-C."
+)
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -42,6 +48,7 @@ def generated() -> dict[Path, str]:
     return {
         DOCS / "reference" / "settings.md": settings_page(),
         DOCS / "reference" / "cli.md": command_page(),
+        DOCS / "man" / "vitdsi.1": man_page(),
         architecture: _TREE.sub(
             lambda found: f"{found[1]}{module_tree()}{found[2]}", architecture.read_text("utf-8")
         ),
@@ -149,9 +156,7 @@ def command_page() -> str:
     lines = [
         "# Command line",
         "",
-        "Results are printed on stdout as JSON lines, everything else on stderr. The exit code is 0 after success, 1"
-        " where something could not be read or went wrong, 2 after a mistake in the arguments or settings, and 130"
-        " after Ctrl-C. `vitdsi VERB --help` shows the same as this page.",
+        f"{_OUTPUT} {_EXIT_CODES} `vitdsi VERB --help` shows the same as this page.",
         "",
         *_command_lines(cli, "vitdsi", 2),
     ]
@@ -159,18 +164,9 @@ def command_page() -> str:
 
 
 def _command_lines(command: click.Command, name: str, level: int) -> Iterator[str]:
-    arguments = [p for p in command.params if isinstance(p, click.Argument)]
     options = [p for p in command.params if isinstance(p, click.Option)]
     commands = command.commands if isinstance(command, click.Group) else {}
-    usage = [name, *(["[OPTIONS]"] if options else []), *map(_argument, arguments)]
-    yield from (
-        "#" * level + f" `{name}`",
-        "",
-        "```",
-        " ".join([*usage, *(["VERB ..."] if commands else [])]),
-        "```",
-        "",
-    )
+    yield from ("#" * level + f" `{name}`", "", "```", _usage(command, name), "```", "")
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(command.help or "")):
         if paragraph.startswith("\b"):
             first, *rest = paragraph.lstrip("\b\n").splitlines()
@@ -183,6 +179,13 @@ def _command_lines(command: click.Command, name: str, level: int) -> Iterator[st
         yield from _command_lines(inner, f"{name} {verb}", level + (name != "vitdsi"))
 
 
+def _usage(command: click.Command, name: str) -> str:
+    arguments = [p for p in command.params if isinstance(p, click.Argument)]
+    has_options = any(isinstance(p, click.Option) for p in command.params)
+    verbs = ["VERB ..."] if isinstance(command, click.Group) else []
+    return " ".join([name, *(["[OPTIONS]"] if has_options else []), *map(_argument, arguments), *verbs])
+
+
 def _argument(argument: click.Argument) -> str:
     name = argument.metavar or str(argument.name).upper()
     if argument.metavar is None and argument.nargs == -1:
@@ -191,26 +194,78 @@ def _argument(argument: click.Argument) -> str:
 
 
 def _option(option: click.Option) -> str:
+    names = [name.replace("|", "\\|") for name in _option_names(option)]
+    return f"| `{'`, `'.join(names)}` | {_escaped(_meaning(option))} |"
+
+
+def _option_names(option: click.Option) -> list[str]:
+    """The names of an option, each with its value, such as `-k NUMBER`."""
     value = option.metavar or ""
     if not value and not option.is_flag:
         numbers = (click.IntRange, click.FloatRange)
         choices = option.type.choices if isinstance(option.type, click.Choice) else ()
         value = "|".join(map(str, choices)) or ("NUMBER" if isinstance(option.type, numbers) else "TEXT")
-    names = [
+    return [
         " ".join(filter(None, [", ".join(given), value]))
         for given in (option.opts, option.secondary_opts)
         if given
     ]
-    meaning = _escaped(option.help or "")
-    if option.show_default:
-        meaning += f" [{option.default}]"
-    names = [name.replace("|", "\\|") for name in names]
-    return f"| `{'`, `'.join(names)}` | {meaning} |"
+
+
+def _meaning(option: click.Option) -> str:
+    return (option.help or "") + (f" [{option.default}]" if option.show_default else "")
 
 
 def _escaped(text: str) -> str:
     """Help text as Markdown: what is between backticks stays code."""
     return re.sub(r"[*_<|]", r"\\\g<0>", text)
+
+
+# ---- the man page
+
+
+def man_page() -> str:
+    """The same as `command_page`, in the macros of man(7)."""
+    lines = [
+        '.\\" Written by docs/generate.py; edit src/vitdsi/cli instead.',
+        '.TH VITDSI 1 "" vitdsi "User Commands"',
+        ".SH NAME",
+        r"vitdsi \- image search in which the index is a model",
+        ".SH SYNOPSIS",
+        _roff(_usage(cli, "vitdsi")),
+        ".SH DESCRIPTION",
+        *_man_paragraphs(cli),
+        ".SH COMMANDS",
+        *(line for verb, command in cli.commands.items() for line in _man_lines(command, f"vitdsi {verb}")),
+        ".SH OUTPUT AND EXIT STATUS",
+        _roff(f"{_OUTPUT} {_EXIT_CODES}"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _man_lines(command: click.Command, name: str) -> Iterator[str]:
+    yield f".SS {_roff(_usage(command, name))}"
+    yield from _man_paragraphs(command)
+    for option in command.params:
+        if isinstance(option, click.Option):
+            yield from (".TP", rf"\fB{_roff(', '.join(_option_names(option)))}\fR", _roff(_meaning(option)))
+    for verb, inner in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from _man_lines(inner, f"{name} {verb}")
+
+
+def _man_paragraphs(command: click.Command) -> Iterator[str]:
+    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(command.help or "")):
+        if paragraph.startswith("\b"):
+            first, *rest = paragraph.lstrip("\b\n").splitlines()
+            yield from (".PP", _roff(first), ".nf", *(f"    {_roff(line.strip())}" for line in rest), ".fi")
+        elif paragraph:
+            yield from (".PP", _roff(" ".join(paragraph.split())))
+
+
+def _roff(text: str) -> str:
+    """Text as roff: backslashes and hyphens as themselves, and nothing at the start of a line that is a request."""
+    text = text.replace("\\", r"\e").replace("-", r"\-")
+    return rf"\&{text}" if text.startswith((".", "'")) else text
 
 
 # ---- the tree of modules
@@ -282,6 +337,7 @@ def main(*, check: bool) -> int:
         if check:
             print(f"{name} is out of date: run make docs, and commit it", file=sys.stderr)
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, "utf-8")
             print(f"wrote {name}")
     return 1 if check and stale else 0

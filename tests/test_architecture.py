@@ -39,6 +39,7 @@ _ORDER = [
     "evaluation",
     "export",
     "index",
+    "serving",
     "cli",
     "paper",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vitdsi import files
-from vitdsi.files import recover_folder, replace_folder, sync, umask, write_atomically
+from vitdsi.files import move_file, recover_folder, replace_folder, sync, umask, write_atomically
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -249,3 +249,47 @@ def test_sync_of_a_missing_file_raises(tmp_path: Path) -> None:
     sync(tmp_path)
     with pytest.raises(FileNotFoundError):
         sync(tmp_path / "x")
+
+
+# ---- move_file
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_move_file_keeps_content_and_time_with_and_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no links here")
+
+    write(tmp_path, "a")
+    os.utime(tmp_path / "a", ns=(10**18, 10**18))
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    move_file(tmp_path / "a", tmp_path / "new" / "b")
+    assert tree(tmp_path) == {"new/b": b"a"}
+    assert (tmp_path / "new" / "b").stat().st_mtime_ns == 10**18
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_move_file_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no links here")
+
+    write(tmp_path, "a", "b")
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    with pytest.raises(FileExistsError):
+        move_file(tmp_path / "a", tmp_path / "b")
+    assert tree(tmp_path) == {"a": b"a", "b": b"b"}
+
+
+def test_move_file_leaves_no_half_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no space or links left")
+
+    write(tmp_path, "a")
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(files.shutil, "copyfileobj", refused)
+    with pytest.raises(OSError, match="no space"):
+        move_file(tmp_path / "a", tmp_path / "b")
+    assert tree(tmp_path) == {"a": b"a"}

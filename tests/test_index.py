@@ -311,6 +311,20 @@ class TestKeypoints:
             (first,) = verified.search(photographed(textured(seed=seed)), k=1, min_score=0.5, beam_size=1)
             assert first.image_id == f"{seed:06}"
 
+    def test_pages_are_parts_of_the_verified_list(self, verified: ImageIndex) -> None:
+        query = photographed(textured(seed=3))
+        everything = verified.search(query)
+        pages = [verified.search(query, k=2, offset=offset) for offset in (0, 2, 4)]
+        assert [result for page in pages for result in page] == everything
+
+    def test_more_like_is_verified_by_the_stored_keypoints(self) -> None:
+        index = _textured()
+        index.add([photographed(textured(seed=3))], prefix="photo/")
+        (first, *others) = index.more_like("photo/000000", k=6)
+        assert first.image_id == "000003" and first.certain
+        assert len(others) == 5 and not any(result.certain for result in others)
+        assert index.more_like("photo/000000", k=6, verify=False)[0].inliers is None
+
     def test_image_that_a_filter_does_not_allow_is_not_found(self, verified: ImageIndex) -> None:
         found = verified.search(photographed(textured(seed=3)), allow=["000001", "000002"])
         assert not any(r.certain for r in found) and len(found) == 2

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["recover_folder", "replace_folder", "sync", "umask", "write_atomically"]
+__all__ = ["move_file", "recover_folder", "replace_folder", "sync", "umask", "write_atomically"]
 
 
 @contextlib.contextmanager
@@ -101,3 +101,36 @@ def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Move a file to where nothing is yet, also to another file system. Missing folders are created.
+
+    At every moment the file is complete at one of the two places, or at both.
+
+    Raises:
+        FileExistsError: something is at `target`.
+        OSError: the file cannot be moved.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)  # unlike a rename, it fails if the target exists
+    except FileExistsError:
+        raise
+    except OSError:  # another file system, or one without hard links
+        _copy_file(source, target)
+    sync(target.parent)
+    source.unlink()
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy a file with its times to where nothing is yet."""
+    with open(source, "rb") as stream, open(target, "xb") as copy:
+        try:
+            shutil.copyfileobj(stream, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+    shutil.copystat(source, target)

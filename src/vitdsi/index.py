@@ -7,37 +7,41 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader, device_for
 from vitdsi.collection.add import AddResult, add
 from vitdsi.collection.build import build, check_names
 from vitdsi.collection.compact import compact
+from vitdsi.collection.held import ComparedPhoto, compare_with_index
 from vitdsi.collection.info import info
 from vitdsi.collection.read import Images, Metadata, read_collection
 from vitdsi.collection.remove import remove
 from vitdsi.collection.storage import PARTS, read_index, write_index
 from vitdsi.config import IndexConfig
-from vitdsi.errors import UsageError
+from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.export.hub import pull, push
 from vitdsi.export.sharable import Sharing
+from vitdsi.facts.best_copy import best_copy
+from vitdsi.facts.facets import Facet
 from vitdsi.ids.trie import Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.model.stems import STEMS
-from vitdsi.photos.decode import Pixels, Source, decode
-from vitdsi.photos.regions import Region, parts_of, read_region
+from vitdsi.photos.decode import Source
+from vitdsi.photos.regions import Region
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
+from vitdsi.search.browse import ImagePage, facets, page_of_images
+from vitdsi.search.decisions import decide_again, keep_both
 from vitdsi.search.duplicates import near_identical
 from vitdsi.search.filters import resolve_ids
 from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY
 from vitdsi.search.text import text_queries
-from vitdsi.search.verify import keypoints_for, options_for_candidates, verify_results
+from vitdsi.search.verify import indexed_keypoints, keypoints_for, options_for_candidates, verify_results
 from vitdsi.state import BuildReport, IndexState
 
 if TYPE_CHECKING:
@@ -46,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["ImageIndex"]
 
 _BATCH = 64
-_QUERY_PARTS = 5  # in which a photo is read by default; EXPERIMENTS.md has the evidence
 
 
 class ImageIndex:
@@ -252,6 +255,8 @@ class ImageIndex:
         verify: bool | None = None,
         regions: int | None = None,
         region: Region | None = None,
+        offset: int = 0,
+        any_rotation: bool = False,
     ) -> list[SearchResult]:
         """Find the k most relevant images for a photo or a text, best first: min(k, N) results, or fewer with a filter.
 
@@ -261,8 +266,8 @@ class ImageIndex:
         Args:
             image: a path, the bytes of an encoded file, a Pillow image, or a uint8 array (H, W, 3) or (H, W).
             text: what the images should show, in place of an image. The backbone must have a tower for text.
-            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region: the attributes of
-                `SearchOptions`. The last three are for images.
+            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region, offset, any_rotation: the
+                attributes of `SearchOptions`.
 
         Raises:
             ImageReadError: the photo cannot be read.
@@ -271,7 +276,18 @@ class ImageIndex:
         if (image is None) == (text is None):
             raise UsageError("give an image or a text to search for, and not both")
         options = SearchOptions(
-            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region
+            k,
+            where,
+            allow,
+            collapse,
+            min_score,
+            beam_size,
+            rerank,
+            verify,
+            regions,
+            region,
+            offset,
+            any_rotation,
         )
         texts = [] if text is None else [text]
         return self.search_with([] if image is None else [image], options, texts=texts)[0]
@@ -290,11 +306,24 @@ class ImageIndex:
         verify: bool | None = None,
         regions: int | None = None,
         region: Region | None = None,
+        offset: int = 0,
+        any_rotation: bool = False,
         batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
         """Search for many photos in batches of `batch_size`. See `search`."""
         options = SearchOptions(
-            k, where, allow, collapse, min_score, beam_size, rerank, verify, regions, region
+            k,
+            where,
+            allow,
+            collapse,
+            min_score,
+            beam_size,
+            rerank,
+            verify,
+            regions,
+            region,
+            offset,
+            any_rotation,
         )
         return self.search_with(images, options, batch_size=batch_size)
 
@@ -307,16 +336,13 @@ class ImageIndex:
         batch_size: int = _BATCH,
     ) -> list[list[SearchResult]]:
         """Search for many photos, then texts, with options that are given as one value. See `search`."""
-        if self._searcher is None:
-            self._searcher = Searcher(self.state_)
         keypoints = keypoints_for(self.state_, options)
         wanted = options if keypoints is None else options_for_candidates(options)
         found: list[list[SearchResult]] = []
         for start in range(0, len(images), batch_size):
-            read = [self._read(image, options) for image in images[start : start + batch_size]]
-            pixels = torch.from_numpy(np.stack([square for squares, _ in read for square in squares]))
-            features = self.reader.features(pixels.permute(0, 3, 1, 2))
-            found += self._searcher.search(features, wanted, [regions for _, regions in read])
+            some = images[start : start + batch_size]
+            features, regions = photo_queries(self.state_, self.reader, some, options)
+            found += self._searching().search(features, wanted, regions, from_first=keypoints is not None)
         if keypoints is not None:
             found = [
                 verify_results(keypoints, image, results, options)
@@ -324,16 +350,74 @@ class ImageIndex:
             ]
         for start in range(0, len(texts), batch_size):
             queries = text_queries(self.state_, self.reader, texts[start : start + batch_size], options)
-            found += self._searcher.search(queries, replace(options, pictures=False))
+            found += self._searching().search(queries, replace(options, pictures=False))
         return found
 
-    def _read(self, image: Source, options: SearchOptions) -> tuple[list[Pixels], list[Region]]:
-        """Read a photo in the regions that the options ask for."""
-        size, resample = self.reader.image_size, self.reader.backbone.resample
-        count = options.regions or (_QUERY_PARTS if self.state_.compares_pictures else 1)
-        photo = decode(image, min_side=size if count == 1 and options.region is None else 2 * size)
-        regions = [options.region] if options.region else parts_of(*photo.size, count)
-        return [read_region(photo, region, size, resample) for region in regions], regions
+    def more_like(self, image: str | int, k: int = 10, **options: Any) -> list[SearchResult]:
+        """Find the images most like one of the index, which is given by its image_id or id and is left out itself.
+
+        No photo is read: the query is the stored feature of the image, or, where features were dropped, the vector that
+        the model keeps for it.
+
+        Args:
+            image: an image_id or id.
+            k: the number of results.
+            options: further attributes of `SearchOptions`, except for `any_rotation`, `region` and `regions`.
+
+        Raises:
+            UsageError: the image is not in the index, an option is not valid, or the features were dropped and the
+                embeddings of the model do not start from features.
+        """
+        return self.more_like_with(image, SearchOptions(k, **options))
+
+    def more_like_with(self, image: str | int, options: SearchOptions) -> list[SearchResult]:
+        """Find the images most like one of the index, with options that are given as one value. See `more_like`."""
+        (number,) = resolve_ids(self.state_, [image])
+        keypoints = keypoints_for(self.state_, options)
+        if keypoints is None:
+            return self._searching().more_like(number, options)
+        found = self._searching().more_like(number, options_for_candidates(options), from_first=True)
+        return verify_results(keypoints, indexed_keypoints(self.state_, keypoints, number), found, options)
+
+    def images(
+        self,
+        where: str | None = None,
+        *,
+        allow: Iterable[str | int] | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> ImagePage:
+        """List the images that pass a filter, in the order in which they were added: their total, and one page of them.
+
+        Args:
+            where, allow: the filter, as for `search`.
+            offset: the number of images to skip.
+            limit: the most images to return. None returns all, and 0 only the total.
+
+        Raises:
+            UsageError: the filter is not valid, or a number is negative.
+        """
+        return page_of_images(self.state_, where, allow, offset=offset, limit=limit)
+
+    def facets(
+        self,
+        by: Sequence[str] | None = None,
+        *,
+        where: str | None = None,
+        allow: Iterable[str | int] | None = None,
+        limit: int | None = None,
+    ) -> list[Facet]:
+        """Count the values of columns of the metadata among the images that pass a filter.
+
+        Args:
+            by: the columns. None stands for all columns with 1 to 50 different values.
+            where, allow: the filter, as for `search`.
+            limit: the number of values of each column that are returned at most, most frequent first.
+
+        Raises:
+            UsageError: the filter is not valid, or there is no such column.
+        """
+        return facets(self.state_, by, where, allow, limit=limit)
 
     def near_identical(self, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[str]]:
         """Group the image_ids that show the same picture: crops, mirror images, other colours or qualities.
@@ -346,6 +430,67 @@ class ImageIndex:
         """
         groups = near_identical(self.state_, threshold)
         return [[self.image_ids_[i] for i in members] for members in groups]
+
+    def best_copies(self, groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+        """Choose which image of each group to keep, by the facts about them, and say why.
+
+        It is the one with the most pixels; among equals, that with the most bytes per pixel; then the oldest.
+
+        Args:
+            groups: groups of image_ids, none of them empty, such as those of `near_identical`.
+
+        Returns:
+            The image_id of each group, and the reason.
+
+        Raises:
+            UsageError: an image is not in the index.
+        """
+        named = list(dict.fromkeys(image_id for group in groups for image_id in group))
+        ids = dict(zip(named, resolve_ids(self.state_, named), strict=True))
+        facts = self.state_.metadata.rows(ids.values())
+        chosen = (best_copy([facts[ids[image_id]] for image_id in group]) for group in groups)
+        return [(group[position], why) for group, (position, why) in zip(groups, chosen, strict=True)]
+
+    def keep_both(self, images: Iterable[str | int]) -> None:
+        """Decide to keep all of these near-identical images: no two of them are reported again.
+
+        Decisions are about the content of files, and are saved with the index.
+
+        Raises:
+            UsageError: an image is not in the index, or there are fewer than two.
+        """
+        self._put(keep_both(self.state_, resolve_ids(self.state_, images)), ("decisions",))
+
+    def decide_again(self, images: Iterable[str | int]) -> None:
+        """Forget what `keep_both` decided about any two of these images.
+
+        Raises:
+            UsageError: as for `keep_both`.
+        """
+        self._put(decide_again(self.state_, resolve_ids(self.state_, images)), ("decisions",))
+
+    def compare(
+        self,
+        images: Images,
+        threshold: float = NEAR_IDENTICAL_SIMILARITY,
+        *,
+        on_progress: OnProgress = None,
+    ) -> tuple[list[ComparedPhoto], tuple[ImageReadError, ...]]:
+        """Find which of other photos the index holds already, in whatever version. The index does not change.
+
+        Args:
+            images: as for `fit`.
+            threshold: the least similarity of two versions of a picture, up to 1.2.
+            on_progress: as for `fit`.
+
+        Returns:
+            The photos that could be read, each with the image_ids that show the same picture, and the files that could
+            not be read.
+
+        Raises:
+            UsageError: the features were dropped, or the folder cannot be read.
+        """
+        return compare_with_index(self.state_, images, self.reader, threshold, on_progress)
 
     def evaluate(
         self,
@@ -440,7 +585,7 @@ class ImageIndex:
             repo_id: the name of the repository, OWNER/NAME. It is made if it does not exist.
             private: nobody else can see the repository. A public one of this name is then refused.
             token: the token for the hub; None takes that of `hf auth login`, or $HF_TOKEN.
-            include: what to share beside it: `features`, `keypoints`, `thumbnails`, `metadata`, `hashes`.
+            include: what to share beside it: `features`, `thumbnails`, `metadata`, `hashes`.
             names: share image_ids and names of classes. Otherwise images are numbered.
             license: the licence of the index, as an identifier of the hub, such as `cc-by-4.0`.
 
@@ -481,6 +626,11 @@ class ImageIndex:
     def info(self) -> dict[str, Any]:
         """Summarise the index as JSON values: size, ids, free ids, last changes and the report of the build."""
         return info(self.state_, self._origin)
+
+    def _searching(self) -> Searcher:
+        if self._searcher is None:
+            self._searcher = Searcher(self.state_)
+        return self._searcher
 
     def _put(self, state: IndexState, changed: Iterable[str]) -> None:
         self._state, self._searcher = state, None

@@ -29,6 +29,8 @@ class Calibration:
         images: how many images were live when the weights were fitted, 0 for the default weights.
         inside_scores: the top score of each held-out view.
         min_score: the score that 95 % of them reach, or None without held-out views.
+        different_pictures: a cosine of pictures that one in a hundred pairs of different images exceeds. What exceeds
+            it speaks for the same picture.
     """
 
     weights: tuple[float, ...] = (0.3, 10.0, 0.0)
@@ -36,6 +38,7 @@ class Calibration:
     images: int = 0
     inside_scores: tuple[float, ...] = ()
     min_score: float | None = None
+    different_pictures: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,7 @@ class IndexState:
         text_gap: how texts are read; None if the backbone reads none.
         generation: the generation of the files that the state was read from, 0 if it was not read from files.
         keypoints: the keypoints of each image, including images that were removed, or None for an index without.
+        decisions: pairs of near-identical images that are to be kept both; see `vitdsi.search.decisions`.
     """
 
     requested: IndexConfig
@@ -219,6 +223,7 @@ class IndexState:
     text_gap: TextGap | None = None
     generation: int = 0
     keypoints: Keypoints | None = None
+    decisions: tuple[tuple[str, str], ...] = ()
 
     @property
     def reranks_by_default(self) -> bool:

@@ -67,7 +67,7 @@ def test_processors_that_crop_see_the_same_of_a_wide_photo(folders: dict[str, Pa
     pooled, _ = theirs(folders[kind], kind, image)
     other, _ = theirs(folders[kind], kind, another)
     difference = (ours(folders[kind], "pooled", image) - pooled).norm()
-    assert difference < 0.05 * (other - pooled).norm()
+    assert difference < 0.1 * (other - pooled).norm()
 
 
 def test_processors_that_distort_see_the_centre_of_a_wide_photo(folders: dict[str, Path]) -> None:

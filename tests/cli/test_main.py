@@ -21,20 +21,30 @@ VERBS = [
     "remove",
     "compact",
     "duplicates",
+    "list",
+    "facets",
     "evaluate",
     "info",
+    "completion",
+    "push",
+    "pull",
+    "serve",
     "experiment",
 ]
 OPTIONS = {
     "index": "--output --labels --queries --metadata --ids --base --seed --device --epochs --minutes --config "
     "--keep-features --drop-features --resume --strict --force --cache --no-cache",
-    "search": "-k --where --allow-ids --collapse --plain --beam-size --strict --sheet --images",
+    "search": "--id --watch -k --offset --where --allow-ids --collapse --plain --beam-size --any-rotation --strict "
+    "--sheet --images",
     "add": "--labels --prefix --replace --metadata --strict --cache",
     "remove": "--from-file",
     "compact": "--retrain --no-retrain --drop-features",
-    "duplicates": "--threshold --plain",
+    "duplicates": "--threshold --plain --keep --against --move-to --images --apply --undo --keep-both --decide-again",
+    "list": "--where --offset --limit --json",
+    "facets": "--by --where --limit --plain",
     "evaluate": "--labels --beam-size --json",
     "info": "--json",
+    "completion": "--debug",
 }
 
 
@@ -110,6 +120,9 @@ def test_closed_stdout_ends_the_command_without_an_error() -> None:
         "remove INDEX a",
         "compact INDEX",
         "duplicates INDEX",
+        "duplicates INDEX --keep-both a b",
+        "list INDEX",
+        "facets INDEX",
         "info INDEX",
     ],
 )

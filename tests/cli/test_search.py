@@ -115,7 +115,7 @@ class TestSearch:
 
     def test_texts_are_refused_where_nothing_reads_them(self, dsi: Path, photos: Path) -> None:
         one_error_line(run("search", dsi, "--text", "red"), 2, "this index reads no text")
-        one_error_line(run("search", dsi), 2, "give an IMAGE, or a text with --text")
+        one_error_line(run("search", dsi), 2, "give an IMAGE, --text TEXT")
         one_error_line(run("search", dsi, "--text", "red", "--min-score", 0.5), 2, "no meaning for --text")
 
     def test_wrong_arguments_are_refused(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
@@ -280,3 +280,33 @@ class TestCollapse:
     def test_collapse_with_a_beam_as_wide_as_k_finds_k_distinct_images(self, copies: Path) -> None:
         query = copies.parent / "photos" / "2.png"
         assert len(lines(run("search", copies, query, "-k", 4, "--beam-size", 4, "--collapse"))) == 4
+
+
+class TestPages:
+    def test_offset_goes_on_where_the_page_before_ended_and_says_the_total(
+        self, dsi: Path, photos: Path
+    ) -> None:
+        query = photos / "round" / "03.png"
+        everything = lines(run("search", dsi, query, "-k", COUNT))
+        result = run("search", dsi, query, "-k", 5, "--offset", 10)
+        assert lines(result) == everything[10:]
+        assert result.stderr == f"results 11 to 12 of the {COUNT} images that are searched\n"
+
+    def test_offset_beyond_the_end_says_so(self, described: Path, photos: Path) -> None:
+        query = photos / "round" / "03.png"
+        result = run("search", described, query, "--offset", 5, "--where", 'album = "sea"')
+        assert result.stdout == ""
+        assert "no results after the first 5: 2 images are searched" in result.stderr
+
+
+class TestAnyRotation:
+    def test_turned_photo_is_found_first(self, dsi: Path, photos: Path, tmp_path: Path) -> None:
+        turned = tmp_path / "turned.png"
+        with Image.open(photos / "square" / "04.png") as image:
+            image.rotate(90, expand=True).save(turned)
+        found = lines(run("search", dsi, turned, "-k", 1, "--any-rotation"))
+        assert [line["image_id"] for line in found] == ["square/04.png"]
+        with Image.open(photos / "square" / "04.png") as image:
+            image.crop((4, 0, 44, 40)).save(turned)
+        upright = lines(run("search", dsi, turned, "-k", 1))
+        assert found[0]["log_prob"] == pytest.approx(upright[0]["log_prob"], abs=0.05)

@@ -26,6 +26,11 @@ def test_info_counts_live_and_removed_images_and_the_free_codes(tmp_path: Path) 
     assert "inside_scores" not in facts["report"]["calibration"]
     assert facts["changes"][-1]["verb"] == "remove"
     assert facts["bytes"]["model"] > 1000
+    assert facts["keypoints"]["per_image"] == 2.0 and facts["keypoints"]["bytes_per_image"] > 2 * 20
+
+
+def test_info_of_an_index_without_keypoints_says_so() -> None:
+    assert info(replace(stored(), keypoints=None), None)["keypoints"] is None
 
 
 def test_info_of_an_index_that_was_never_saved_has_no_bytes() -> None:

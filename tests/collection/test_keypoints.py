@@ -19,7 +19,7 @@ def _equal(first: Keypoints, second: Keypoints) -> bool:
 def test_keypoints_are_those_of_each_photo_in_order() -> None:
     photos = [textured(seed=seed) for seed in range(5)]
     read = read_keypoints(photos, [""] * 5, 50)
-    assert _equal(read, Keypoints.of([detect(photo, 50, 480) for photo in photos]))
+    assert _equal(read, Keypoints.of([detect(photo, 50, 400) for photo in photos]))
 
 
 def test_photo_that_cannot_be_read_has_no_keypoints() -> None:

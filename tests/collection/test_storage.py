@@ -22,11 +22,13 @@ from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
 from vitdsi.state import IndexState
 
+DECISIONS = (("hash old 1", "hash old 2"),)
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "a b.dsi"
-    assert write_index(path, stored()) == 1
+    assert write_index(path, replace(stored(), decisions=DECISIONS)) == 1
     return path
 
 
@@ -44,6 +46,13 @@ def changed(path: Path) -> IndexState:
 
 def names(path: Path) -> set[str]:
     return {file.name for file in path.iterdir()} - {"lock"}
+
+
+def test_index_without_decisions_has_no_file_of_them(path: Path) -> None:
+    assert read_index(path).decisions == DECISIONS
+    write_index(path, replace(read_index(path), decisions=()), ("decisions",))
+    assert read_index(path).decisions == ()
+    assert list(path.glob("decisions-*")) == []
 
 
 def test_read_index_equals_the_written_one(path: Path) -> None:
@@ -96,6 +105,7 @@ def test_files_of_a_killed_write_are_ignored_and_cleared(path: Path) -> None:
         "features-000001.safetensors",
         "trie-000002.safetensors",
         "metadata-000002.sqlite",
+        "decisions-000001.json",
         "keypoints-000001.safetensors",
     }
 

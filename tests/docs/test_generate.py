@@ -57,6 +57,21 @@ def test_command_page_has_every_verb_and_option(generate: ModuleType) -> None:
             assert option in section
 
 
+def test_man_page_has_every_verb_and_option_and_no_stray_request(generate: ModuleType) -> None:
+    page = generate.man_page()
+    for name, verb in cli.commands.items():
+        section = page.split(f".SS vitdsi {name}")[1].split("\n.SS ")[0]
+        for option in [text for parameter in verb.params for text in parameter.opts if text.startswith("-")]:
+            assert option.replace("-", r"\-") in section
+    requests = {line.split()[0] for line in page.splitlines() if line.startswith((".", "'"))}
+    assert requests == {'.\\"', ".TH", ".SH", ".SS", ".PP", ".TP", ".nf", ".fi"}
+
+
+def test_man_page_is_part_of_the_wheel() -> None:
+    project = (_ROOT / "pyproject.toml").read_text("utf-8")
+    assert '"docs/man/vitdsi.1" = "share/man/man1/vitdsi.1"' in project
+
+
 @pytest.mark.parametrize(
     ("hint", "words"),
     [

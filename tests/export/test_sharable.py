@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from helpers_stored import stored
@@ -36,6 +36,30 @@ def test_everything_is_shared_that_is_asked_for() -> None:
     assert shared.features is state.features and shared.thumbnails is state.thumbnails
     assert shared.held_out is state.held_out and shared.differences is state.differences
     assert shared.hashes == state.hashes and shared.metadata.columns() == state.metadata.columns() != {}
+
+
+def test_pairs_that_are_kept_are_shared_with_thumbnails_and_names_alone() -> None:
+    state = replace(private(), decisions=(("old/000.jpg", "old/001.jpg"),))
+    assert sharable(state, Sharing(["thumbnails"])).decisions == state.decisions
+    for sharing in (Sharing(), Sharing(["thumbnails"], names=False)):
+        assert sharable(state, sharing).decisions == ()
+
+
+def test_every_field_of_a_state_was_considered() -> None:
+    """A new field may tell about the photos: say in `sharable` whether it is shared, and add it here."""
+    shared_always = {"requested", "resolved", "model", "trie", "image_ids", "labels", "report", "changes"}
+    shared_always |= {"weights", "text_gap", "generation"}
+    optional = {
+        "features",
+        "held_out",
+        "differences",
+        "keypoints",
+        "thumbnails",
+        "decisions",
+        "metadata",
+        "hashes",
+    }
+    assert {field.name for field in fields(IndexState)} == shared_always | optional
 
 
 def test_names_are_numbers_if_they_are_not_shared() -> None:

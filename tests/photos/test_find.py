@@ -103,4 +103,5 @@ def test_missing_folder_or_folder_without_images_is_refused(tmp_path: Path) -> N
 def test_suffixes_belong_to_formats_that_are_read() -> None:
     Image.init()
     known = Image.registered_extensions()
-    assert {known[suffix] for suffix in SUFFIXES} <= {*FORMATS, "MPO"}
+    of_heif = {".heic", ".heif", ".hif"}  # Pillow knows these once pillow-heif is registered
+    assert {known[suffix] for suffix in SUFFIXES - of_heif} <= {*FORMATS, "MPO"}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers_stored import stored
 
 from vitdsi.errors import UsageError
@@ -100,3 +101,24 @@ def test_scores_need_calibration_when_more_than_one_in_a_hundred_images_went() -
     assert needs_calibration(replace(state, report=replace(state.report, calibration=before)))
     many = replace(before, images=60 * 101 // 100)
     assert not needs_calibration(replace(state, report=replace(state.report, calibration=many)))
+
+
+def test_the_threshold_of_pictures_is_exceeded_by_one_in_a_hundred_pairs_of_different_images() -> None:
+    state = stored()
+    training = replace(state.resolved.training, hard_views=3)
+    state = replace(state, resolved=replace(state.resolved, training=training))
+    threshold = calibrate(state).report.calibration.different_pictures
+    vectors = state.picture_vectors()
+    assert vectors is not None and state.features is not None
+    width = vectors.shape[1]
+    shown = F.normalize(state.model.embeddings(state.features)[:, :width], dim=1)
+    cosines = shown @ F.normalize(vectors, dim=1).T
+    different = cosines[~torch.eye(len(cosines), dtype=torch.bool)]
+    assert float((different > threshold).float().mean()) == pytest.approx(0.01, abs=0.002)
+
+
+def test_the_threshold_of_pictures_stays_where_it_cannot_be_measured() -> None:
+    state = stored()
+    training = replace(state.resolved.training, hard_views=3)
+    for other in (state, replace(state, features=None, resolved=replace(state.resolved, training=training))):
+        assert calibrate(other).report.calibration.different_pictures == 0.25

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from helpers_duplicates import COPIES, index_with_copies, pairs
 from helpers_stored import stored
 
@@ -25,6 +26,16 @@ def index() -> IndexState:
 
 def test_near_identical_groups_each_original_with_its_copies(index: IndexState) -> None:
     assert near_identical(index) == [[0, 60, 61], [5, 62], [7, 63], [9, 64]]
+
+
+def test_near_identical_finds_turned_copies_although_no_search_proposes_them(index: IndexState) -> None:
+    assert index.thumbnails is not None
+    thumbnails = index.thumbnails.clone()
+    for turns, (copy, original) in enumerate([(31, 12), (32, 13), (33, 14)], start=1):
+        thumbnails[copy] = torch.rot90(thumbnails[original], turns)
+    thumbnails[34] = thumbnails[15].T  # turned and mirrored
+    groups = near_identical(replace(index, thumbnails=thumbnails))
+    assert groups == [[0, 60, 61], [5, 62], [7, 63], [9, 64], [12, 31], [13, 32], [14, 33], [15, 34]]
 
 
 def test_near_identical_leaves_out_removed_images(index: IndexState) -> None:

@@ -40,7 +40,8 @@ def test_evidence_holds_the_log_probability_and_both_cosines(state: IndexState) 
 
 def _with_hard_views(state: IndexState, count: int) -> IndexState:
     training = replace(state.resolved.training, hard_views=count)
-    return replace(state, resolved=replace(state.resolved, training=training))
+    report = replace(state.report, calibration=Calibration(different_pictures=0.25))
+    return replace(state, resolved=replace(state.resolved, training=training), report=report)
 
 
 def test_the_same_picture_comes_first_and_the_same_kind_follows(state: IndexState) -> None:
@@ -56,7 +57,7 @@ def test_without_pictures_the_kind_alone_decides(state: IndexState) -> None:
 
 def test_an_index_of_hard_views_takes_less_likeness_for_the_same_picture(state: IndexState) -> None:
     found = relevance(_with_hard_views(state, 3), torch.tensor([[[-1.0, 0.5, 0.5], [-4.0, 0.1, 0.9]]]))[0]
-    assert found.tolist() == pytest.approx([0.5 - 0.05 + 20 * 0.3, 0.9 - 0.2])
+    assert found.tolist() == pytest.approx([0.5 - 0.05 + 20 * 0.25, 0.9 - 0.2])
 
 
 def test_the_part_that_is_most_like_an_image_counts_less_a_penalty(state: IndexState) -> None:

@@ -48,6 +48,14 @@ def test_empty_allow_list_differs_from_no_allow_list() -> None:
     assert SearchOptions().allow is None
 
 
+def test_negative_offset_and_a_beam_that_is_narrower_than_offset_and_k_are_refused() -> None:
+    with pytest.raises(UsageError, match="offset is -1; it must be at least 0"):
+        SearchOptions(offset=-1)
+    with pytest.raises(UsageError, match=r"beam_size is 14; it must be at least offset \+ k = 15"):
+        SearchOptions(k=10, offset=5, beam_size=14)
+    assert SearchOptions(k=10, offset=5, beam_size=15).beam_size == 15
+
+
 def test_every_argument_reaches_its_field() -> None:
     given = {
         "k": 3,
@@ -60,5 +68,7 @@ def test_every_argument_reaches_its_field() -> None:
         "verify": True,
         "regions": 4,
         "region": None,
+        "offset": 2,
+        "any_rotation": True,
     }
     assert vars(SearchOptions(**given)) == given  # type: ignore[arg-type]

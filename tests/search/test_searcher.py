@@ -125,3 +125,105 @@ def test_threads_that_search_at_once_get_the_results_of_searching_in_turn() -> N
                 [result.score for result in expected_row],
                 atol=1e-6,
             )
+
+
+# ---- pages
+
+
+@pytest.mark.parametrize("collapse", [False, True])
+@pytest.mark.parametrize("k", [7, 30])
+def test_pages_are_parts_of_one_list_and_begin_with_the_first_results(collapse: bool, k: int) -> None:
+    searcher, query = Searcher(index_with_copies()), queries(5)
+    pages = [
+        searcher.search(query, SearchOptions(k=k, offset=offset, collapse=collapse))[0]
+        for offset in range(0, 70, k)
+    ]
+    assert pages[0] == searcher.search(query, SearchOptions(k=k, collapse=collapse))[0]
+    found = [result for page in pages for result in page]
+    assert [result.rank for result in found] == list(range(1, len(found) + 1))
+    assert len({result.id for result in found}) == len(found) == (60 if collapse else 65)
+
+
+def test_offset_beyond_the_last_image_gives_no_results() -> None:
+    assert Searcher(stored()).search(queries(5, 6), SearchOptions(k=3, offset=60)) == [[], []]
+
+
+def test_minimum_score_leaves_results_on_their_page() -> None:
+    pages = [Searcher(stored()).search(queries(5), SearchOptions(k=3, offset=o))[0] for o in (0, 3)]
+    least = pages[0][0].score
+    kept = Searcher(stored()).search(queries(5), SearchOptions(k=3, offset=3, min_score=least))[0]
+    assert [result.id for result in kept] == [result.id for result in pages[1] if result.score >= least]
+
+
+# ---- more like an image of the index
+
+
+def test_more_like_gives_the_results_of_the_stored_feature_without_the_image() -> None:
+    searcher = Searcher(index_with_copies())
+    found = searcher.more_like(5, SearchOptions(k=6))
+    others = [result for result in searcher.search(queries(5), SearchOptions(k=7))[0] if result.id != 5]
+    assert [result.id for result in found] == [result.id for result in others]
+    assert found[0].id == 62  # its copy
+    assert [result.rank for result in found] == [1, 2, 3, 4, 5, 6]
+
+
+def test_more_like_takes_all_options() -> None:
+    searcher = Searcher(index_with_copies())
+    found = searcher.more_like(0, SearchOptions(k=100, where='album = "a0"', min_score=0.1))
+    assert found and all(result.score >= 0.1 for result in found)
+    everything = searcher.more_like(0, SearchOptions(k=100, where='album = "a0"', collapse=True))
+    assert {result.id for result in everything} <= {*range(3, 60, 3), 60, 61, 63}
+    assert not {60, 61} <= {result.id for result in everything}
+    assert searcher.more_like(0, SearchOptions(allow=[0])) == []
+
+
+def test_more_like_without_features_searches_with_the_vector_of_the_head() -> None:
+    kept = Searcher(index_with_copies())
+    dropped = Searcher(replace(index_with_copies(), features=None, thumbnails=None))
+    for number in (0, 5, 7, 9):
+        expected = {i for pair in COPIES.items() if number in pair for i in pair} - {number}
+        for searcher in (kept, dropped):
+            found = searcher.more_like(number, SearchOptions(k=len(expected)))
+            assert {result.id for result in found} == expected
+
+
+def test_more_like_in_any_rotation_is_refused() -> None:
+    with pytest.raises(UsageError, match="whole and upright"):
+        Searcher(stored()).more_like(5, SearchOptions(any_rotation=True))
+
+
+# ---- any rotation
+
+
+def test_each_image_has_the_best_of_the_answers_for_four_orientations() -> None:
+    searcher = Searcher(stored())
+    orientations = [13, 27, 38, 49]
+    (joined,) = searcher.search(queries(*orientations), SearchOptions(k=60, any_rotation=True, rerank=False))
+    each = searcher.search(queries(*orientations), SearchOptions(k=60, rerank=False))
+    best = {i: max(r.log_prob for row in each for r in row if r.id == i) for i in range(60)}
+    assert {result.id: result.log_prob for result in joined} == pytest.approx(best, abs=1e-4)
+    assert [result.log_prob for result in joined] == sorted(best.values(), reverse=True)
+    assert {result.id for result in joined[:4]} == set(orientations)
+
+
+@pytest.mark.parametrize("rerank", [True, False])
+@pytest.mark.parametrize("collapse", [True, False])
+def test_pages_in_any_rotation_have_each_image_once(rerank: bool, collapse: bool) -> None:
+    searcher = Searcher(stored())
+    found = [
+        [result.id for result in row]
+        for offset in range(0, 60, 15)
+        for row in searcher.search(
+            queries(1, 2, 3, 4, 11, 12, 13, 14),
+            SearchOptions(k=15, offset=offset, any_rotation=True, rerank=rerank, collapse=collapse),
+        )
+    ]
+    for query, shown in enumerate(([1, 2, 3, 4], [11, 12, 13, 14])):
+        pages = found[query::2]
+        assert sorted(i for page in pages for i in page) == list(range(60))
+        assert set(shown) <= set(pages[0])
+
+
+def test_filter_that_allows_nothing_gives_no_results_in_any_rotation() -> None:
+    options = SearchOptions(allow=[], any_rotation=True)
+    assert Searcher(stored()).search(queries(1, 2, 3, 4), options) == [[]]

@@ -27,6 +27,30 @@ def test_copies_are_near_identical_and_other_pictures_are_not(index: IndexState)
     assert similarity.at_least(others, -1).all()
 
 
+def test_turned_picture_is_near_identical_whatever_its_features(index: IndexState) -> None:
+    assert index.thumbnails is not None
+    thumbnails = index.thumbnails.clone()
+    thumbnails[31] = torch.rot90(thumbnails[12])
+    thumbnails[32] = (
+        torch.rot90(thumbnails[12])[2:-2, 2:-2]
+        .float()
+        .repeat_interleave(8, 0)
+        .repeat_interleave(8, 1)
+        .view(32, 7, 32, 7)
+        .mean((1, 3))
+    )  # and cropped
+    similarity = Similarity(replace(index, thumbnails=thumbnails))
+    assert similarity.at_least(pairs((12, 31), (31, 12), (12, 32)), NEAR_IDENTICAL_SIMILARITY).all()
+    assert not similarity.at_least(pairs((12, 31)), 1.07).any()
+
+
+def test_further_photos_are_compared_under_the_numbers_after_the_last(index: IndexState) -> None:
+    assert index.features is not None and index.thumbnails is not None
+    beside = index.features[[9, 20]], index.thumbnails[[9, 20]]
+    similarity = Similarity(index, beside)
+    assert similarity.at_least(pairs((65, 9), (66, 20), (65, 20)), 1.19).tolist() == [True, True, False]
+
+
 def test_exact_copy_reaches_the_highest_similarity_and_nothing_exceeds_it(index: IndexState) -> None:
     similarity = Similarity(index)
     assert similarity.at_least(pairs((64, 9)), 1.19).all()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers_images import CORNERS, photographed, textured
+from helpers_stored import stored
 from PIL import Image
 
 from vitdsi.errors import UsageError
@@ -14,6 +15,8 @@ from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.verify import (
     CANDIDATES,
     CERTAIN,
+    QUERY_SIDE,
+    indexed_keypoints,
     keypoints_for,
     options_for_candidates,
     prove,
@@ -102,9 +105,9 @@ def test_certain_result_passes_a_minimum_that_its_first_score_does_not_reach(key
 
 
 def test_score_grows_with_the_first_score_and_the_inliers() -> None:
-    assert 0 < score_with(0.0, CERTAIN) < score_with(0.01, CERTAIN) < score_with(0.5, CERTAIN) < 1
-    assert score_with(0.001, CERTAIN) < score_with(0.001, CERTAIN + 1)
-    assert score_with(0.5, 500) == score_with(1.0, 500) < 1
+    assert 0.9 < score_with(0.0, CERTAIN) == score_with(0.01, CERTAIN) < score_with(0.02, CERTAIN) < 1
+    assert score_with(0.0, CERTAIN) < score_with(0.0, CERTAIN + 1)
+    assert score_with(0.5, 500) == pytest.approx(score_with(1.0, 4)) == pytest.approx(0.999)
 
 
 def test_only_the_first_results_are_verified_and_k_are_given(keypoints: Keypoints) -> None:
@@ -112,6 +115,27 @@ def test_only_the_first_results_are_verified_and_k_are_given(keypoints: Keypoint
     found = verify_results(keypoints, photographed(textured(seed=3)), given, SearchOptions(k=CANDIDATES + 1))
     assert len(found) == CANDIDATES + 1
     assert [result.inliers is None for result in found] == [False] * CANDIDATES + [True]
+
+
+def test_pages_are_parts_of_the_verified_list(keypoints: Keypoints) -> None:
+    given = results(0, 1, 2, 3, 4)
+    query = detect(photographed(textured(seed=3)), 800, 640)
+    pages = [verify_results(keypoints, query, given, SearchOptions(k=2, offset=o)) for o in (0, 2, 4, 6)]
+    assert [result.id for page in pages for result in page] == [3, 0, 1, 2, 4]
+    assert [result.rank for page in pages for result in page] == [1, 2, 3, 4, 5]
+
+
+def test_later_page_needs_the_candidates_from_the_first_one_on() -> None:
+    assert options_for_candidates(SearchOptions(k=10, offset=40)) == SearchOptions(k=CANDIDATES)
+    assert options_for_candidates(SearchOptions(k=10, offset=60)) == SearchOptions(k=CANDIDATES, offset=20)
+    assert options_for_candidates(SearchOptions(k=10, offset=60, beam_size=80)).beam_size == 80
+
+
+def test_keypoints_of_an_indexed_image_prove_that_it_shows_itself(keypoints: Keypoints) -> None:
+    query = indexed_keypoints(stored(), keypoints, 3)
+    assert max(query.size) == QUERY_SIDE
+    proofs = prove(query, keypoints, [3, 4])
+    assert proofs[0].inliers >= CERTAIN > proofs[1].inliers
 
 
 def test_more_results_are_searched_than_are_given() -> None:

@@ -122,10 +122,10 @@ class FeatureReader:
         self.backbone: Backbone = made.to(self.device)
         self.image_size = self.backbone.image_size
         self.cache_folder = cache
-        self._cache = self._cache_of("")
+        self._cache = self.cache_of("")
 
-    def _cache_of(self, suffix: str) -> FeatureCache | None:
-        """The cache of the features of photos, or with a suffix of something else that was made of photos."""
+    def cache_of(self, suffix: str) -> FeatureCache | None:
+        """Return the cache of the features of photos, or with a suffix of something else that was made of photos."""
         key = self.backbone.cache_key()
         if self.cache_folder is None or key is None:
             return None
@@ -204,7 +204,7 @@ class FeatureReader:
                 return load_square(source, size, resample)
             return to_square(alter(decode(source, min_side=2 * size), i), size, resample)
 
-        for i, result in load_many(files, square, workers=_workers()):
+        for i, result in load_many(files, square, workers=decoding_threads()):
             done += 1
             if isinstance(result, ImageReadError):
                 errors.append(result)
@@ -229,65 +229,8 @@ class FeatureReader:
             errors,
         )
 
-    def load_views(
-        self,
-        sources: Sequence[Source],
-        names: Sequence[Sequence[str]],
-        make: Callable[[int, Source, Sequence[int]], Sequence[Pixels]],
-        recipe: str,
-        on_progress: OnProgress = None,
-    ) -> Tensor:
-        """Read V views of each of N photos, which are made in threads from the decoded photo.
 
-        Args:
-            sources: N photos.
-            names: for each photo, the name of each of its views in the cache, "" for those that are not cached.
-            make: makes views of a photo, given its position, the photo, and which of the V views are wanted:
-                uint8 (S, S, 3) each.
-            recipe: names how views are made; views of different recipes have different caches.
-            on_progress: called now and then.
-
-        Returns:
-            (N, V, *shape) stored features.
-
-        Raises:
-            ImageReadError: a photo cannot be read.
-            UsageError: the cache cannot be written.
-        """
-        count = len(names[0]) if names else 0
-        flat = [name for row in names for name in row]
-        views = torch.empty(len(flat), *self.backbone.shapes[self.kind], dtype=self.backbone.dtype)
-        cache = self._cache_of(f"-{recipe}")
-        known = np.zeros(len(flat), dtype=bool) if cache is None else cache.read(flat, views.numpy())
-        wanted = {
-            i: np.flatnonzero(~row).tolist()
-            for i, row in enumerate(known.reshape(len(names), -1))
-            if not row.all()
-        }
-        photos = list(wanted)
-        fresh: list[int] = []
-        for done, made in load_many(
-            [sources[i] for i in photos],
-            lambda n, source: make(photos[n], source, wanted[photos[n]]),
-            workers=_workers(),
-        ):
-            if isinstance(made, ImageReadError):
-                raise made
-            for view, square in zip(wanted[photos[done]], made, strict=True):
-                row = photos[done] * count + view
-                photo = torch.tensor(square).permute(2, 0, 1)[None]
-                views[row] = self._features(photo)[0].to(views.dtype)
-                fresh.append(row)
-            last = done + 1 == len(photos)
-            if cache is not None and (len(fresh) >= SHARD_ROWS or last):
-                cache.add([flat[row] for row in fresh], views[fresh].numpy())
-                fresh.clear()
-            if on_progress is not None and ((done + 1) % _REPORT_EVERY == 0 or last):
-                on_progress(Progress("hard views", done + 1, len(photos)))
-        return views.view(len(names), count, *views.shape[1:])
-
-
-def _workers() -> int:
+def decoding_threads() -> int:
     """The number of threads that decode photos."""
     return max(1, (os.cpu_count() or 2) // 2)
 

@@ -9,14 +9,18 @@ import click
 from vitdsi.cli.add import add_verb
 from vitdsi.cli.common import Verbs, debug_option, print_version
 from vitdsi.cli.compact import compact_verb
+from vitdsi.cli.completion import completion_verb
 from vitdsi.cli.duplicates import duplicates_verb
 from vitdsi.cli.evaluate import evaluate_verb
+from vitdsi.cli.facets import facets_verb
 from vitdsi.cli.index import index_verb
 from vitdsi.cli.info import info_verb
+from vitdsi.cli.list import list_verb
 from vitdsi.cli.pull import pull_verb
 from vitdsi.cli.push import push_verb
 from vitdsi.cli.remove import remove_verb
 from vitdsi.cli.search import search_verb
+from vitdsi.cli.serve import serve_verb
 
 __all__ = ["cli", "main"]
 
@@ -41,6 +45,7 @@ def cli() -> None:
       vitdsi add photos.dsi photos
       vitdsi evaluate photos.dsi queries
       vitdsi info photos.dsi
+      vitdsi serve photos.dsi --images photos
     """
 
 
@@ -51,10 +56,14 @@ for verb in (
     remove_verb,
     compact_verb,
     duplicates_verb,
+    list_verb,
+    facets_verb,
     evaluate_verb,
     info_verb,
+    completion_verb,
     push_verb,
     pull_verb,
+    serve_verb,
     # Imported by name, because the product does not depend on the experiments of the paper.
     resolve_name("vitdsi.paper.command:experiment"),
 ):

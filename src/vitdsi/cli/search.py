@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,14 +17,12 @@ from vitdsi.cli.common import (
     named_lines,
     say,
 )
-from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.cli.queries import expand, more_like, search_files, watched
+from vitdsi.errors import UsageError
 
 if TYPE_CHECKING:
-    from vitdsi.cli.contact_sheet import Row
     from vitdsi.index import ImageIndex
     from vitdsi.search.options import SearchOptions, SearchResult
-
-_BATCH = 64
 
 
 @click.command("search", short_help="Find the images relevant to a photo or a text.")
@@ -39,7 +35,22 @@ _BATCH = 64
     metavar="TEXT",
     help="Search for this text as well; may be repeated. The backbone must have a tower for text, as CLIP has.",
 )
+@click.option(
+    "--id",
+    "like",
+    multiple=True,
+    metavar="IMAGE_ID",
+    help="Find more like this image of the index, without a file; may be repeated.",
+)
+@click.option(
+    "--watch", type=FILE, metavar="DIR", help="Search each photo that appears in DIR, until Ctrl-C."
+)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Results for each query.")
+@click.option(
+    "--offset",
+    type=click.IntRange(min=0),
+    help="Leave out this many results before the first one, and say how many images are searched.",
+)
 @click.option(
     "--where",
     metavar="CONDITION",
@@ -62,6 +73,11 @@ _BATCH = 64
     "--rerank/--no-rerank",
     default=None,
     help="Order results by relevance, or by probability alone [by relevance, if embeddings start from features].",
+)
+@click.option(
+    "--any-rotation",
+    is_flag=True,
+    help="Also search for the image turned by 90, 180 and 270 degrees; each costs a pass of the backbone.",
 )
 @click.option(
     "--verify/--no-verify",
@@ -95,7 +111,10 @@ def search_verb(
     index: Path,
     images: tuple[str, ...],
     texts: tuple[str, ...],
+    like: tuple[str, ...],
+    watch: Path | None,
     k: int,
+    offset: int | None,
     where: str | None,
     allow_ids: str | None,
     collapse: bool,
@@ -103,6 +122,7 @@ def search_verb(
     plain: bool,
     beam_size: int | None,
     rerank: bool | None,
+    any_rotation: bool,
     verify: bool | None,
     regions: str,
     region: str | None,
@@ -113,7 +133,9 @@ def search_verb(
 ) -> None:
     """Find the indexed images that are relevant to each IMAGE: a file, a folder, or - for an image on stdin.
 
-    With --text, find those that show what a text says.
+    With --text, find those that show what a text says. With --id, the query is an image of the index itself, which is
+    left out of its results. With --watch, it is each photo that appears in a folder, as soon as it is completely
+    written.
 
     Prints one JSON line for each result, most relevant first: query, rank, image_id, score, log_prob, proven, id,
     region, inliers, certain and outline. The score is the calibrated probability that the result is right: that it
@@ -134,12 +156,14 @@ def search_verb(
       vitdsi search photos.dsi query.jpg -k 1 --min-score auto
       vitdsi search photos.dsi query.jpg --region 0.5,0,0.5,1
       vitdsi search photos.dsi query.jpg --where 'album = "2019" and width > 800'
+      vitdsi search photos.dsi --id cats/03.jpg --where 'year = 2019'
+      vitdsi search photos.dsi --watch scans --min-score auto
       curl -s https://example.org/cat.jpg | vitdsi search photos.dsi -
       vitdsi search photos.dsi queries --sheet results.html --images photos
     """
-    _check(images, texts, allow_ids, min_score, sheet, folder)
+    _check(images, texts, like, watch, allow_ids, min_score, sheet, folder)
     allow = None if allow_ids is None else named_lines(allow_ids)
-    queries = _expand(images)
+    queries = expand(images) if images else []
     if sheet is not None and any(path is None for _, path in queries):
         raise UsageError("--sheet shows files and cannot show stdin; save the image and give its path")
 
@@ -157,14 +181,25 @@ def search_verb(
         min_score=_min_score(opened, min_score),
         beam_size=beam_size,
         rerank=rerank,
+        offset=offset or 0,
+        any_rotation=any_rotation,
         verify=verify,
         regions=_regions(regions),
         region=None if region is None else Region.parse(region),
     )
     answered: list[tuple[Path | str, list[SearchResult]]] = []
     count = found = 0
-    found_by_text = ((text, text, opened.search_with([], options, texts=[text])[0]) for text in texts)
-    for name, shown, results in chain(_search(opened, queries, strict, options), found_by_text):
+    if offset is not None:
+        total = opened.images(where, allow=allow, limit=0).total
+        page = f"results {offset + 1} to {min(offset + k, total)} of the {total} images that are searched"
+        say(page if offset < total else f"no results after the first {offset}: {total} images are searched")
+    everything = chain(
+        more_like(opened, like, options, folder),
+        search_files(opened, queries, strict, options),
+        ((text, text, opened.search_with([], options, texts=[text])[0]) for text in texts),
+        watched(opened, watch, strict, options),
+    )
+    for name, shown, results in everything:
         if results is None:
             continue
         text = plain_results(name, results) if plain else json_results(name, results)
@@ -175,58 +210,27 @@ def search_verb(
         if sheet is not None and shown is not None:
             answered.append((shown, results))
     if count and not found:
-        nothing = "its images were all removed"
-        if where is not None or allow is not None:
-            nothing = "no image passes the filter"
-        if options.min_score:
-            nothing = f"no result has a score of {options.min_score:.4f} (--min-score)"
-        say(f"note: nothing can be found in {index}: {nothing}")
+        say(f"note: nothing can be found in {index}: {_why_nothing(options)}")
     if sheet is not None and folder is not None:
-        from vitdsi.cli.contact_sheet import write_contact_sheet
+        from vitdsi.cli.contact_sheet import row_of, write_contact_sheet
 
-        rows = [_row(path, results, folder) for path, results in answered]
+        rows = [row_of(query, results, folder) for query, results in answered]
         write_contact_sheet(sheet, rows, title=f"{index.name}: search results")
-    if skipped := len(queries) + len(texts) - count:
-        say(f"skipped {skipped} of {len(queries)} images")
+    asked = len(like) + len(queries) + len(texts)
+    if count < asked:
+        say(f"skipped {asked - count} of {asked} images")
         ctx.exit(1)
 
 
-def _check(
-    images: tuple[str, ...],
-    texts: tuple[str, ...],
-    allow_ids: str | None,
-    min_score: str | None,
-    sheet: Path | None,
-    folder: Path | None,
-) -> None:
-    """Raise UsageError for arguments that do not go together, before anything is loaded."""
-    if not images and not texts:
-        raise UsageError("there is nothing to search for; give an IMAGE, or a text with --text")
-    if (sheet is None) != (folder is None):
-        raise UsageError("--sheet FILE.html and --images DIR belong together; give both or none")
-    if sheet is not None:
-        check_writable(sheet)
-    if folder is not None and not folder.is_dir():
-        raise UsageError(f"--images {folder}: no such folder; give the folder that was indexed")
-    if allow_ids == "-" and "-" in images:
-        raise UsageError("stdin cannot be both the image and --allow-ids; save one of them as a file")
-    if texts and min_score is not None:
-        raise UsageError(
-            "--min-score has no meaning for --text, as scores are calibrated on photos; leave it out"
-        )
-
-
-def _row(query: Path | str, results: list[SearchResult], folder: Path) -> Row:
-    """Return a row of the contact sheet, with the proof of the first result drawn in the query."""
-    from vitdsi.cli.contact_sheet import Result, Row
-
-    shown = [
-        Result(r.image_id, folder / r.image_id, r.score, points=[match[2:] for match in r.matches])
-        for r in results
-    ]
-    first = results[0].matches if results else ()
-    outline = (results[0].outline if results else None) or ()
-    return Row(query, shown, outline, [match[:2] for match in first])
+def _why_nothing(options: SearchOptions) -> str:
+    """Say why no query has a result."""
+    if options.offset:
+        return f"no result comes after the first {options.offset} (--offset)"
+    if options.min_score:
+        return f"no result has a score of {options.min_score:.4f} (--min-score)"
+    if options.where is not None or options.allow is not None:
+        return "no image passes the filter"
+    return "its images were all removed"
 
 
 def _regions(regions: str) -> int | None:
@@ -241,6 +245,37 @@ def _regions(regions: str) -> int | None:
         raise UsageError(f"--regions {regions}: give a number from 1 to {MAX_PARTS}, or auto") from None
 
 
+def _check(
+    images: tuple[str, ...],
+    texts: tuple[str, ...],
+    like: tuple[str, ...],
+    watch: Path | None,
+    allow_ids: str | None,
+    min_score: str | None,
+    sheet: Path | None,
+    folder: Path | None,
+) -> None:
+    """Raise UsageError for arguments that do not go together, before anything is loaded."""
+    if not images and not texts and not like and watch is None:
+        raise UsageError(
+            "there is nothing to search for; give an IMAGE, --text TEXT, --id IMAGE_ID or --watch DIR"
+        )
+    if sheet is not None and watch is not None:
+        raise UsageError("--sheet is written at the end, but --watch has none; leave out one of them")
+    if (sheet is None) != (folder is None):
+        raise UsageError("--sheet FILE.html and --images DIR belong together; give both or none")
+    if sheet is not None:
+        check_writable(sheet)
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--images {folder}: no such folder; give the folder that was indexed")
+    if allow_ids == "-" and "-" in images:
+        raise UsageError("stdin cannot be both the image and --allow-ids; save one of them as a file")
+    if texts and min_score is not None:
+        raise UsageError(
+            "--min-score has no meaning for --text, as scores are calibrated on photos; leave it out"
+        )
+
+
 def _min_score(index: ImageIndex, min_score: str | None) -> float:
     """Return the score that --min-score stands for."""
     if min_score is None:
@@ -252,46 +287,3 @@ def _min_score(index: ImageIndex, min_score: str | None) -> float:
     if not 0 <= number <= 1:
         raise UsageError(f"--min-score {min_score}: give a number between 0 and 1, or auto")
     return number
-
-
-def _search(
-    index: ImageIndex,
-    queries: list[tuple[str, Path | None]],
-    strict: bool,
-    options: SearchOptions,
-) -> Iterator[tuple[str, Path | None, list[SearchResult] | None]]:
-    """Yield (name, path, results) for each query in order; results are None if the image cannot be read."""
-    for start in range(0, len(queries), _BATCH):
-        chunk = queries[start : start + _BATCH]
-        sources = [sys.stdin.buffer.read() if path is None else path for _, path in chunk]
-        try:
-            found = index.search_with(sources, options, batch_size=_BATCH)
-            for (name, path), results in zip(chunk, found, strict=True):
-                yield name, path, results
-        except ImageReadError:
-            # This is rare, so the readable images of this batch are searched one by one.
-            for (name, path), source in zip(chunk, sources, strict=True):
-                try:
-                    yield name, path, index.search_with([source], options)[0]
-                except ImageReadError as error:
-                    if strict:
-                        raise ImageReadError(name, error.reason) from error
-                    say(f"skipped {name}: {error.reason}")
-                    yield name, path, None
-
-
-def _expand(images: tuple[str, ...]) -> list[tuple[str, Path | None]]:
-    """List (name to print, path) of every query; the path is None for stdin."""
-    from vitdsi.photos.find import find_images
-
-    queries: list[tuple[str, Path | None]] = []
-    for given in images:
-        root = Path(given)
-        if given == "-":
-            queries.append(("-", None))
-        elif root.is_dir():
-            prefix = given.rstrip("/")
-            queries += [(f"{prefix}/{p.relative_to(root).as_posix()}", p) for p in find_images(root)]
-        else:
-            queries += [(given, path) for path in find_images(root)]
-    return queries

@@ -79,16 +79,16 @@ def build(
         pictures = pictures_from_views(collection.features, hard, config.model.pictures)
     model = make_model(config.model, trie, collection.features, config.seed, pictures, categories)
     alterations = measure_alterations(config, collection.sources, collection.features, reader, on_progress)
-    captions = {row: str(facts[CAPTION]) for row, facts in collection.facts.items() if CAPTION in facts}
-    text_gap, differences = with_text_differences(
-        alterations.differences, collection.features, captions, reader, config.seed
-    )
-    alterations = replace(alterations, differences=differences)
     keypoints = None
     if config.keypoints:
         keypoints = read_keypoints(
             collection.sources, collection.hashes, config.keypoints, reader.cache_folder, on_progress
         )
+    captions = {row: str(facts[CAPTION]) for row, facts in collection.facts.items() if CAPTION in facts}
+    text_gap, differences = with_text_differences(
+        alterations.differences, collection.features, captions, reader, config.seed
+    )
+    alterations = replace(alterations, differences=differences)
     seconds_reading = round(time.monotonic() - started, 2)
     state = IndexState(
         requested,
@@ -156,6 +156,8 @@ def rebuild(
     categories = _categories(config, state.features, state.labels)
     if pictures is not None and pictures.rows.shape[1] != config.model.pictures:
         pictures = None  # the width of the embedding follows the number of images
+    if pictures is None:
+        config = replace(config, training=replace(config.training, hard_views=0))
     model = make_model(config.model, trie, state.features, config.seed, pictures, categories)
     model = model.to(next(state.model.parameters()).device)
     alterations = imagine_alterations(

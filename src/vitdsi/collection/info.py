@@ -8,6 +8,7 @@ from typing import Any
 
 from vitdsi.collection.storage import sizes
 from vitdsi.ids.capacity import capacity_left
+from vitdsi.photos.keypoints import Keypoints
 from vitdsi.state import IndexState
 
 _MAX_CHANGES = 10
@@ -28,6 +29,7 @@ def info(state: IndexState, path: Path | None) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "labels": state.resolved.labels,
         "stem": state.resolved.model.stem,
+        "keypoints": None if state.keypoints is None else _keypoints(state.keypoints),
         "backbone": state.resolved.model.backbone if state.weights else None,
         "weights": state.weights,
         "text_pairs": None if state.text_gap is None else state.text_gap.pairs,
@@ -38,6 +40,16 @@ def info(state: IndexState, path: Path | None) -> dict[str, Any]:
     if path is not None:
         facts["bytes"] = sizes(path)
     return facts
+
+
+def _keypoints(keypoints: Keypoints) -> dict[str, float]:
+    """Return how many keypoints an image has, and their bytes."""
+    count = max(1, len(keypoints))
+    size = sum(part.nbytes for part in vars(keypoints).values())
+    return {
+        "per_image": round(len(keypoints.positions) / count, 1),
+        "bytes_per_image": round(size / count, 1),
+    }
 
 
 def _report(state: IndexState) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,11 @@ from vitdsi.collection.read import Collection
 from vitdsi.errors import ImageReadError
 from vitdsi.photos.decode import Source
 from vitdsi.photos.keypoints import DESCRIPTOR_BYTES, Keypoints, PhotoKeypoints, detect
+from vitdsi.photos.load import load_many
 from vitdsi.progress import OnProgress, Progress
 from vitdsi.state import IndexState
 
-_SIDE = 480  # pixels of the longer side of the photos whose keypoints are detected
+_SIDE = 400  # pixels of the longer side of the photos whose keypoints are detected
 _SHARD = 256  # photos whose keypoints reach the cache together
 _VERSION = 1  # of what the cache holds
 
@@ -42,14 +42,17 @@ def read_keypoints(
     Raises:
         UsageError: the cache cannot be written.
     """
-    stored = None if cache is None else FeatureCache(cache, f"keypoints-{_SIDE}-{count}-v{_VERSION}")
+    stored = (
+        None
+        if cache is None
+        else FeatureCache(cache, f"keypoints-{_SIDE}-{count}-{DESCRIPTOR_BYTES}-v{_VERSION}")
+    )
     photos: list[PhotoKeypoints] = []
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="keypoints") as pool:
-        for start in range(0, len(sources), _SHARD):
-            part = slice(start, start + _SHARD)
-            photos += _read_shard(sources[part], hashes[part], count, stored, pool)
-            if on_progress is not None:
-                on_progress(Progress("keypoints", len(photos), len(sources)))
+    for start in range(0, len(sources), _SHARD):
+        part = slice(start, start + _SHARD)
+        photos += _read_shard(sources[part], hashes[part], count, stored)
+        if on_progress is not None:
+            on_progress(Progress("keypoints", len(photos), len(sources)))
     return Keypoints.of(photos)
 
 
@@ -69,7 +72,6 @@ def _read_shard(
     hashes: Sequence[str],
     count: int,
     cache: FeatureCache | None,
-    pool: ThreadPoolExecutor,
 ) -> list[PhotoKeypoints]:
     """Return the keypoints of a few photos. The cache holds them in rows of equal length, with their numbers."""
     rows = np.zeros((len(sources), count, DESCRIPTOR_BYTES + 4), np.uint8)
@@ -78,8 +80,12 @@ def _read_shard(
     if cache is not None:
         read = cache.read(hashes, rows, counts)
     missing = np.flatnonzero(~read).tolist()
-    detected = pool.map(lambda i: _detect(sources[i], count), missing)
-    for i, photo in zip(missing, detected, strict=True):
+    files = [sources[i] for i in missing]
+    workers = os.cpu_count() or 1
+    for position, photo in load_many(files, lambda _, source: detect(source, count, _SIDE), workers=workers):
+        if isinstance(photo, ImageReadError):
+            continue  # the file was readable when its features were computed
+        i = missing[position]
         counts[i] = len(photo.positions)
         rows[i, : counts[i, 0]] = np.hstack([photo.descriptors, photo.positions.view(np.uint8)])
     if cache is not None:
@@ -92,10 +98,3 @@ def _read_shard(
         )
         for row, n in zip(rows, counts[:, 0].tolist(), strict=True)
     ]
-
-
-def _detect(source: Source, count: int) -> PhotoKeypoints:
-    try:
-        return detect(source, count, _SIDE)
-    except ImageReadError:  # the file was readable when its features were computed, and is not any more
-        return PhotoKeypoints(np.empty((0, DESCRIPTOR_BYTES), np.uint8), np.empty((0, 2), np.uint16), (0, 0))

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from vitdsi.collection.former_formats import upgraded
 from vitdsi.config import config_from_dict
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError, VitdsiError
 from vitdsi.facts.store import MetadataStore
@@ -29,10 +30,6 @@ from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.photos.keypoints import Keypoints
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState, TextGap
 
-# Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
-# settings had other keys. Up to format 3, removed ids had no code, probabilities were normalised over live ids, and
-# embeddings had no part for categories. Up to format 4, nothing was learned from hard views, and there were no
-# keypoints.
 FORMAT_VERSION = 5
 _READABLE_VERSIONS = (2, 3, 4, 5)
 PARTS = {
@@ -42,6 +39,7 @@ PARTS = {
     "features": "safetensors",
     "metadata": "sqlite",
     "keypoints": "safetensors",
+    "decisions": "json",
 }
 _SUFFIXES_BY_FORMER_PART = {"tokens": "safetensors"}
 _LOCK = "lock"
@@ -102,7 +100,7 @@ def _write(
     files = dict(kept)
     clear(folder)
     for part in PARTS:
-        if part == "keypoints" and state.keypoints is None:
+        if (part == "keypoints" and state.keypoints is None) or (part == "decisions" and not state.decisions):
             files.pop(part, None)
         elif part in parts:
             files[part] = f"{part}-{generation:06d}.{PARTS[part]}"
@@ -187,17 +185,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"it has format {version}, this version reads {_READABLE_VERSIONS[0]} to {FORMAT_VERSION};"
             " make it again from the images"
         )
-    if version < 4:
-        manifest["resolved"] = manifest.get("resolved", manifest.get("config"))
-        manifest["resolved"]["model"]["category_dim"] = 0
-    if version < 5:
-        manifest["resolved"]["training"]["hard_views"] = 0
-    if version == 2:
-        manifest["files"] = {
-            {"tokens": "features"}.get(part, part): name for part, name in manifest["files"].items()
-        }
-        manifest["requested"] = manifest["config"]
-    return manifest
+    return upgraded(manifest)
 
 
 def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
@@ -235,7 +223,17 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
         text_gap,
         manifest["generation"],
         _read_keypoints(files["keypoints"]) if "keypoints" in files else None,
+        decisions=_read_decisions(files["decisions"]) if "decisions" in files else (),
     )
+
+
+def _read_decisions(file: Path) -> tuple[tuple[str, str], ...]:
+    pairs = json.loads(file.read_text("utf-8"))["keep_both"]
+    return tuple((str(first), str(second)) for first, second in pairs)
+
+
+def _write_decisions(file: Path, state: IndexState) -> None:
+    file.write_text(json.dumps({"keep_both": state.decisions}), "utf-8")
 
 
 def _read_keypoints(file: Path) -> Keypoints:
@@ -294,4 +292,5 @@ _WRITERS: dict[str, Callable[[Path, IndexState], None]] = {
     "features": _write_features,
     "metadata": _write_metadata,
     "keypoints": _write_keypoints,
+    "decisions": _write_decisions,
 }

@@ -77,7 +77,7 @@ def sharable(state: IndexState, sharing: Sharing) -> IndexState:
     if "keypoints" not in include:
         state = replace(state, keypoints=None)
     if "thumbnails" not in include:
-        state = replace(state, thumbnails=None)
+        state = replace(state, thumbnails=None, decisions=())
     if "metadata" not in include:
         state = replace(state, metadata=MetadataStore.create({}))
     if "hashes" not in include:
@@ -102,4 +102,4 @@ def _numbered(state: IndexState) -> IndexState:
     if held_out is not None and held_out.labels is not None:
         held_out = replace(held_out, labels=[numbers.get(name, "none") for name in held_out.labels])
     names = [f"{i:06}" for i in range(len(state.image_ids))]
-    return replace(state, image_ids=names, labels=labels, held_out=held_out)
+    return replace(state, image_ids=names, labels=labels, held_out=held_out, decisions=())

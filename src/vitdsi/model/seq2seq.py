@@ -68,6 +68,11 @@ class Seq2Seq(nn.Module):
         memory, image = self.decoder.read(self.encoder(tokens))
         return memory, self._embedding(image) if embedding is None else embedding
 
+    def encode_embeddings(self, embeddings: Tensor) -> tuple[Memory, Tensor]:
+        """Read images that are given by their embeddings (B, E), as `encode` does. It needs a stem that embeds."""
+        memory, _ = self.decoder.read(self.encoder(self.stem.tokens(embeddings)))
+        return memory, embeddings
+
     @torch.inference_mode()
     def embeddings(self, features: Tensor) -> Tensor:
         """Embeddings (n, E) of any number of images with stored features (n, *input_shape), on the CPU."""

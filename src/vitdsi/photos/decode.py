@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.photos.heif import HEADER_BYTES, formats_for
 
 __all__ = [
     "FORMATS",
@@ -41,7 +42,7 @@ Source: TypeAlias = "Path | str | bytes | Image.Image | Pixels"
 MAX_PIXELS = 178_956_970 // 2
 
 # The list is closed because Pillow detects the format by content: otherwise a file called .jpg could reach its EPS
-# reader, which starts Ghostscript.
+# reader, which starts Ghostscript. HEIF files are recognised by `vitdsi.photos.heif`.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM")
 
 _ORIENTATIONS = {
@@ -201,7 +202,9 @@ def open_image(source: Path | str | bytes | Image.Image) -> Iterator[tuple[Image
                 empty = os.fstat(stream.fileno()).st_size == 0
             if empty:
                 raise ImageReadError(name, "the file is empty")
-            image = stack.enter_context(Image.open(cast("Any", stream), formats=_formats()))
+            formats = formats_for(stream.read(HEADER_BYTES)) or _formats()
+            stream.seek(0)
+            image = stack.enter_context(Image.open(cast("Any", stream), formats=formats))
         except ImageReadError:
             raise
         except Exception as error:
@@ -248,7 +251,8 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()
-    # This comes after load(): EXIF may follow the pixels of a PNG, and Pillow turns a TIFF upright itself.
+    # This comes after load(): EXIF may follow the pixels of a PNG. TIFF and HEIF files are turned upright by their
+    # readers, which then say so.
     transpose = _ORIENTATIONS.get(_orientation(image))
     if image.mode.startswith("I") or image.mode == "F":
         rgb = _deep_to_grey(image).convert("RGB")

@@ -9,9 +9,11 @@ from typing import Literal
 
 from vitdsi.errors import UsageError
 
-__all__ = ["SUFFIXES", "ImageRecord", "find_images", "scan_folder"]
+__all__ = ["SUFFIXES", "ImageRecord", "find_images", "list_images", "scan_folder"]
 
-_SUFFIXES = "apng avif bmp dib gif j2k jfif jp2 jpe jpeg jpg mpo pbm pgm png pnm ppm tif tiff webp"
+_SUFFIXES = (
+    "apng avif bmp dib gif heic heif hif j2k jfif jp2 jpe jpeg jpg mpo pbm pgm png pnm ppm tif tiff webp"
+)
 SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
 
@@ -70,6 +72,19 @@ def find_images(root: Path) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise UsageError(f"{root}: no such file or folder; give a folder of images or one image")
+    found = list_images(root)
+    if not found:
+        known = " ".join(sorted(SUFFIXES))
+        raise UsageError(f"{root}: no images in this folder; looked for files ending in {known}")
+    return found
+
+
+def list_images(root: Path) -> list[Path]:
+    """List the images below a folder, as `find_images` does, but without an error if there are none.
+
+    Raises:
+        UsageError: a folder cannot be read.
+    """
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
     folders, links = deque([root]), deque[Path]()
@@ -93,7 +108,4 @@ def find_images(root: Path) -> list[Path]:
                 (links if entry.is_symlink() else folders).append(entry)
             elif entry.suffix.lower() in SUFFIXES and entry.is_file():
                 found.append(entry)
-    if not found:
-        known = " ".join(sorted(SUFFIXES))
-        raise UsageError(f"{root}: no images in this folder; looked for files ending in {known}")
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())

@@ -90,7 +90,10 @@ def parts_of(width: int, height: int, count: int) -> list[Region]:
 
 
 def read_region(
-    photo: Image.Image, region: Region, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC
+    photo: Image.Image,
+    region: Region,
+    size: int,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> Pixels:
     """Resize a region of an RGB photo to a square: uint8 (size, size, 3).
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vitdsi.errors import UsageError
@@ -38,6 +39,8 @@ _PRIOR = 1e-5  # strength of the pull towards the default weights
 _SCALES = np.array([5.0, 0.2, 0.2])  # typical differences of the evidence
 _BATCH = 64
 _CHANGED_SHARE = 0.01
+_EXCEEDED_BY = 0.01  # share of the pairs of different images; EXPERIMENTS.md has the evidence
+_MAX_SHOWN, _MAX_ROWS = 500, 20_000  # images of which pairs are made
 
 
 def calibrate(state: IndexState) -> IndexState:
@@ -45,6 +48,9 @@ def calibrate(state: IndexState) -> IndexState:
 
     Views of removed images are left out. The calibration stays as it is if fewer than 8 views are left.
     """
+    threshold = _different_pictures(state)
+    if threshold != state.report.calibration.different_pictures:
+        state = _with_calibration(state, different_pictures=threshold)
     views = _usable(state)
     if views is None:
         return state
@@ -52,16 +58,35 @@ def calibrate(state: IndexState) -> IndexState:
     inside = torch.cat([seen for _, seen in results]).double().numpy()
     right = torch.cat([torch.isin(r[0], w) for r, w in zip(results, wanted, strict=True)]).numpy()
     outside = inside[~right] if views.labels is None else _results_without_class(state, views)
-    calibration = _fit(np.concatenate([inside, outside]), np.concatenate([right, np.zeros(len(outside))]))
-    calibration = replace(calibration, images=int(state.trie.live.sum()))
-    state = replace(state, report=replace(state.report, calibration=calibration))
+    fitted = _fit(np.concatenate([inside, outside]), np.concatenate([right, np.zeros(len(outside))]))
+    images = int(state.trie.live.sum())
+    state = _with_calibration(state, weights=fitted.weights, bias=fitted.bias, images=images)
     best = np.array([float(_best_score(state, seen)) for _, seen in results])
-    calibration = replace(
-        calibration,
-        inside_scores=tuple(round(float(score), 6) for score in best),
-        min_score=threshold_for(best),
-    )
+    scores = tuple(round(float(score), 6) for score in best)
+    return _with_calibration(state, inside_scores=scores, min_score=threshold_for(best))
+
+
+def _with_calibration(state: IndexState, **changes: Any) -> IndexState:
+    calibration = replace(state.report.calibration, **changes)
     return replace(state, report=replace(state.report, calibration=calibration))
+
+
+def _different_pictures(state: IndexState) -> float:
+    """Return a cosine of pictures that one in a hundred pairs of different images exceeds.
+
+    It stays as it is where it cannot be measured: without features, without hard views, or with a single image.
+    """
+    live, vectors = state.trie.live_ids(), state.picture_vectors()
+    known = state.report.calibration.different_pictures
+    if vectors is None or state.features is None or not state.resolved.training.hard_views or len(live) < 2:
+        return known
+    generator = torch.Generator().manual_seed(0)
+    some = live[torch.randperm(len(live), generator=generator)]
+    rows = F.normalize(vectors[some[:_MAX_ROWS]], dim=1)
+    shown = state.model.embeddings(state.features[some[:_MAX_SHOWN]])[:, : rows.shape[1]]
+    cosines = F.normalize(shown, dim=1) @ rows.T
+    others = ~torch.eye(*cosines.shape, dtype=torch.bool)
+    return round(float(torch.quantile(cosines[others], 1 - _EXCEEDED_BY)), 4)
 
 
 def needs_calibration(state: IndexState) -> bool:

@@ -1,7 +1,8 @@
 """Near-identical images: crops, mirror images and other versions of the same picture, found or left out of results.
 
 The model proposes pairs and `Similarity` decides. Two images are compared only if each is among the results of a search
-with the other, so the work does not grow with the square of the collection.
+with the other. Turned copies are not found by such a search; they are proposed by `turn_free` descriptors of their
+thumbnails, again only if each is among the nearest of the other.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor
 
 from vitdsi.ids.trie import Trie
+from vitdsi.search.decisions import undecided
 from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import Ranking, rank, rankings
+from vitdsi.search.rank import ORIENTATIONS, Ranking, rank, rankings
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
+from vitdsi.search.turned import NUM_PROPOSED, nearest_turned
 from vitdsi.state import IndexState
 
 __all__ = ["connected_groups", "first_distinct", "near_identical", "search_distinct"]
@@ -27,6 +30,8 @@ _SEARCH_GROWTH = 3  # each search for distinct results asks for this many times 
 
 def near_identical(state: IndexState, threshold: float = NEAR_IDENTICAL_SIMILARITY) -> list[list[int]]:
     """Group the live ids whose images are near-identical, directly or through a chain of others.
+
+    Pairs that somebody decided to keep both do not count; see `vitdsi.search.decisions`.
 
     Returns:
         Groups of at least two sorted ids, larger groups first.
@@ -41,10 +46,17 @@ def near_identical(state: IndexState, threshold: float = NEAR_IDENTICAL_SIMILARI
     assert state.features is not None
     proposals = SearchOptions(k=min(_PROPOSALS + 1, len(live)))
     found = rankings(state, state.features[live], proposals)
-    results = {i: set(row.tolist()) for i, row in zip(live.tolist(), found, strict=True)}
-    mutual = sorted({(i, j) for i, row in results.items() for j in row if i < j and i in results.get(j, ())})
-    pairs = np.array(mutual, dtype=np.int64).reshape(-1, 2)
+    turned = nearest_turned(similarity.turn_free[live], similarity.turn_free[live], NUM_PROPOSED + 1)
+    proposed = _mutual(live, torch.from_numpy(found)) | _mutual(live, live[turned])
+    pairs = np.array(sorted(proposed), dtype=np.int64).reshape(-1, 2)
+    pairs = pairs[undecided(state, pairs)]
     return connected_groups(pairs[similarity.at_least(pairs, threshold)])
+
+
+def _mutual(ids: Tensor, found: Tensor) -> set[tuple[int, int]]:
+    """Return the pairs (i, j), i < j, in which each is among what was found for the other (n, K)."""
+    results = {i: set(row) for i, row in zip(ids.tolist(), found.tolist(), strict=True)}
+    return {(i, j) for i, row in results.items() for j in row if i < j and i in results.get(j, ())}
 
 
 def search_distinct(
@@ -54,28 +66,33 @@ def search_distinct(
     similarity: Similarity,
     within: Trie | None = None,
     parts: int = 1,
+    *,
+    embedded: bool = False,
 ) -> Ranking:
     """Search as `rank` does, but leave out results that are near-identical to a better one.
 
-    The search is repeated with more results until `options.k` distinct ones are found or there are no more.
+    The search is repeated with more results until `options.offset + options.k` distinct ones are found or there are no
+    more.
 
     Returns:
-        k results of each query, best first, filled up with ids of -1, scores of 0 and log-probabilities of -inf if
-        there are too few distinct ones.
+        offset + k results of each query, best first, filled up with ids of -1, scores of 0 and log-probabilities of
+        -inf if there are too few distinct ones.
     """
-    k = options.k
-    ids = np.full((len(features) // parts, k), -1, dtype=np.int64)
+    wanted, block = options.offset + options.k, _SEARCH_GROWTH * options.k
+    queries = torch.split(features, parts * (ORIENTATIONS if options.any_rotation else 1))
+    ids = np.full((len(queries), wanted), -1, dtype=np.int64)
     scores = np.zeros(ids.shape, dtype=np.float32)
     log_probs = np.full(ids.shape, -np.inf, dtype=np.float32)
     shown = np.zeros_like(ids)
     proven = np.zeros(len(ids), dtype=bool)
-    for row, query in enumerate(torch.split(features, parts)):
-        count, distinct = k, list[int]()
-        while len(distinct) < k:
+    for row, query in enumerate(queries):
+        count, distinct = wanted, list[int]()
+        while len(distinct) < wanted:
             count *= _SEARCH_GROWTH
             beam_size = None if options.beam_size is None else max(options.beam_size, count)
-            found = rank(state, query, replace(options, k=count, beam_size=beam_size), within, parts)
-            distinct = first_distinct([i for i in found.ids[0].tolist() if i >= 0], k, similarity)
+            more = replace(options, k=block, offset=count - block, beam_size=beam_size)
+            found = rank(state, query, more, within, parts, embedded=embedded)
+            distinct = first_distinct([i for i in found.ids[0].tolist() if i >= 0], wanted, similarity)
             if found.ids.shape[1] < count:
                 break
         kept = np.isin(found.ids[0], distinct)

@@ -16,9 +16,7 @@ LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
 
 # Weights of the relevance; EXPERIMENTS.md has the evidence.
 _LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES = 0.05, 0.1
-_PICTURE_WEIGHT, _PICTURE_WEIGHT_OF_VIEWS = 10.0, 20.0
-# A cosine that speaks for the same picture, without and with hard views.
-_DIFFERENT_PICTURES, _DIFFERENT_PICTURES_OF_VIEWS = 0.25, 0.2
+_PICTURE_WEIGHT, _PICTURE_WEIGHT_OF_VIEWS = 10.0, 20.0  # without and with hard views
 _PART_PENALTY = 0.05  # on the cosine of a part of a query
 _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES = 0.3, 15.0
 
@@ -73,10 +71,10 @@ def relevance(state: IndexState, found: Tensor, pictures: bool = True) -> Tensor
 
     With category parts it is
 
-        category + 0.05 log p + 20 max(0, picture - 0.2):
+        category + 0.05 log p + 20 max(0, picture - d),
 
-    what shows the same picture comes first, and what shows the same kind of thing follows. An index that was built
-    without hard views has 10 max(0, picture - 0.25) instead. With classes the relevance is
+    where d is `Calibration.different_pictures`: what shows the same picture comes first, and what shows the same kind
+    of thing follows. An index that was built without hard views has 10 in place of 20. With classes the relevance is
     category + 0.1 log p, since a picture that looks alike may be of another class. Models without category parts have
     0.3 log p + 15 picture.
 
@@ -89,10 +87,9 @@ def relevance(state: IndexState, found: Tensor, pictures: bool = True) -> Tensor
         return category
     if state.resolved.labels == "folder":
         return category + _LOG_PROB_WEIGHT_OF_CLASSES * log_prob
-    weight, different = _PICTURE_WEIGHT, _DIFFERENT_PICTURES
-    if state.resolved.training.hard_views:
-        weight, different = _PICTURE_WEIGHT_OF_VIEWS, _DIFFERENT_PICTURES_OF_VIEWS
-    return category + _LOG_PROB_WEIGHT * log_prob + weight * (picture - different).clamp(min=0)
+    weight = _PICTURE_WEIGHT_OF_VIEWS if state.resolved.training.hard_views else _PICTURE_WEIGHT
+    same = (picture - state.report.calibration.different_pictures).clamp(min=0)
+    return category + _LOG_PROB_WEIGHT * log_prob + weight * same
 
 
 def probability(state: IndexState, found: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import Trie
@@ -37,21 +38,28 @@ class Filters:
             trie = self._tries.get(key)
         if trie is not None:
             return trie
-        trie = self._restricted(options.where, allow)
+        trie = self._state.trie.restrict(passing_ids(self._state, options.where, allow))
         with self._lock:
             trie = self._tries.setdefault(key, trie)  # another thread may have built it in the meantime
             while len(self._tries) > _MAX_KEPT:
                 del self._tries[next(iter(self._tries))]
         return trie
 
-    def _restricted(self, where: str | None, allow: frozenset[str | int] | None) -> Trie:
-        state = self._state
-        ids = state.trie.live_ids().numpy()
-        if where is not None:
-            ids = np.intersect1d(ids, state.metadata.ids_where(where))
-        if allow is not None:
-            ids = np.intersect1d(ids, resolve_ids(state, allow))
-        return state.trie.restrict(ids)
+
+def passing_ids(
+    state: IndexState, where: str | None = None, allow: Iterable[str | int] | None = None
+) -> npt.NDArray[np.int64]:
+    """Return the sorted live ids that a condition and a list both allow; None allows all.
+
+    Raises:
+        UsageError: the condition is not valid, or an image is not in the index.
+    """
+    ids: npt.NDArray[np.int64] = state.trie.live_ids().numpy()
+    if where is not None:
+        ids = np.intersect1d(ids, state.metadata.ids_where(where))
+    if allow is not None:
+        ids = np.intersect1d(ids, resolve_ids(state, allow))
+    return ids
 
 
 def resolve_ids(state: IndexState, images: Iterable[str | int]) -> list[int]:

@@ -22,8 +22,8 @@ class SearchOptions:
         allow: image_ids or ids. Only these images are searched. Any iterable is stored as a frozenset.
         collapse: leave out results that are near-identical to a better one.
         min_score: leave out results with a lower score (see `SearchResult`).
-        beam_size: the number of prefixes that a beam search keeps for each query, at least k. It is faster and may miss
-            results. None searches best first, which finds the most probable images.
+        beam_size: the number of prefixes that a beam search keeps for each query, at least offset + k. It is faster and
+            may miss results. None searches best first, which finds the most probable images.
         rerank: order the most probable images by their relevance, in which the similarity of embeddings counts as well
             (see `vitdsi.search.evidence.relevance`), and not by probability alone. None does so if the embeddings of
             the index start from features, as those of pooled features do, with labels and without. Scores are the same
@@ -32,8 +32,12 @@ class SearchOptions:
             first (see `vitdsi.search.verify`). None does so if the index has keypoints.
         regions: in how many regions a photo is read, so that a thing that is a part of it is found: its centre square,
             and smaller squares (see `vitdsi.photos.regions`). Each costs a pass of the backbone. None reads 5 if the
-            index compares pictures, which those without classes do, and 1 otherwise.
+            index compares pictures, which those without classes do, and 1 otherwise or with `any_rotation`.
         region: search for what this part of the photo shows, and for nothing else in it.
+        offset: the number of results before the first one that is returned. Pages of k results are parts of one list;
+            those of a beam search only if `beam_size` is the same for all of them.
+        any_rotation: search for the photo as it is and turned by 90, 180 and 270 degrees. Each image has the best of
+            its four answers. Each costs a pass of the backbone.
         pictures: images that show the same picture come first. Searches by text set it to False, since a text shows
             none: results are then ordered by the kind of thing that they show.
 
@@ -51,13 +55,18 @@ class SearchOptions:
     verify: bool | None = None
     regions: int | None = None
     region: Region | None = None
+    offset: int = 0
+    any_rotation: bool = False
     pictures: bool = True
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UsageError(f"k is {self.k}; it must be at least 1")
-        if self.beam_size is not None and self.beam_size < self.k:
-            raise UsageError(f"beam_size is {self.beam_size}; it must be at least k = {self.k}")
+        if self.offset < 0:
+            raise UsageError(f"offset is {self.offset}; it must be at least 0")
+        if self.beam_size is not None and self.beam_size < self.offset + self.k:
+            needed = f"offset + k = {self.offset + self.k}" if self.offset else f"k = {self.k}"
+            raise UsageError(f"beam_size is {self.beam_size}; it must be at least {needed}")
         if not 0 <= self.min_score <= 1:
             raise UsageError(f"min_score is {self.min_score}; it must be between 0 and 1")
         if self.regions is not None and not 1 <= self.regions <= MAX_PARTS:
@@ -75,7 +84,7 @@ class SearchResult:
     """One image that was found.
 
     Attributes:
-        rank: 1 for the best result.
+        rank: 1 for the best result, offset + 1 for the first one after an offset.
         image_id: the name of the image in its collection.
         score: the calibrated probability that this result is right in the sense that the index was trained for (the
             same picture without labels, the same class with labels), if half of the queries have something right in

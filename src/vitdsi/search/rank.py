@@ -18,8 +18,11 @@ from vitdsi.search.log_probs import log_probs_of
 from vitdsi.search.options import SearchOptions
 from vitdsi.state import IndexState
 
+ORIENTATIONS = 4  # of a photo: as it is, and turned by 90, 180 and 270 degrees
 MIN_RERANKED = 24  # the fewest of the most probable ids that reranking chooses from
-_MIN_RERANKED_FOR_KIND = 100  # the same without the comparison of pictures, where kinship alone decides
+_MIN_RERANKED_FOR_KIND = (
+    100  # the same for searches that do not compare pictures, where kinship alone decides
+)
 _FIRST = 10  # results that may show what a photo shows
 _MAX_PREFIXES_IN_BATCH = 20_000
 _BATCH = 64
@@ -66,80 +69,128 @@ class Ranking:
 
 @torch.inference_mode()
 def candidates(
-    state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None, parts: int = 1
+    state: IndexState,
+    features: Tensor,
+    options: SearchOptions,
+    within: Trie | None = None,
+    parts: int = 1,
+    *,
+    embedded: bool = False,
 ) -> Candidates:
-    """Find the most probable ids for features (B * parts, *shape), at least `options.k` of them, and order them.
+    """Find the most probable ids for features (B * parts, *shape), at least offset + k of them, and order them.
 
     With several parts, the candidates are those of any part, and the probability of an id is its mean over the parts.
-    The arguments are those of `rank`.
+    With any rotation, each orientation is a query of its own, and a candidate has the best of its four answers.
+    The candidates are ordered in blocks of at least k, so that the pages of a long list are parts of it. The arguments
+    are those of `rank`.
     """
     model = state.model
     rerank = state.reranks_by_default if options.rerank is None else options.rerank
     if rerank and not model.head.compares:
         raise UsageError("this index has no trie head to rerank with; build it with model.paper.head=trie")
-    memory, embedding = model.encode(features.to(next(model.parameters()).device))
+    encode = model.encode_embeddings if embedded else model.encode
+    memory, embedding = encode(features.to(next(model.parameters()).device))
     trie = state.trie if within is None else within
+    wanted = options.offset + options.k
+    reranked = MIN_RERANKED if options.pictures else _MIN_RERANKED_FOR_KIND
+    block = max(reranked, options.k) if rerank else options.k
     found = best_first_search(
         model,
         memory,
         embedding,
         trie,
-        max(MIN_RERANKED if options.pictures else _MIN_RERANKED_FOR_KIND, options.k) if rerank else options.k,
-        beam_size=options.beam_size or max(BEAM_SIZE, options.k),
+        block * -(-wanted // block),
+        beam_size=options.beam_size or max(BEAM_SIZE, wanted),
         max_expansions=0 if options.beam_size else MAX_EXPANSIONS,
     )
-    ids, log_probs = found.ids, found.log_probs
+    ids, log_probs, proven = found.ids, found.log_probs, found.proven.view(-1, parts).all(1)
+    blocks = torch.arange(ids.shape[1], device=ids.device).div(block, rounding_mode="floor").expand_as(ids)
     if parts > 1:
-        ids = _union(ids.view(-1, parts * ids.shape[1]))
+        ids, blocks = _union(ids.view(len(proven), -1), blocks.reshape(len(proven), -1))
         of_parts = log_probs_of(model, memory, embedding, state.trie, ids.repeat_interleave(parts, dim=0))
         log_probs = of_parts.view(-1, parts, ids.shape[1]).logsumexp(1) - math.log(parts)
     seen, part = merged_evidence(state, ids, log_probs, embedding.view(len(ids), parts, -1))
     score = relevance(state, seen, options.pictures) if rerank else log_probs
-    order = score.masked_fill(ids == NONE, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    if options.any_rotation:
+        ids, seen, part, score, blocks = (
+            answers.reshape(len(ids) // ORIENTATIONS, -1, *answers.shape[2:])
+            for answers in (ids, seen, part, score, blocks)
+        )
+        proven = proven.view(-1, ORIENTATIONS).all(1)
+    order = _order(ids, blocks, score)
+    ids = ids.gather(1, order)
+    if options.any_rotation:
+        ids, kept = _first_of_each(ids)
+        order = order.gather(1, kept)
     return Candidates(
-        ids.gather(1, order),
-        seen.gather(1, order[..., None].expand_as(seen)),
+        ids,
+        seen.gather(1, order[..., None].expand(*order.shape, seen.shape[-1])),
         part.gather(1, order),
-        found.proven.view(-1, parts).all(1),
+        proven,
     )
 
 
-def _union(ids: Tensor) -> Tensor:
-    """Return the distinct ids of each row (B, K), in ascending order and filled up with NONE."""
-    ids = ids.sort(dim=1).values
+def _order(ids: Tensor, blocks: Tensor, score: Tensor) -> Tensor:
+    """Return the columns of candidates (B, K) by their block, and by their score within it; those of NONE come last."""
+    order = score.masked_fill(ids == NONE, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    last = blocks.masked_fill(ids == NONE, torch.iinfo(blocks.dtype).max).gather(1, order)
+    return order.gather(1, last.argsort(dim=1, stable=True))
+
+
+def _first_of_each(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct ids of each row (B, K), filled up with NONE, and the columns in which they are first."""
+    same = (ids[:, :, None] == ids[:, None, :]).tril(-1).any(2)
+    ids = ids.masked_fill(same, NONE)
+    kept = same.byte().argsort(dim=1, stable=True)
+    return ids.gather(1, kept), kept
+
+
+def _union(ids: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct ids of each row (B, K), filled up with NONE, and the first block that each is in."""
+    order = blocks.argsort(dim=1, stable=True)
+    order = order.gather(1, ids.gather(1, order).argsort(dim=1, stable=True))
+    ids, blocks = ids.gather(1, order), blocks.gather(1, order)
     ids[:, 1:][ids[:, 1:] == ids[:, :-1]] = NONE
     found = ids != NONE
-    order = found.byte().argsort(dim=1, descending=True, stable=True)
-    return ids.gather(1, order[:, : max(1, int(found.sum(1).max()))])
+    order = found.byte().argsort(dim=1, descending=True, stable=True)[:, : max(1, int(found.sum(1).max()))]
+    return ids.gather(1, order), blocks.gather(1, order)
 
 
 @torch.inference_mode()
 def rank(
-    state: IndexState, features: Tensor, options: SearchOptions, within: Trie | None = None, parts: int = 1
+    state: IndexState,
+    features: Tensor,
+    options: SearchOptions,
+    within: Trie | None = None,
+    parts: int = 1,
+    *,
+    embedded: bool = False,
 ) -> Ranking:
-    """Find the best of n ids for features (B, *shape): min(k, n) of them, best first.
+    """Find the best of n ids for features (B, *shape): min(offset + k, n) of them, best first.
 
     With `options.rerank` the most probable ids are ordered by their relevance (`vitdsi.search.evidence.relevance`),
     otherwise by their probability. The score of a result is the calibrated probability that it is right.
 
     Args:
         features: stored features, or those that a `FeatureReader` computed for queries.
-        options: k, beam_size and rerank are used here.
+        options: k, offset, beam_size, rerank and any_rotation are used here.
         within: a restriction of the trie of the index; only its ids are searched.
         parts: in how many parts each query was read. The features of its parts follow one another, those of the whole
-            photo first.
+            photo first. With `options.any_rotation` there are these of its four orientations, one after the other.
+        embedded: `features` are embeddings (B, E) instead; see `Seq2Seq.encode_embeddings`.
 
     Raises:
         UsageError: `options.rerank` is set, and the head of the index keeps no vectors to compare with.
     """
-    found = candidates(state, features, options, within, parts)
-    ids, seen = found.ids[:, : options.k], found.evidence[:, : options.k]
+    found = candidates(state, features, options, within, parts, embedded=embedded)
+    wanted = options.offset + options.k
+    ids, seen = found.ids[:, :wanted], found.evidence[:, :wanted]
     scores = probability(state, seen).masked_fill(ids == NONE, 0.0)
     return Ranking(
         ids.cpu().numpy(),
         scores.cpu().numpy(),
         seen[..., 0].cpu().numpy(),
-        found.parts[:, : options.k].cpu().numpy(),
+        found.parts[:, :wanted].cpu().numpy(),
         found.proven.cpu().numpy(),
     )
 

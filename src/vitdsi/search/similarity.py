@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.errors import UsageError
+from vitdsi.search.turned import orientations, turn_free
 from vitdsi.state import IndexState
 
 __all__ = ["NEAR_IDENTICAL_SIMILARITY", "Similarity"]
@@ -19,12 +20,17 @@ __all__ = ["NEAR_IDENTICAL_SIMILARITY", "Similarity"]
 NEAR_IDENTICAL_SIMILARITY = 1.04  # images at least this similar are near-identical; see EXPERIMENTS.md
 
 _FEATURE_WEIGHT = 0.2  # of the cosine of the features, beside the correlation of the thumbnails
+_TURNED_TERM = 0.065  # takes the place of that term for turned copies, whose features are not near
+_TURNED_COSINE = (
+    0.6  # of `turn_free` descriptors, below which pictures are not compared in turned orientations
+)
 _SHRINKAGE = 0.1  # added to the variances that features are whitened by, as a share of their mean
 _PATCH_SIDE = 16  # pixels; crops are scaled to patches of this side before they are correlated
 _SMALLEST_CROP_SIDE = 0.76  # relative to the whole thumbnail; 0.58 of its area
 _CROP_SIDE_STEP = 0.02  # between the sides of crops that are tried, relative to the whole thumbnail
 _CROP_SHIFT_STEP = 0.5 / 32  # between the positions of crops that are tried: half a pixel of a thumbnail
 _CACHED_IMAGES = 512
+_UPRIGHT = 2  # of the orientations that `orientations` returns, which come first
 
 
 class Similarity:
@@ -32,24 +38,33 @@ class Similarity:
 
     The similarity is the highest correlation of the thumbnail of one image, as it is or mirrored, with any crop of the
     thumbnail of the other, plus 0.2 times the cosine of their whitened features (plus 0.2 where the model reads pixels
-    and has no features). Differences in brightness and contrast do not matter.
+    and has no features). Differences in brightness and contrast do not matter. If the correlation is higher with one of
+    them turned by 90, 180 or 270 degrees, that correlation plus 0.065 is the similarity.
 
     Features say what a picture shows, which two photos of the same fish have in common. Whether one picture is a part
-    of the other can only be seen by laying their pixels over one another.
+    of the other can only be seen by laying their pixels over one another. Of a turned copy the features say little.
+
+    Args:
+        state: the index; its images have the numbers of their ids.
+        beside: features (n, *shape) and thumbnails (n, 32, 32) of further photos, which have the numbers N, N + 1, ...
 
     Raises:
         UsageError: if the index keeps no features and thumbnails.
     """
 
-    def __init__(self, state: IndexState) -> None:
+    def __init__(self, state: IndexState, beside: tuple[Tensor, Tensor] | None = None) -> None:
         if state.thumbnails is None or state.features is None:
             raise UsageError(
                 "the index keeps no features, by which near-identical images are recognised; index the images again"
             )
-        self._thumbnails = state.thumbnails
+        features, self._thumbnails = state.features, state.thumbnails
+        if beside is not None:
+            features = torch.cat([features, beside[0].to(features.dtype)])
+            self._thumbnails = torch.cat([self._thumbnails, beside[1]])
         self._features: Tensor | None = None
-        if not are_pixels(state.features):
-            self._features = _whiten(pooled(state.features), state.trie.live_ids())
+        if not are_pixels(features):
+            self._features = _whiten(pooled(features), state.trie.live_ids())
+        self.turn_free = turn_free(self._thumbnails)
         self._patches = lru_cache(maxsize=_CACHED_IMAGES)(self._make_patches)
 
     def at_least(self, pairs: npt.NDArray[np.int64], threshold: float) -> npt.NDArray[np.bool_]:
@@ -58,28 +73,31 @@ class Similarity:
         if self._features is not None and len(pairs):
             cosines = (self._features[pairs[:, 0]] * self._features[pairs[:, 1]]).sum(1).numpy()
         needed = threshold - _FEATURE_WEIGHT * cosines
-        # A correlation is at most 1, so most pairs are decided without computing it.
-        reached = [
-            correlation <= 1 and self._correlation(first, second) >= correlation
-            for (first, second), correlation in zip(pairs.tolist(), needed, strict=True)
-        ]
-        return np.array(reached, dtype=bool)
+        alike = (self.turn_free[pairs[:, 0]] * self.turn_free[pairs[:, 1]]).sum(1).numpy()
+        needed_turned = np.where(alike >= _TURNED_COSINE, threshold - _TURNED_TERM, np.inf)
+        # A correlation is at most 1, so most pairs are decided without computing any.
+        reached = np.zeros(len(pairs), dtype=bool)
+        for row in np.flatnonzero((needed <= 1) | (needed_turned <= 1)).tolist():
+            upright, turned = self._correlations(*pairs[row].tolist())
+            reached[row] = upright >= needed[row] or turned >= needed_turned[row]
+        return reached
 
-    def _correlation(self, first: int, second: int) -> float:
-        """Return the highest correlation of the whole of one image with a crop of the other."""
+    def _correlations(self, first: int, second: int) -> tuple[float, float]:
+        """Return the highest correlation of the whole of one image with a crop of the other: upright, and turned."""
         first_crops, first_whole = self._patches(first)
         second_crops, second_whole = self._patches(second)
-        return max(float((first_crops @ second_whole.T).max()), float((second_crops @ first_whole.T).max()))
+        best = torch.maximum((first_crops @ second_whole.T).amax(0), (second_crops @ first_whole.T).amax(0))
+        return float(best[:_UPRIGHT].max()), float(best[_UPRIGHT:].max())
 
     def _make_patches(self, number: int) -> tuple[Tensor, Tensor]:
-        """Return every crop of a thumbnail (C, 256), and the whole as it is and mirrored (2, 256), standardised."""
+        """Return every crop of a thumbnail (C, 256), and the whole in all orientations (8, 256), standardised."""
         thumbnail = self._thumbnails[number].float()[None, None]
         grid = _crop_grid()
         crops = F.grid_sample(
             thumbnail.expand(len(grid), -1, -1, -1), grid, padding_mode="border", align_corners=False
         )
         whole = F.adaptive_avg_pool2d(thumbnail, _PATCH_SIDE)[:, 0]
-        return _standardise(crops.flatten(1)), _standardise(torch.cat([whole, whole.flip(2)]).flatten(1))
+        return _standardise(crops.flatten(1)), _standardise(orientations(whole).flatten(1))
 
 
 def _whiten(features: Tensor, live: Tensor) -> Tensor:

@@ -24,10 +24,14 @@ from vitdsi.state import IndexState
 __all__ = [
     "CANDIDATES",
     "CERTAIN",
+    "QUERY_KEYPOINTS",
+    "QUERY_SIDE",
     "Proof",
+    "indexed_keypoints",
     "keypoints_for",
     "options_for_candidates",
     "prove",
+    "score_with",
     "verify_results",
 ]
 
@@ -37,20 +41,21 @@ CANDIDATES = 50
 CERTAIN = 12
 """Inliers from which on a result is certain; EXPERIMENTS.md has the evidence."""
 
-_QUERY_KEYPOINTS, _QUERY_SIDE = 800, 640  # keypoints of a query, and its longer side in pixels
+QUERY_KEYPOINTS, QUERY_SIDE = 600, 480
+"""Keypoints of a query, and its longer side in pixels."""
+
 _RATIO = 0.85  # of the distances of the nearest and the second nearest point
-_MIN_MATCHES = 8  # fewer matches are not worth a homography
+_MIN_MATCHES = 10  # fewer matches are not worth a homography
 _TOLERANCE = 4.0  # pixels
 _ITERATIONS, _CONFIDENCE = 1000, 0.999
 _MIN_AREA, _MAX_AREA = 0.003, 100.0  # of the outline, as a share of the query
+_MAX_TILT = 3.0  # of the farthest corner's distance from the camera, relative to the nearest one's
 _MIN_SPREAD = 0.02  # standard deviation of the inliers in their narrowest direction, as a share of the image
 _SPOT = 0.01  # points that are nearer to each other count as one, as a share of the image
 
-_EVIDENCE, _NEUTRAL = (
-    1.5,
-    5.0,
-)  # nats for each inlier, and the inliers that speak neither for nor against a candidate
-_LOWEST_SCORE, _HIGHEST_SCORE = 1e-6, 0.9999
+# The log-likelihood ratio of right and wrong candidates is nearly linear in their inliers: slope (in nats) and zero.
+_EVIDENCE, _NEUTRAL = 1.3, 4.0
+_HIGHEST_SCORE = 0.999
 
 Points = npt.NDArray[np.float64]
 
@@ -88,34 +93,55 @@ def keypoints_for(state: IndexState, options: SearchOptions) -> Keypoints | None
 
 
 def options_for_candidates(options: SearchOptions) -> SearchOptions:
-    """Return the options of the search whose results are verified: at least `CANDIDATES` of them, with any score."""
+    """Return the options of the search whose results are verified: at least `CANDIDATES` of them, with any score.
+
+    They are needed from the first one on, also for a later page.
+    """
     k = max(options.k, CANDIDATES)
-    beam_size = None if options.beam_size is None else max(options.beam_size, k)
-    return replace(options, k=k, beam_size=beam_size, min_score=0.0)
+    offset = max(0, options.offset + options.k - k)
+    beam_size = None if options.beam_size is None else max(options.beam_size, offset + k)
+    return replace(options, k=k, offset=offset, beam_size=beam_size, min_score=0.0)
 
 
 def verify_results(
-    keypoints: Keypoints, photo: Source, results: Sequence[SearchResult], options: SearchOptions
+    keypoints: Keypoints,
+    photo: Source | PhotoKeypoints,
+    results: Sequence[SearchResult],
+    options: SearchOptions,
 ) -> list[SearchResult]:
-    """Return the results of a query, the certain ones first, by their inliers, then the others as given.
+    """Return a page of the results of a query, the certain ones first, by their inliers, then the others as given.
 
     Args:
         keypoints: those of the indexed images.
-        photo: the query.
-        results: its results with `options_for_candidates(options)`. The first `CANDIDATES` are verified.
-        options: k, min_score and region are used here.
+        photo: the query, or its keypoints.
+        results: its results with `options_for_candidates(options)`, from the first one on. The first `CANDIDATES` are
+            verified.
+        options: k, offset, min_score and region are used here.
 
     Raises:
         ImageReadError: the photo cannot be read.
     """
-    query = detect(photo, _QUERY_KEYPOINTS, _QUERY_SIDE)
+    query = photo
+    if not isinstance(query, PhotoKeypoints):
+        query = detect(query, QUERY_KEYPOINTS, QUERY_SIDE)
     if options.region is not None:
         query = query.inside(options.region)
     proofs = prove(query, keypoints, [result.id for result in results[:CANDIDATES]])
     verified = [_with_proof(result, proof) for result, proof in zip(results, proofs, strict=False)]
     verified.sort(key=lambda result: -(result.inliers or 0) if result.certain else 0)
-    kept = [result for result in [*verified, *results[len(verified) :]] if result.score >= options.min_score]
-    return [replace(result, rank=place) for place, result in enumerate(kept[: options.k], start=1)]
+    page = [*verified, *results[len(verified) :]][options.offset : options.offset + options.k]
+    kept = [result for result in page if result.score >= options.min_score]
+    return [replace(result, rank=place) for place, result in enumerate(kept, start=options.offset + 1)]
+
+
+def indexed_keypoints(state: IndexState, keypoints: Keypoints, number: int) -> PhotoKeypoints:
+    """Return the keypoints of an indexed image, as those of a query."""
+    rows = keypoints.rows(number)
+    facts = state.metadata.rows([number])[number]
+    width, height = (float(str(facts.get(name, 1))) for name in ("width", "height"))
+    scale = QUERY_SIDE / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return PhotoKeypoints(keypoints.descriptors[rows], keypoints.positions[rows], size)
 
 
 def _with_proof(result: SearchResult, proof: Proof) -> SearchResult:
@@ -197,8 +223,9 @@ def _outline(homography: Points, pixels: Points) -> Points | None:
     """Return the corners (4, 2) of the image in the query, or None if no photo of the image could look like this."""
     corners = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]) * [*pixels, 1]
     mapped = corners @ homography.T
-    if not (mapped[:, 2] > 0).all() and not (mapped[:, 2] < 0).all():
-        return None  # a part of the image would be behind the camera
+    nearest, farthest = sorted((mapped[:, 2].min() * homography[2, 2], mapped[:, 2].max() * homography[2, 2]))
+    if nearest <= 0 or farthest > _MAX_TILT * nearest:
+        return None  # a part of the image would be behind the camera, or far behind the rest
     outline: Points = mapped[:, :2] / mapped[:, 2:] / pixels
     edges = np.roll(outline, -1, axis=0) - outline
     following = np.roll(edges, -1, axis=0)
@@ -220,11 +247,12 @@ def _spots(points: Points) -> int:
 
 
 def score_with(score: float, inliers: int) -> float:
-    """Return the probability that a result is right, given the score without verification and the inliers.
+    """Return the probability that a certain result is right, given its score without verification and its inliers.
 
-    The odds are multiplied by a likelihood ratio (Bayes' rule), which grows with the inliers: a wrong candidate has n
-    or more of them with a probability that falls exponentially with n.
+    The odds are multiplied by a likelihood ratio that grows with the inliers (Bayes' rule): a wrong candidate has n or
+    more of them with a probability that falls exponentially with n. A score below that of a candidate of which nothing
+    else is known counts as this one, since scores are calibrated on views that are easier to recognise.
     """
-    odds = max(score, _LOWEST_SCORE) / max(1 - score, 1 - _HIGHEST_SCORE)
-    log_odds = math.log(odds) + _EVIDENCE * (inliers - _NEUTRAL)
+    prior = min(max(score, 0.5 / CANDIDATES), _HIGHEST_SCORE)
+    log_odds = math.log(prior / (1 - prior)) + _EVIDENCE * (inliers - _NEUTRAL)
     return min(1 / (1 + math.exp(-log_odds)), _HIGHEST_SCORE)

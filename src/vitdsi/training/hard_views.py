@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader
+from vitdsi.backbones.views import read_views
 from vitdsi.photos.decode import Pixels, Source, decode
 from vitdsi.photos.hard_views import hard_view
 from vitdsi.progress import OnProgress
@@ -67,7 +68,7 @@ def read_hard_views(
         [f"{_digest(f'{recipe} {other}'):032x}" if content else "" for recipe, other in row]
         for content, row in zip(hashes, recipes, strict=True)
     ]
-    return reader.load_views(sources, names, make, f"hard{_RECIPE}", on_progress)
+    return read_views(reader, sources, names, make, f"hard{_RECIPE}", on_progress)
 
 
 def _backgrounds(sources: Sequence[Source], keys: Sequence[str], size: int, seed: int) -> dict[str, Pixels]:

@@ -13,6 +13,8 @@ def test_embedding_of_a_stem_that_makes_none_raises() -> None:
     assert stem.parameters_from_features() == []
     with pytest.raises(NotImplementedError, match="Stem makes no embeddings"):
         stem.embedding(torch.zeros(1, 10))
+    with pytest.raises(NotImplementedError, match="Stem makes no embeddings"):
+        stem.tokens(torch.zeros(1, 10))
     with pytest.raises(NotImplementedError, match="no weights that start from features"):
         stem.fit(torch.zeros(1, 10), None)
 

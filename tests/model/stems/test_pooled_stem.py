@@ -22,6 +22,7 @@ def test_stem_gives_a_few_tokens_and_the_embedding() -> None:
     tokens, embedding = stem(features)
     assert tokens.shape == (2, 4, 16)
     assert torch.equal(embedding, stem.embedding(features))
+    assert torch.equal(stem.tokens(embedding), tokens)
 
 
 def test_embeddings_are_unit_vectors_about_the_mean_of_the_collection() -> None:

@@ -15,8 +15,8 @@ class Stem(nn.Module):
     """Turns the features of images into image tokens.
 
     Every stem implements `forward`. A stem that makes the embedding of an image itself sets `embeds` and implements
-    `embedding`, `fit` and `parameters_from_features` as well. With other stems, the embedding is made of the last
-    hidden states of the image.
+    `embedding`, `tokens`, `fit` and `parameters_from_features` as well. With other stems, the embedding is made of the
+    last hidden states of the image.
 
     Args:
         config: sizes of the model.
@@ -45,6 +45,10 @@ class Stem(nn.Module):
 
     def embedding(self, features: Tensor) -> Tensor:
         """Embeddings (B, E), unit vectors, of features (B, *input_shape)."""
+        raise NotImplementedError(f"{type(self).__name__} makes no embeddings")
+
+    def tokens(self, embeddings: Tensor) -> Tensor:
+        """Image tokens (B, T, D) of embeddings (B, E), for stems that make their tokens of them."""
         raise NotImplementedError(f"{type(self).__name__} makes no embeddings")
 
     def fit(self, pictures: Pictures, categories: Categories | None) -> Tensor:

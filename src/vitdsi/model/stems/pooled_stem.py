@@ -44,8 +44,11 @@ class PooledStem(Stem):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         embedding = self.embedding(features)
-        tokens: Tensor = self.widen(embedding * embedding.shape[1] ** 0.5)
-        return tokens.view(len(features), self.num_tokens, -1), embedding
+        return self.tokens(embedding), embedding
+
+    def tokens(self, embeddings: Tensor) -> Tensor:
+        tokens: Tensor = self.widen(embeddings * embeddings.shape[1] ** 0.5)
+        return tokens.view(len(embeddings), self.num_tokens, -1)
 
     def embedding(self, features: Tensor) -> Tensor:
         picture = F.normalize(self.principal(signed_root(features) - self.mean), dim=-1)

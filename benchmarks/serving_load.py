@@ -1,0 +1,127 @@
+"""Clients of `serving.py`: searches in parallel, and changes of the index meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+_TIMEOUT = httpx.Timeout(120.0)
+_KEPT = 20  # images that were added and not yet removed
+_PAUSE = 0.5  # seconds between changes
+
+
+class Load:
+    """Searches that were sent, and what was answered.
+
+    Attributes:
+        seconds: the latency of each answer.
+        statuses: how often each status was answered; exceptions count under their name.
+        answers: results (id, score) by generation and query.
+    """
+
+    def __init__(self, address: str, queries: list[bytes], k: int, path: str = "/v1/search") -> None:
+        self._url, self._queries = f"{address}{path}?k={k}", queries
+        self.seconds: list[float] = []
+        self.statuses: Counter[str] = Counter()
+        self.answers: defaultdict[tuple[int, int], list[list[tuple[int, float]]]] = defaultdict(list)
+        self._sent = 0
+
+    async def run(self, count: int, concurrency: int) -> None:
+        """Send `count` requests, `concurrency` at a time."""
+        end = self._sent + count
+        async with httpx.AsyncClient(timeout=_TIMEOUT) as client:
+
+            async def worker() -> None:
+                while self._sent < end:
+                    self._sent += 1
+                    await self.one(client, self._sent % len(self._queries))
+
+            await asyncio.gather(*(worker() for _ in range(concurrency)))
+
+    async def one(self, client: httpx.AsyncClient, query: int) -> None:
+        """Send one request, and again after the pause that a refusal with 429 asks for."""
+        while True:
+            began = time.perf_counter()
+            try:
+                headers = {"content-type": "image/jpeg"}
+                answer = await client.post(self._url, content=self._queries[query], headers=headers)
+            except httpx.HTTPError as error:
+                self.statuses[type(error).__name__] += 1
+                return
+            self.statuses[str(answer.status_code)] += 1
+            if answer.status_code == 429:
+                await asyncio.sleep(float(answer.headers["retry-after"]))
+                continue
+            self.seconds.append(time.perf_counter() - began)
+            found = answer.json()
+            if "generation" in found:
+                results = [(result["id"], result["score"]) for result in found["results"]]
+                self.answers[found["generation"], query].append(results)
+            return
+
+
+async def cycle(load: Load, concurrency: int) -> None:
+    """Search until it is cancelled, keeping no answers."""
+    while True:
+        await load.run(100, concurrency)
+        load.answers.clear()
+
+
+async def changing(
+    address: str,
+    index: Path,
+    photos: list[Path],
+    kept: Path | None,
+    changes: Counter[str],
+    stop: asyncio.Event,
+) -> None:
+    """Add photos, and remove them again, until it is told to stop. Each state is copied to the folder `kept`."""
+
+    def keep(generation: int) -> None:
+        if kept is not None:
+            shutil.copytree(index, kept / f"{generation}.dsi")
+
+    there: list[str] = []
+    async with httpx.AsyncClient(timeout=_TIMEOUT) as client:
+        keep((await client.get(f"{address}/v1/info")).json()["generation"])
+        while not stop.is_set():
+            for photo in photos:
+                if stop.is_set():
+                    break
+                added = await client.post(
+                    f"{address}/v1/images",
+                    params={"image_id": f"added/{photo.name}"},
+                    content=photo.read_bytes(),
+                    headers={"content-type": "image/jpeg"},
+                )
+                changes[f"added {added.status_code}"] += 1
+                if added.status_code == 200:
+                    there += added.json()["added"]
+                    await asyncio.to_thread(keep, added.json()["generation"])
+                if len(there) > _KEPT or (there and changes["added 200"] % 2 == 0):
+                    removed = await client.delete(f"{address}/v1/images/{there.pop(0)}")
+                    changes[f"removed {removed.status_code}"] += 1
+                    if removed.status_code == 200:
+                        await asyncio.to_thread(keep, removed.json()["generation"])
+                await asyncio.sleep(_PAUSE)
+
+
+async def metric(address: str, name: str) -> float:
+    """The value of a metric of the server."""
+    async with httpx.AsyncClient(timeout=_TIMEOUT) as client:
+        text = (await client.get(f"{address}/metrics")).text
+    match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    assert match, name
+    return float(match[1])
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """The median and the 99th percentile, in milliseconds."""
+    return {f"p{q} ms": float(1000 * np.percentile(seconds, q)) for q in (50, 99)} if seconds else {}

@@ -1,0 +1,199 @@
+"""The engine: searches pass through a bounded number of threads, and the model answers those that wait together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import torch
+from fastapi import Depends, Request
+from torch import Tensor
+
+from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.serving.batching import Batcher
+from vitdsi.serving.errors import ApiError, busy
+from vitdsi.serving.holder import IndexHolder
+from vitdsi.serving.metrics import Metrics
+from vitdsi.serving.pictures import Pictures
+from vitdsi.serving.served import Served
+from vitdsi.serving.settings import ServerSettings
+
+__all__ = ["Engine", "Query", "Shared", "within"]
+
+_T = TypeVar("_T")
+_log = logging.getLogger("vitdsi.serving")
+_MAX_PICTURES = 256  # pictures in progress or waiting
+_MAX_CHANGES = 8  # additions and removals in progress or waiting
+_PICTURE_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Query:
+    """A search that is ready for the model: a state, features (1, *shape) of the photo, and options."""
+
+    served: Served
+    features: Tensor
+    options: SearchOptions
+
+
+def answer_batch(queries: Sequence[Query]) -> list[list[SearchResult] | Exception]:
+    """Answer queries, those with the same state and options together."""
+    groups: dict[tuple[int, SearchOptions], list[int]] = {}
+    for position, query in enumerate(queries):
+        groups.setdefault((id(query.served), query.options), []).append(position)
+    answers: list[list[SearchResult] | Exception] = [[] for _ in queries]
+    for (_, options), positions in groups.items():
+        try:
+            features = torch.cat([queries[position].features for position in positions])
+            found = queries[positions[0]].served.searcher.search(features, options)
+        except Exception as error:  # it is the answer of these queries, and of no others
+            found = [error] * len(positions)  # type: ignore[list-item]
+        for position, results in zip(positions, found, strict=True):
+            answers[position] = results
+    return answers
+
+
+class _Room:
+    """Room for a number of requests of one kind."""
+
+    def __init__(self, size: int, what: str) -> None:
+        self._size, self._what, self.taken = size, what, 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Take a place inside this block. Raises ApiError 429 if there is none."""
+        if self.taken >= self._size:
+            raise busy(f"{self.taken} {self._what} are in progress, which is the limit")
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+class Engine:
+    """Everything that requests share: the index, threads, limits, pictures and metrics."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.holder = IndexHolder(settings.index, settings.device)
+        self.metrics = Metrics()
+        self.pictures = Pictures(settings.images, settings.max_pixels, settings.picture_cache_bytes)
+        self.searches = _Room(settings.max_waiting, "searches")
+        self.picture_room = _Room(_MAX_PICTURES, "pictures")
+        self.change_room = _Room(_MAX_CHANGES, "changes")
+        self._preparing = ThreadPoolExecutor(settings.workers, "prepare")
+        self._answering = ThreadPoolExecutor(1, "answer")
+        self._picturing = ThreadPoolExecutor(_PICTURE_THREADS, "picture")
+        self._changing = ThreadPoolExecutor(1, "change")
+        self._grouping = ThreadPoolExecutor(1, "group")
+        self.batcher: Batcher[Query, list[SearchResult]] = Batcher(
+            answer_batch, self._answering, settings.max_batch, self.metrics.batch_size.observe
+        )
+        self.last_used = time.monotonic()
+
+    async def served(self) -> Served:
+        """Return the state to answer a request from."""
+        self.last_used = time.monotonic()
+        served = self.holder.loaded
+        return await self.prepare(self.holder.current) if served is None else served
+
+    async def search(self, query: Query) -> list[SearchResult]:
+        """Answer a query, together with others that wait."""
+        return await self.batcher.submit(query)
+
+    async def prepare(self, run: Callable[[], _T]) -> _T:
+        """Run something that decodes photos or computes features."""
+        return await self.in_thread(self._preparing, run)
+
+    async def picture(self, run: Callable[[], _T]) -> _T:
+        """Run something that makes a picture."""
+        with self.picture_room():
+            return await self.in_thread(self._picturing, run)
+
+    async def change(self, run: Callable[[], _T]) -> _T:
+        """Run something that changes the index, after the changes before it."""
+        with self.change_room():
+            return await self.in_thread(self._changing, run)
+
+    async def group(self, run: Callable[[], _T]) -> _T:
+        """Run something that takes minutes."""
+        return await self.in_thread(self._grouping, run)
+
+    async def in_thread(self, pool: ThreadPoolExecutor, run: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(pool, run)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watch the index inside this block, and end all threads afterwards."""
+        await self.prepare(self.holder.current)
+        watcher = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            for pool in (self._preparing, self._answering, self._picturing, self._changing, self._grouping):
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _watch(self) -> None:
+        """Swap in a changed index, and give memory back when nobody asks."""
+        settings = self.settings
+        while True:
+            await asyncio.sleep(settings.poll_seconds)
+            if self.holder.loaded is None:
+                continue
+            idle = time.monotonic() - self.last_used
+            is_idle = (
+                settings.idle_unload is not None and idle > settings.idle_unload and not self.searches.taken
+            )
+            try:
+                await asyncio.to_thread(self.unload if is_idle else self.holder.refresh)
+            except Exception:  # the former index is served, and the next one is looked for
+                _log.exception("the index cannot be watched")
+
+    def unload(self) -> None:
+        """Give the memory of the index and of the pictures back."""
+        self.pictures.clear()
+        self.holder.unload()
+
+
+def engine_of(request: Request) -> Engine:
+    """Return the engine of the application that a request is for."""
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+Shared = Annotated[Engine, Depends(engine_of)]
+
+
+async def within(seconds: float, request: Request, work: Awaitable[_T], metrics: Metrics) -> _T:
+    """Return the result of `work`, unless it takes too long or the client hangs up before; it is then cancelled.
+
+    Raises:
+        ApiError: 504 after `seconds`. 499, which nobody sees, if the client has hung up.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
+            metrics.hung_up.inc()
+            raise ApiError(499, "the client has hung up")
+        raise ApiError(504, f"no answer within {seconds:g} s; try again later", retry_after=1)
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    """Return when the client of a request, whose body was read, has hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,81 @@
+"""One state of an index, prepared for answering requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitdsi.backbones.reader import FeatureReader
+from vitdsi.search.searcher import Searcher
+from vitdsi.serving.errors import ApiError
+from vitdsi.state import IndexState
+
+__all__ = ["Served", "Stamp"]
+
+Stamp = tuple[int, int, int]
+"""What tells one content of `index.json` from another: its inode, time of change in nanoseconds, and size."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A state that requests are answered from. A request keeps to the one that it began with.
+
+    Attributes:
+        state: the state.
+        reader: turns photos into the features that the model of the state reads.
+        stamp: which content of `index.json` it was read from.
+    """
+
+    state: IndexState
+    reader: FeatureReader
+    stamp: Stamp
+
+    @property
+    def generation(self) -> int:
+        """The generation of the files that the state was read from or written to."""
+        return self.state.generation
+
+    @cached_property
+    def searcher(self) -> Searcher:
+        """What searches the state."""
+        return Searcher(self.state)
+
+    @cached_property
+    def live(self) -> npt.NDArray[np.int64]:
+        """The live ids, ascending."""
+        ids: npt.NDArray[np.int64] = self.state.trie.live_ids().numpy()
+        return ids
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {self.state.image_ids[i]: i for i in self.live.tolist()}
+
+    def number(self, image_id: str) -> int:
+        """Return the id of a live image that is given as image_id, or as an id in decimal digits.
+
+        Raises:
+            ApiError: 404, there is no such image.
+        """
+        number = self._numbers.get(image_id)
+        if number is None and image_id.isascii() and image_id.isdecimal() and len(image_id) < 16:
+            number = int(image_id)
+        if number is None or not self.has(number):
+            raise ApiError(404, f"there is no image {image_id[:200]!r} in this index")
+        return number
+
+    def has(self, number: int) -> bool:
+        """Return whether an id is that of a live image."""
+        return 0 <= number < len(self.state.image_ids) and bool(self.state.trie.live[number])
+
+    def image(self, number: int) -> dict[str, Any]:
+        """Return how an image is named and where its picture and facts are, as JSON values."""
+        return {
+            "image_id": self.state.image_ids[number],
+            "id": number,
+            "thumb": f"/thumb/{number}",
+            "metadata": self.state.metadata.rows([number])[number],
+        }
