@@ -103,7 +103,7 @@ def test_scores_need_calibration_when_more_than_one_in_a_hundred_images_went() -
     assert not needs_calibration(replace(state, report=replace(state.report, calibration=many)))
 
 
-def test_the_threshold_of_pictures_is_exceeded_by_one_in_a_hundred_pairs_of_different_images() -> None:
+def test_the_threshold_of_pictures_is_exceeded_by_one_in_two_hundred_pairs_of_different_images() -> None:
     state = stored()
     training = replace(state.resolved.training, hard_views=3)
     state = replace(state, resolved=replace(state.resolved, training=training))
@@ -114,7 +114,7 @@ def test_the_threshold_of_pictures_is_exceeded_by_one_in_a_hundred_pairs_of_diff
     shown = F.normalize(state.model.embeddings(state.features)[:, :width], dim=1)
     cosines = shown @ F.normalize(vectors, dim=1).T
     different = cosines[~torch.eye(len(cosines), dtype=torch.bool)]
-    assert float((different > threshold).float().mean()) == pytest.approx(0.01, abs=0.002)
+    assert float((different > threshold).float().mean()) == pytest.approx(0.005, abs=0.002)
 
 
 def test_the_threshold_of_pictures_stays_where_it_cannot_be_measured() -> None:

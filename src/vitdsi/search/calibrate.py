@@ -39,7 +39,7 @@ _PRIOR = 1e-5  # strength of the pull towards the default weights
 _SCALES = np.array([5.0, 0.2, 0.2])  # typical differences of the evidence
 _BATCH = 64
 _CHANGED_SHARE = 0.01
-_EXCEEDED_BY = 0.01  # share of the pairs of different images; EXPERIMENTS.md has the evidence
+_EXCEEDED_BY = 0.005  # share of the pairs of different images; EXPERIMENTS.md has the evidence
 _MAX_SHOWN, _MAX_ROWS = 500, 20_000  # images of which pairs are made
 
 
@@ -72,7 +72,7 @@ def _with_calibration(state: IndexState, **changes: Any) -> IndexState:
 
 
 def _different_pictures(state: IndexState) -> float:
-    """Return a cosine of pictures that one in a hundred pairs of different images exceeds.
+    """Return a cosine of pictures that one in two hundred pairs of different images exceeds.
 
     It stays as it is where it cannot be measured: without features, without hard views, or with a single image.
     """
