@@ -350,7 +350,7 @@ class ImageIndex:
             ]
         for start in range(0, len(texts), batch_size):
             queries = text_queries(self.state_, self.reader, texts[start : start + batch_size], options)
-            found += self._searching().search(queries, options)
+            found += self._searching().search(queries, replace(options, pictures=False))
         return found
 
     def more_like(self, image: str | int, k: int = 10, **options: Any) -> list[SearchResult]:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 
 def test_a_shared_index_is_downloaded_and_searched(hub: Hub, dsi: Path, photos: Path, tmp_path: Path) -> None:
-    assert run("push", dsi, "someone/photos").exit_code == 0
+    assert run("push", dsi, "someone/photos", "--include", "keypoints").exit_code == 0
     out = tmp_path / "pulled.dsi"
     pulled = run("pull", "someone/photos", "-o", out)
     assert pulled.exit_code == 0, pulled.output

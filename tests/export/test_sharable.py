@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from helpers_stored import stored
@@ -21,6 +21,7 @@ def test_by_default_only_what_a_search_needs_is_shared() -> None:
     state = private()
     shared = sharable(state, Sharing())
     assert shared.features is None and shared.thumbnails is None and shared.held_out is None
+    assert shared.keypoints is None
     assert not len(shared.differences) and not any(shared.hashes) and shared.metadata.columns() == {}
     assert shared.image_ids == state.image_ids
     assert state.features is not None
@@ -35,6 +36,30 @@ def test_everything_is_shared_that_is_asked_for() -> None:
     assert shared.features is state.features and shared.thumbnails is state.thumbnails
     assert shared.held_out is state.held_out and shared.differences is state.differences
     assert shared.hashes == state.hashes and shared.metadata.columns() == state.metadata.columns() != {}
+
+
+def test_pairs_that_are_kept_are_shared_with_thumbnails_and_names_alone() -> None:
+    state = replace(private(), decisions=(("old/000.jpg", "old/001.jpg"),))
+    assert sharable(state, Sharing(["thumbnails"])).decisions == state.decisions
+    for sharing in (Sharing(), Sharing(["thumbnails"], names=False)):
+        assert sharable(state, sharing).decisions == ()
+
+
+def test_every_field_of_a_state_was_considered() -> None:
+    """A new field may tell about the photos: say in `sharable` whether it is shared, and add it here."""
+    shared_always = {"requested", "resolved", "model", "trie", "image_ids", "labels", "report", "changes"}
+    shared_always |= {"weights", "text_gap", "generation"}
+    optional = {
+        "features",
+        "held_out",
+        "differences",
+        "keypoints",
+        "thumbnails",
+        "decisions",
+        "metadata",
+        "hashes",
+    }
+    assert {field.name for field in fields(IndexState)} == shared_always | optional
 
 
 def test_names_are_numbers_if_they_are_not_shared() -> None:
@@ -79,6 +104,7 @@ def test_what_is_shared_and_left_out_is_described() -> None:
 
 def test_unknown_parts_are_refused() -> None:
     with pytest.raises(
-        UsageError, match="include has 'photos'; choose from features, thumbnails, metadata, hashes"
+        UsageError,
+        match="include has 'photos'; choose from features, keypoints, thumbnails, metadata, hashes",
     ):
         Sharing(["photos"])

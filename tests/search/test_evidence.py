@@ -50,6 +50,11 @@ def test_the_same_picture_comes_first_and_the_same_kind_follows(state: IndexStat
     assert found.tolist() == pytest.approx([0.1 - 0.4, 0.9 - 0.2, 0.5 - 0.05 + 10 * 0.65])
 
 
+def test_without_pictures_the_kind_alone_decides(state: IndexState) -> None:
+    found = relevance(state, torch.tensor([[[-1.0, 0.9, 0.5], [-4.0, 0.1, 0.9]]]), pictures=False)[0]
+    assert found.tolist() == pytest.approx([0.5, 0.9])
+
+
 def test_an_index_of_hard_views_takes_less_likeness_for_the_same_picture(state: IndexState) -> None:
     found = relevance(_with_hard_views(state, 3), torch.tensor([[[-1.0, 0.5, 0.5], [-4.0, 0.1, 0.9]]]))[0]
     assert found.tolist() == pytest.approx([0.5 - 0.05 + 20 * 0.25, 0.9 - 0.2])

@@ -76,11 +76,11 @@ def test_one_seed_gives_one_result(photos: torch.Tensor) -> None:
     assert torch.equal(one, two) and not torch.equal(one, other)
 
 
-def test_a_quarter_of_the_differences_are_those_of_texts(photos: torch.Tensor) -> None:
+def test_half_of_the_differences_are_those_of_texts(photos: torch.Tensor) -> None:
     measured = torch.ones(60, WIDTH)
     gap, differences = with_text_differences(measured, photos, {}, reader(photos), 0)
     assert gap is not None
-    assert len(differences) == 80 and torch.equal(differences[:60], measured)
+    assert len(differences) == 120 and torch.equal(differences[:60], measured)
 
 
 def test_a_backbone_without_text_changes_nothing(photos: torch.Tensor) -> None:

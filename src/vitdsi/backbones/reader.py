@@ -131,15 +131,6 @@ class FeatureReader:
             return None
         return FeatureCache(self.cache_folder, f"{key}-{self.kind}{suffix}")
 
-    def squares(self, sources: Sequence[Source]) -> Tensor:
-        """Decode photos to the squares that the backbone reads: uint8 (B, 3, S, S).
-
-        Raises:
-            ImageReadError: a photo cannot be read.
-        """
-        squares = [load_square(source, self.image_size, self.backbone.resample) for source in sources]
-        return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
-
     @property
     def reads_text(self) -> bool:
         """Whether texts have features of the kind that is read."""

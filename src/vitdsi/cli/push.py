@@ -17,7 +17,7 @@ from vitdsi.cli.common import INDEX_ARGUMENT, debug_option, say
 @click.option(
     "--include",
     multiple=True,
-    type=click.Choice(["features", "thumbnails", "metadata", "hashes"]),
+    type=click.Choice(["features", "keypoints", "thumbnails", "metadata", "hashes"]),
     help="Share this as well; may be repeated [nothing of it].",
 )
 @click.option("--no-names", is_flag=True, help="Number images and classes, instead of sharing their names.")

@@ -16,6 +16,7 @@ __all__ = ["OPTIONAL", "Sharing", "sharable"]
 
 OPTIONAL = {
     "features": "the features of the photos, and of views of them that scores are calibrated by",
+    "keypoints": "the keypoints of the photos, by which results are verified",
     "thumbnails": "a grey thumbnail of 32 x 32 pixels of each photo",
     "metadata": "facts about the photos, such as when and where they were taken",
     "hashes": "the content hashes of the files",
@@ -73,8 +74,10 @@ def sharable(state: IndexState, sharing: Sharing) -> IndexState:
     include = set(sharing.include)
     if "features" not in include:
         state = replace(state, features=None, held_out=None, differences=state.differences[:0])
+    if "keypoints" not in include:
+        state = replace(state, keypoints=None)
     if "thumbnails" not in include:
-        state = replace(state, thumbnails=None)
+        state = replace(state, thumbnails=None, decisions=())
     if "metadata" not in include:
         state = replace(state, metadata=MetadataStore.create({}))
     if "hashes" not in include:
@@ -99,4 +102,4 @@ def _numbered(state: IndexState) -> IndexState:
     if held_out is not None and held_out.labels is not None:
         held_out = replace(held_out, labels=[numbers.get(name, "none") for name in held_out.labels])
     names = [f"{i:06}" for i in range(len(state.image_ids))]
-    return replace(state, image_ids=names, labels=labels, held_out=held_out)
+    return replace(state, image_ids=names, labels=labels, held_out=held_out, decisions=())

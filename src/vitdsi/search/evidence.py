@@ -66,7 +66,7 @@ def merged_evidence(
     return torch.stack([log_probs, picture, category], dim=-1), part
 
 
-def relevance(state: IndexState, found: Tensor) -> Tensor:
+def relevance(state: IndexState, found: Tensor, pictures: bool = True) -> Tensor:
     """Return the relevance (B, K) of candidates with this evidence (B, K, 3).
 
     With category parts it is
@@ -77,10 +77,14 @@ def relevance(state: IndexState, found: Tensor) -> Tensor:
     of thing follows. An index that was built without hard views has 10 in place of 20. With classes the relevance is
     category + 0.1 log p, since a picture that looks alike may be of another class. Models without category parts have
     0.3 log p + 15 picture.
+
+    Without `pictures`, which is how texts are searched, it is the cosine of categories alone where there are any.
     """
     log_prob, picture, category = found.unbind(-1)
     if not state.model.stem.categories:
         return _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES * log_prob + _PICTURE_WEIGHT_WITHOUT_CATEGORIES * picture
+    if not pictures:
+        return category
     if state.resolved.labels == "folder":
         return category + _LOG_PROB_WEIGHT_OF_CLASSES * log_prob
     weight = _PICTURE_WEIGHT_OF_VIEWS if state.resolved.training.hard_views else _PICTURE_WEIGHT

@@ -38,6 +38,8 @@ class SearchOptions:
             those of a beam search only if `beam_size` is the same for all of them.
         any_rotation: search for the photo as it is and turned by 90, 180 and 270 degrees. Each image has the best of
             its four answers. Each costs a pass of the backbone.
+        pictures: images that show the same picture come first. Searches by text set it to False, since a text shows
+            none: results are then ordered by the kind of thing that they show.
 
     Raises:
         UsageError: a value out of its range, when the options are made.
@@ -55,6 +57,7 @@ class SearchOptions:
     region: Region | None = None
     offset: int = 0
     any_rotation: bool = False
+    pictures: bool = True
 
     def __post_init__(self) -> None:
         if self.k < 1:

@@ -20,6 +20,9 @@ from vitdsi.state import IndexState
 
 ORIENTATIONS = 4  # of a photo: as it is, and turned by 90, 180 and 270 degrees
 MIN_RERANKED = 24  # the fewest of the most probable ids that reranking chooses from
+_MIN_RERANKED_FOR_KIND = (
+    100  # the same for searches that do not compare pictures, where kinship alone decides
+)
 _FIRST = 10  # results that may show what a photo shows
 _MAX_PREFIXES_IN_BATCH = 20_000
 _BATCH = 64
@@ -89,7 +92,8 @@ def candidates(
     memory, embedding = encode(features.to(next(model.parameters()).device))
     trie = state.trie if within is None else within
     wanted = options.offset + options.k
-    block = max(MIN_RERANKED, options.k) if rerank else options.k
+    reranked = MIN_RERANKED if options.pictures else _MIN_RERANKED_FOR_KIND
+    block = max(reranked, options.k) if rerank else options.k
     found = best_first_search(
         model,
         memory,
@@ -106,7 +110,7 @@ def candidates(
         of_parts = log_probs_of(model, memory, embedding, state.trie, ids.repeat_interleave(parts, dim=0))
         log_probs = of_parts.view(-1, parts, ids.shape[1]).logsumexp(1) - math.log(parts)
     seen, part = merged_evidence(state, ids, log_probs, embedding.view(len(ids), parts, -1))
-    score = relevance(state, seen) if rerank else log_probs
+    score = relevance(state, seen, options.pictures) if rerank else log_probs
     if options.any_rotation:
         ids, seen, part, score, blocks = (
             answers.reshape(len(ids) // ORIENTATIONS, -1, *answers.shape[2:])

@@ -22,7 +22,7 @@ CAPTION = "caption"  # the column of the metadata that captions are read from
 
 MIN_PAIRS = 8  # with fewer captions, fixed texts stand in for them
 _MAX_PAIRS = 512
-_TEXT_SHARE = 0.25  # of all differences; those of altered copies have the rest
+_TEXT_SHARE = 0.5  # of all differences; those of altered copies have the rest
 _TEXTS = tuple(
     f"a photo of {thing}"
     for thing in (
@@ -75,14 +75,14 @@ def measure_text_gap(
 def with_text_differences(
     differences: Tensor, features: Tensor, captions: Mapping[int, str], reader: FeatureReader, seed: int
 ) -> tuple[TextGap | None, Tensor]:
-    """Return the text gap, and the differences (D, F) of altered copies with those of texts among them, a quarter.
+    """Return the text gap, and the differences (D, F) of altered copies with those of texts among them, half of all.
 
     The gap is None, and the differences stay as they are, if the backbone reads no text. The arguments are those of
     `measure_text_gap`.
     """
     if not reader.reads_text:
         return None, differences
-    count = max(MIN_PAIRS, round(len(differences) * _TEXT_SHARE / (1 - _TEXT_SHARE)))
+    count = round(len(differences) * _TEXT_SHARE / (1 - _TEXT_SHARE))
     gap, more = measure_text_gap(features, captions, reader, seed, count)
     return gap, torch.cat([differences, more])
 
