@@ -23,10 +23,12 @@ def test_build_reports_reading_then_views_then_training_each_up_to_its_total() -
     reported: list[Progress] = []
     config = load_config(overrides=["model.backbone=toy", "training.max_epochs=20", "training.batch_size=16"])
     ImageIndex(config).fit(list(images), on_progress=reported.append)
-    assert ToyBackbone.seen == 40 + 32  # the images, and altered copies of 32 of them
+    assert ToyBackbone.seen == 40 + 3 * 40 + 32  # the images, hard views, and altered copies of 32 of them
     assert list(dict.fromkeys(progress.phase for progress in reported)) == [
         "reading",
+        "hard views",
         "views",
+        "keypoints",
         "joint",
         "cooldown",
     ]

@@ -65,7 +65,7 @@ def test_processors_that_crop_see_the_same_of_a_wide_photo(folders: dict[str, Pa
     other, _ = theirs(folders[kind], kind, photo(seed=2, width=140, height=90))
     # They round the longer side to whole pixels before they crop.
     difference = (ours(folders[kind], "pooled", image) - pooled).norm()
-    assert difference < 0.05 * (other - pooled).norm()
+    assert difference < 0.1 * (other - pooled).norm()
 
 
 def test_processors_that_distort_see_the_centre_of_a_wide_photo(folders: dict[str, Path]) -> None:

@@ -26,6 +26,9 @@ VERBS = [
     "evaluate",
     "info",
     "completion",
+    "push",
+    "pull",
+    "serve",
     "experiment",
 ]
 OPTIONS = {

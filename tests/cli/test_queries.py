@@ -30,7 +30,7 @@ class TestMoreLike:
         one_error_line(run("search", dsi, "--id", "nowhere.png"), 2, "'nowhere.png' is not in the index")
 
     def test_nothing_to_search_for_is_an_error(self, dsi: Path) -> None:
-        one_error_line(run("search", dsi), 2, "give images, --id IMAGE_ID or --watch DIR")
+        one_error_line(run("search", dsi), 2, "--id IMAGE_ID or --watch DIR")
 
 
 class TestWatch:

@@ -115,7 +115,7 @@ class TestSearch:
 
     def test_texts_are_refused_where_nothing_reads_them(self, dsi: Path, photos: Path) -> None:
         one_error_line(run("search", dsi, "--text", "red"), 2, "this index reads no text")
-        one_error_line(run("search", dsi), 2, "give an IMAGE, or a text with --text")
+        one_error_line(run("search", dsi), 2, "give an IMAGE, --text TEXT")
         one_error_line(run("search", dsi, "--text", "red", "--min-score", 0.5), 2, "no meaning for --text")
 
     def test_wrong_arguments_are_refused(self, dsi: Path, photos: Path, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from vitdsi.training.schedule import SCHEDULES
 from vitdsi.training.targets import TARGETS
 
 
-def test_settings_outside_the_paper_sections_are_about_25() -> None:
+def test_settings_outside_the_paper_sections_are_about_28() -> None:
     keys = known_keys(IndexConfig)
     product = [key for key in keys if ".paper." not in key]
-    assert 20 <= len(product) <= 28
+    assert 24 <= len(product) <= 32
     assert len(keys) == len(set(keys))
 
 

@@ -17,7 +17,7 @@ def test_a_server_whose_searches_work_is_ready(reading: TestClient) -> None:
 def test_a_server_whose_searches_fail_is_alive_but_not_ready(
     dsi: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("broken")
 
     with client(dsi) as opened:

@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.files import write_atomically
 from vitdsi.photos.decode import decode
 
-__all__ = ["Result", "Row", "write_contact_sheet"]
+if TYPE_CHECKING:
+    from vitdsi.search.options import SearchResult
+
+__all__ = ["Result", "Row", "row_of", "write_contact_sheet"]
 
 Points: TypeAlias = Sequence[tuple[float, float]]
 
@@ -54,6 +57,17 @@ class Row:
     results: Sequence[Result]
     outline: Points = ()
     points: Points = ()
+
+
+def row_of(query: Path | str, results: Sequence[SearchResult], folder: Path) -> Row:
+    """Return the row of a search among the images of a folder, with the proof of the first result in the query."""
+    shown = [
+        Result(r.image_id, folder / r.image_id, r.score, points=[match[2:] for match in r.matches])
+        for r in results
+    ]
+    first = results[0].matches if results else ()
+    outline = (results[0].outline if results else None) or ()
+    return Row(query, shown, outline, [match[:2] for match in first])
 
 
 def write_contact_sheet(path: Path, rows: Sequence[Row], *, title: str, thumb: int = 128) -> None:

@@ -21,7 +21,6 @@ from vitdsi.cli.queries import expand, more_like, search_files, watched
 from vitdsi.errors import UsageError
 
 if TYPE_CHECKING:
-    from vitdsi.cli.contact_sheet import Row
     from vitdsi.index import ImageIndex
     from vitdsi.search.options import SearchOptions, SearchResult
 
@@ -213,9 +212,9 @@ def search_verb(
     if count and not found:
         say(f"note: nothing can be found in {index}: {_why_nothing(options)}")
     if sheet is not None and folder is not None:
-        from vitdsi.cli.contact_sheet import write_contact_sheet
+        from vitdsi.cli.contact_sheet import row_of, write_contact_sheet
 
-        rows = [_row(query, results, folder) for query, results in answered]
+        rows = [row_of(query, results, folder) for query, results in answered]
         write_contact_sheet(sheet, rows, title=f"{index.name}: search results")
     asked = len(like) + len(queries) + len(texts)
     if count < asked:
@@ -232,19 +231,6 @@ def _why_nothing(options: SearchOptions) -> str:
     if options.where is not None or options.allow is not None:
         return "no image passes the filter"
     return "its images were all removed"
-
-
-def _row(query: Path | str, results: list[SearchResult], folder: Path) -> Row:
-    """Return a row of the contact sheet, with the proof of the first result drawn in the query."""
-    from vitdsi.cli.contact_sheet import Result, Row
-
-    shown = [
-        Result(r.image_id, folder / r.image_id, r.score, points=[match[2:] for match in r.matches])
-        for r in results
-    ]
-    first = results[0].matches if results else ()
-    outline = (results[0].outline if results else None) or ()
-    return Row(query, shown, outline, [match[:2] for match in first])
 
 
 def _regions(regions: str) -> int | None:

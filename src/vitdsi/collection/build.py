@@ -156,6 +156,8 @@ def rebuild(
     categories = _categories(config, state.features, state.labels)
     if pictures is not None and pictures.rows.shape[1] != config.model.pictures:
         pictures = None  # the width of the embedding follows the number of images
+    if pictures is None:
+        config = replace(config, training=replace(config.training, hard_views=0))
     model = make_model(config.model, trie, state.features, config.seed, pictures, categories)
     model = model.to(next(state.model.parameters()).device)
     alterations = imagine_alterations(

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from vitdsi.collection.former_formats import upgraded
 from vitdsi.config import config_from_dict
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError, VitdsiError
 from vitdsi.facts.store import MetadataStore
@@ -29,10 +30,6 @@ from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.photos.keypoints import Keypoints
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState, TextGap
 
-# Format 1 had embeddings of the features without square roots. In format 2 the part "features" was called "tokens", and
-# settings had other keys. Up to format 3, removed ids had no code, probabilities were normalised over live ids, and
-# embeddings had no part for categories. Up to format 4, nothing was learned from hard views, and there were no
-# keypoints and no decisions.
 FORMAT_VERSION = 5
 _READABLE_VERSIONS = (2, 3, 4, 5)
 PARTS = {
@@ -188,17 +185,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"it has format {version}, this version reads {_READABLE_VERSIONS[0]} to {FORMAT_VERSION};"
             " make it again from the images"
         )
-    if version < 4:
-        manifest["resolved"] = manifest.get("resolved", manifest.get("config"))
-        manifest["resolved"]["model"]["category_dim"] = 0
-    if version < 5:
-        manifest["resolved"]["training"]["hard_views"] = 0
-    if version == 2:
-        manifest["files"] = {
-            {"tokens": "features"}.get(part, part): name for part, name in manifest["files"].items()
-        }
-        manifest["requested"] = manifest["config"]
-    return manifest
+    return upgraded(manifest)
 
 
 def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
