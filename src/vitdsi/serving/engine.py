@@ -16,7 +16,7 @@ from fastapi import Depends, Request
 from torch import Tensor
 
 from vitdsi.photos.decode import Source
-from vitdsi.photos.keypoints import detect
+from vitdsi.photos.keypoints import PhotoKeypoints, detect
 from vitdsi.photos.regions import Region
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.queries import photo_queries
@@ -50,17 +50,17 @@ class Query:
 
     Attributes:
         served: the state to search.
-        photo: the photo, in which results are verified.
         options: the options of the search.
         features: those of the photo, as `photo_queries` reads them.
         regions: the regions that it was read in.
+        keypoints: those of the photo, by which results are verified; None if they are not.
     """
 
     served: Served
-    photo: Source
     options: SearchOptions
     features: Tensor
     regions: list[Region]
+    keypoints: PhotoKeypoints | None
 
     @classmethod
     def read(cls, served: Served, photo: Source, options: SearchOptions, max_pixels: int) -> Query:
@@ -68,11 +68,22 @@ class Query:
 
         Raises:
             ImageReadError: the photo cannot be read, or has too many pixels.
+            UsageError: results should be verified, and the index has no keypoints.
         """
         features, regions = photo_queries(
             served.state, served.reader, [photo], options, max_pixels=max_pixels
         )
-        return cls(served, photo, options, features, regions[0])
+        keypoints = None
+        if keypoints_for(served.state, options) is not None:
+            keypoints = detect(photo, QUERY_KEYPOINTS, QUERY_SIDE, max_pixels=max_pixels)
+        return cls(served, options, features, regions[0], keypoints)
+
+    def verified(self, results: list[SearchResult]) -> list[SearchResult]:
+        """Return the results that the options ask for, given those of `answer_batch`."""
+        indexed = keypoints_for(self.served.state, self.options)
+        if indexed is None or self.keypoints is None:
+            return results
+        return verify_results(indexed, self.keypoints, results, self.options)
 
 
 def answer_batch(queries: Sequence[Query]) -> list[list[SearchResult] | Exception]:
@@ -83,9 +94,9 @@ def answer_batch(queries: Sequence[Query]) -> list[list[SearchResult] | Exceptio
     answers: list[list[SearchResult] | Exception] = [[] for _ in queries]
     for (_, options), positions in groups.items():
         try:
-            served = queries[positions[0]].served
-            verified = keypoints_for(served.state, options) is not None
-            found = served.searcher.search(
+            first = queries[positions[0]]
+            verified = first.keypoints is not None
+            found = first.served.searcher.search(
                 torch.cat([queries[position].features for position in positions]),
                 options_for_candidates(options) if verified else options,
                 [queries[position].regions for position in positions],
@@ -146,16 +157,7 @@ class Engine:
     async def search(self, query: Query) -> list[SearchResult]:
         """Answer a query, together with others that wait, and verify its results if the index has keypoints."""
         found = await self.batcher.submit(query)
-        keypoints = keypoints_for(query.served.state, query.options)
-        if keypoints is None:
-            return found
-        pixels = self.settings.max_pixels
-
-        def verify() -> list[SearchResult]:
-            photo = detect(query.photo, QUERY_KEYPOINTS, QUERY_SIDE, max_pixels=pixels)
-            return verify_results(keypoints, photo, found, query.options)
-
-        return await self.prepare(verify)
+        return found if query.keypoints is None else await self.prepare(lambda: query.verified(found))
 
     async def prepare(self, run: Callable[[], _T]) -> _T:
         """Run something that decodes photos, computes features or compares keypoints."""

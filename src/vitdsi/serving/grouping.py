@@ -57,7 +57,10 @@ async def keep(
     engine: Shared,
     images: Annotated[list[str], Body(embed=True, min_length=2, max_length=_MAX_DECISION)],
 ) -> dict[str, Any]:
-    """Decide that these images are not copies of each other. It is stored in the index, and is about their content."""
+    """Decide to keep all of these images: no two of them are grouped again because of their likeness.
+
+    The decision is stored in the index, and is about the content of the files.
+    """
     if not engine.settings.writable:
         raise ApiError(403, "this server does not keep decisions; start it with --writable if it should")
     await engine.served()
