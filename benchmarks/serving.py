@@ -30,8 +30,17 @@ from serving_servers import running
 
 from vitdsi.index import ImageIndex
 from vitdsi.photos.find import find_images
+from vitdsi.photos.keypoints import detect
 from vitdsi.search.options import SearchOptions
+from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
+from vitdsi.search.verify import (
+    QUERY_KEYPOINTS,
+    QUERY_SIDE,
+    keypoints_for,
+    options_for_candidates,
+    verify_results,
+)
 
 _QUERIES = 100  # different photos that are searched with
 _ADDED = 100  # different photos that are added and removed again
@@ -80,24 +89,25 @@ def compare(
     """Compare the answers, by (generation, query), with searches of one photo alone in the kept states."""
     result: Counter[str] = Counter()
     generations = sorted({generation for generation, _ in answers})
-    features: dict[int, Any] = {}
+    options, read = SearchOptions(k=_K), dict[int, Any]()
     for generation in generations:
         opened = ImageIndex.load(kept / f"{generation}.dsi")
         searcher = Searcher(opened.state_)
         for query in sorted(query for g, query in answers if g == generation):
-            if query not in features:
-                features[query] = _features(opened, queries[query])
-            (found,) = searcher.search(features[query], SearchOptions(k=_K))
+            if query not in read:  # the backbone and the keypoints are the same in all states
+                photo = queries[query]
+                points = detect(photo, QUERY_KEYPOINTS, QUERY_SIDE)
+                read[query] = *photo_queries(opened.state_, opened.reader, [photo], options), points
+            features, regions, points = read[query]
+            keypoints = keypoints_for(opened.state_, options)
+            wanted = options if keypoints is None else options_for_candidates(options)
+            (found,) = searcher.search(features, wanted, regions)
+            if keypoints is not None:
+                found = verify_results(keypoints, points, found, options)
             expected = [(r.id, r.score) for r in found]
             for given in answers[generation, query]:
                 result[agreement(given, expected)] += 1
     return {"states": len(generations), "answers": dict(result)}
-
-
-def _features(opened: ImageIndex, photo: bytes) -> Any:
-    from vitdsi.serving.regions import query_features
-
-    return query_features(opened.reader, photo, None, 10**9)
 
 
 def agreement(given: list[tuple[int, float]], expected: list[tuple[int, float]]) -> str:

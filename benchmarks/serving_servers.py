@@ -42,8 +42,9 @@ def main(index: str, writable: str) -> None:
     """Serve an index until the process is terminated, and write the address to stderr."""
     from fastapi import Request
 
+    from vitdsi.search.queries import photo_queries
     from vitdsi.serving import create_app
-    from vitdsi.serving.regions import query_features
+    from vitdsi.serving.engine import Query, answer_batch
     from vitdsi.serving.run import open_socket, serve
 
     workers = os.cpu_count() or 1
@@ -54,15 +55,18 @@ def main(index: str, writable: str) -> None:
         body, served = await request.body(), await engine.served()
 
         def answer() -> list[str]:
-            features = query_features(served.reader, body, None, 10**9)
-            (found,) = served.searcher.search(features, SearchOptions(k=k))
-            return [result.image_id for result in found]
+            query = Query.read(served, body, SearchOptions(k=k), 10**9)
+            (found,) = answer_batch([query])
+            assert isinstance(found, list)
+            return [result.image_id for result in query.verified(found)]
 
         return {"results": await asyncio.get_running_loop().run_in_executor(threads, answer)}
 
     async def bare(request: Request) -> dict[str, Any]:
         body, served = await request.body(), await engine.served()
-        features = await engine.prepare(lambda: query_features(served.reader, body, None, 10**9))
+        features, _ = await engine.prepare(
+            lambda: photo_queries(served.state, served.reader, [body], SearchOptions())
+        )
         return {"features": len(features[0])}
 
     # `Request` is not known where FastAPI looks up annotations that are texts.

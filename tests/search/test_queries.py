@@ -9,6 +9,7 @@ from helpers_images import photo
 from helpers_stored import stored
 
 from vitdsi.backbones.reader import FeatureReader
+from vitdsi.errors import ImageReadError
 from vitdsi.photos.regions import MAX_PARTS, Region
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.queries import photo_queries
@@ -51,3 +52,8 @@ def test_a_chosen_region_is_read_alone(reader: FeatureReader) -> None:
     assert read == [[region]]
     right, _ = photo_queries(stored(), reader, [given.crop((30, 0, 60, 30))], SearchOptions(regions=1))
     torch.testing.assert_close(features, right, atol=0.02, rtol=0.02)
+
+
+def test_a_photo_with_more_pixels_than_allowed_is_refused(reader: FeatureReader) -> None:
+    with pytest.raises(ImageReadError, match="limit of 2399"):
+        photo_queries(stored(), reader, [photo(60, 40)], SearchOptions(), max_pixels=2399)

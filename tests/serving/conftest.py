@@ -1,4 +1,4 @@
-"""An index of twelve painted photos, built once for all tests of the server."""
+"""Indexes of painted photos and of textures with many keypoints, built once for all tests of the server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from helpers_cli import index, paint
+from helpers_images import textured
 from helpers_serving import client
 
 from vitdsi.serving.holder import IndexHolder
@@ -60,3 +61,24 @@ def photo(photos: Path) -> bytes:
 @pytest.fixture(scope="session")
 def served(dsi: Path) -> Served:
     return IndexHolder(dsi, "cpu").current()
+
+
+@pytest.fixture(scope="session")
+def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index that is hardly trained, of six photos with many keypoints and a smaller copy of one, `small.png`."""
+    folder = tmp_path_factory.mktemp("textures")
+    (folder / "photos").mkdir()
+    for seed in range(6):
+        textured(seed=seed).save(folder / "photos" / f"{seed}.png")
+    textured(seed=3).resize((200, 150)).save(folder / "photos" / "small.png")
+    result = index(folder / "photos", folder / "textures.dsi", "--epochs", 2)
+    assert result.exit_code == 0, result.output
+    return folder / "textures.dsi"
+
+
+@pytest.fixture
+def proving(textures: Path, tmp_path: Path) -> Iterator[TestClient]:
+    """A client of a server that may change its copy of the index of textures."""
+    copy = Path(shutil.copytree(textures, tmp_path / "textures.dsi"))
+    with client(copy, writable=True) as opened:
+        yield opened

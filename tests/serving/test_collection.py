@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from helpers_images import encoded, photographed, textured
 from helpers_images import photo as another
 from helpers_serving import PNG, names, refusal
 
@@ -63,6 +64,7 @@ def test_the_summary_says_what_can_be_asked(reading: TestClient) -> None:
     assert info["fields"]["album"] == "text"
     assert info["bytes"]["model"] > 0
     assert info["limits"]["k"] == 1000
+    assert info["verify"]
 
 
 def test_nothing_changes_unless_the_server_is_writable(reading: TestClient, photo: bytes, dsi: Path) -> None:
@@ -83,6 +85,14 @@ def test_an_image_is_added_found_and_removed(writing: TestClient, copied: Path) 
     assert (removed["removed"], removed["images"], removed["generation"]) == (["new/a.png"], 12, 3)
     refusal(writing.delete("/v1/images/new/a.png"), 404)
     assert "new/a.png" not in names(writing.post("/v1/search?k=13", content=body, headers=PNG))
+
+
+def test_an_added_image_can_be_proven(proving: TestClient) -> None:
+    body = encoded(textured(seed=9), "PNG")
+    assert proving.post("/v1/images?image_id=new.png", content=body, headers=PNG).json()["images"] == 8
+    query = encoded(photographed(textured(seed=9)), "PNG")
+    first = proving.post("/v1/search?k=1", content=query, headers=PNG).json()["results"][0]
+    assert (first["image_id"], first["certain"]) == ("new.png", True)
 
 
 def test_several_files_are_added_under_their_names(writing: TestClient) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from helpers_images import photo
 
 from vitdsi.errors import UsageError
+from vitdsi.photos.decode import MAX_PIXELS
 from vitdsi.search.options import SearchOptions
 from vitdsi.serving.engine import Engine, Query, answer_batch, within
 from vitdsi.serving.errors import ApiError
 from vitdsi.serving.metrics import Metrics
-from vitdsi.serving.searching import more_like
 from vitdsi.serving.served import Served
 from vitdsi.serving.settings import ServerSettings
 
@@ -92,7 +92,11 @@ def test_there_is_room_for_a_number_of_requests(dsi: Path) -> None:
 
 def test_a_batch_gives_each_query_what_it_gets_alone(served: Served) -> None:
     two, three = SearchOptions(k=2), SearchOptions(k=3, where='album = "sea"')
-    queries = [more_like(served, number, options) for number in range(4) for options in (two, three)]
+    queries = [
+        Query.read(served, photo(seed=seed), options, MAX_PIXELS)
+        for seed in range(4)
+        for options in (two, three)
+    ]
     together = answer_batch(queries)
     for query, found in zip(queries, together, strict=True):
         (alone,) = answer_batch([query])
@@ -103,7 +107,10 @@ def test_a_batch_gives_each_query_what_it_gets_alone(served: Served) -> None:
 
 
 def test_a_filter_with_a_mistake_fails_alone(served: Served) -> None:
-    good, bad = (more_like(served, 0, SearchOptions(k=1, where=where)) for where in (None, "nothing = 1"))
+    good, bad = (
+        Query.read(served, photo(), SearchOptions(k=1, where=where), MAX_PIXELS)
+        for where in (None, "nothing = 1")
+    )
     first, second, third = answer_batch([good, bad, good])
     assert isinstance(second, UsageError)
     assert first == third
@@ -122,7 +129,7 @@ def test_a_search_that_waits_while_the_model_is_busy_is_skipped_if_it_is_cancell
 
     monkeypatch.setattr("vitdsi.serving.engine.answer_batch", slowly)
     engine = Engine(ServerSettings(dsi, device="cpu"))
-    query = Query(served, torch.zeros(1, *served.state.model.input_shape), SearchOptions(k=1))
+    query = Query.read(served, photo(), SearchOptions(k=1), MAX_PIXELS)
 
     async def run() -> None:
         first = asyncio.create_task(engine.search(query))

@@ -48,6 +48,6 @@ def test_an_unexpected_error_reveals_nothing(reading: TestClient, monkeypatch: p
     def fail(*_: object) -> None:
         raise RuntimeError("/home/somebody/secret")
 
-    monkeypatch.setattr("vitdsi.serving.collection.ids_where", fail)
+    monkeypatch.setattr("vitdsi.serving.collection.page_of_images", fail)
     assert "secret" not in refusal(reading.get("/v1/images"), 500)
     assert refusal(reading.get("/v1/images"), 500).startswith("internal error")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vitdsi.photos.decode import Source, decode
+from vitdsi.photos.decode import MAX_PIXELS, Source, decode
 from vitdsi.photos.regions import Region
 
 __all__ = ["DESCRIPTOR_BYTES", "Keypoints", "PhotoKeypoints", "detect"]
@@ -106,20 +106,21 @@ class Keypoints:
         )
 
 
-def detect(source: Source, count: int, side: int) -> PhotoKeypoints:
+def detect(source: Source, count: int, side: int, *, max_pixels: int = MAX_PIXELS) -> PhotoKeypoints:
     """Detect at most `count` keypoints of a photo, the strongest ones.
 
     Args:
         source: the photo, as `decode` takes it.
         count: the most keypoints.
         side: photos whose longer side has more pixels are scaled down to it.
+        max_pixels: as for `decode`.
 
     Raises:
         ImageReadError: the photo cannot be read.
     """
     import cv2
 
-    grey = _grey(decode(source, min_side=side), side)
+    grey = _grey(decode(source, min_side=side, max_pixels=max_pixels), side)
     height, width = grey.shape
     sift = cv2.SIFT.create(nfeatures=count, contrastThreshold=_CONTRAST)
     points, found = sift.detectAndCompute(grey, None)

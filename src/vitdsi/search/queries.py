@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader
-from vitdsi.photos.decode import Source, decode
+from vitdsi.photos.decode import MAX_PIXELS, Source, decode
 from vitdsi.photos.regions import Region, parts_of, read_region
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import ORIENTATIONS
@@ -19,9 +19,14 @@ _PARTS = 5  # in which a photo is read by default; EXPERIMENTS.md has the eviden
 
 
 def photo_queries(
-    state: IndexState, reader: FeatureReader, photos: Sequence[Source], options: SearchOptions
+    state: IndexState,
+    reader: FeatureReader,
+    photos: Sequence[Source],
+    options: SearchOptions,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[Tensor, list[list[Region]]]:
-    """Read B photos in the regions and orientations that the options ask for.
+    """Read B photos in the regions and orientations that the options ask for, with `max_pixels` as for `decode`.
 
     Returns:
         Features (B * O * R, *shape), those of the regions of a photo one after the other, in each of O orientations;
@@ -37,7 +42,7 @@ def photo_queries(
     whole = count == 1 and options.region is None
     squares, regions = [], []
     for source in photos:
-        photo = decode(source, min_side=size if whole else 2 * size)
+        photo = decode(source, min_side=size if whole else 2 * size, max_pixels=max_pixels)
         regions.append([options.region] if options.region else parts_of(*photo.size, count))
         upright = [read_region(photo, region, size, resample) for region in regions[-1]]
         squares += [np.rot90(square, turn) for turn in turns for square in upright]

@@ -1,9 +1,10 @@
-"""Adding images to the served index, and removing images from it."""
+"""Changes of the served index: adding images, removing them, and deciding to keep copies."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vitdsi.collection.read import Collection, read_collection
 from vitdsi.collection.remove import remove
 from vitdsi.errors import ImageReadError
 from vitdsi.photos.decode import open_image
+from vitdsi.search.decisions import keep_both
 from vitdsi.search.filters import resolve_ids
 from vitdsi.serving.errors import ApiError
 from vitdsi.serving.holder import IndexHolder
@@ -19,7 +21,7 @@ from vitdsi.serving.pictures import is_inside
 from vitdsi.serving.served import Served
 from vitdsi.state import IndexState
 
-__all__ = ["add_images", "remove_images"]
+__all__ = ["add_images", "keep_images", "remove_images"]
 
 _MAX_NAME = 500  # characters of an image_id
 
@@ -47,10 +49,10 @@ def add_images(
 
     def change(served: Served) -> IndexState:
         nonlocal result
-        given = _read(served, files, max_pixels)
-        if len(files) == 1 and given.skipped:
-            raise given.skipped[0]
-        state, result = add(served.state, given, served.reader, replace_changed=replace_changed)
+        with _read(served, files, max_pixels) as given:
+            if len(files) == 1 and given.skipped:
+                raise given.skipped[0]
+            state, result = add(served.state, given, served.reader, replace_changed=replace_changed)
         return state
 
     served = holder.change(change)
@@ -65,8 +67,12 @@ def _check_name(name: str) -> None:
         )
 
 
-def _read(served: Served, files: Sequence[tuple[str, bytes]], max_pixels: int) -> Collection:
-    """Read encoded images as if they were files of a folder, so that they get facts and content hashes."""
+@contextmanager
+def _read(served: Served, files: Sequence[tuple[str, bytes]], max_pixels: int) -> Iterator[Collection]:
+    """Read encoded images as if they were files of a folder, so that they get facts and content hashes.
+
+    The files exist inside this block: adding images reads them again, for their keypoints and for altered views.
+    """
     names = [name for name, _ in files]
     labels = None
     if served.state.labels is not None:
@@ -79,13 +85,13 @@ def _read(served: Served, files: Sequence[tuple[str, bytes]], max_pixels: int) -
             _check_pixels(name, body, max_pixels)
             path.write_bytes(body)
         given = read_collection(paths, labels, served.reader, by_folder=False).with_facts(None)
-    name_of = {path.as_posix(): name for path, name in zip(paths, names, strict=True)}
-    return replace(
-        given,
-        image_ids=[name_of[image_id] for image_id in given.image_ids],
-        skipped=tuple(ImageReadError(name_of[error.path], error.reason) for error in given.skipped),
-        duplicates=(),
-    )
+        name_of = {path.as_posix(): name for path, name in zip(paths, names, strict=True)}
+        yield replace(
+            given,
+            image_ids=[name_of[image_id] for image_id in given.image_ids],
+            skipped=tuple(ImageReadError(name_of[error.path], error.reason) for error in given.skipped),
+            duplicates=(),
+        )
 
 
 def _check_pixels(name: str, body: bytes, max_pixels: int) -> None:
@@ -117,4 +123,25 @@ def remove_images(holder: IndexHolder, image_id: str) -> tuple[Served, str]:
         removed = served.state.image_ids[number]
         return remove(served.state, resolve_ids(served.state, [number]))
 
-    return holder.change(change), removed
+    return holder.change(change, ("trie", "metadata")), removed
+
+
+def keep_images(holder: IndexHolder, images: Sequence[str]) -> list[str]:
+    """Decide to keep all of these near-identical images, given as image_ids or ids; see `keep_both`.
+
+    Returns their image_ids.
+
+    Raises:
+        ApiError: 404, there is no such image.
+        UsageError: they are fewer than two images.
+        IndexLockedError: another process is changing the index.
+    """
+    kept: list[str] = []
+
+    def change(served: Served) -> IndexState:
+        numbers = sorted({served.number(image) for image in images})
+        kept.extend(served.state.image_ids[number] for number in numbers)
+        return keep_both(served.state, numbers)
+
+    holder.change(change, ("decisions",))
+    return sorted(kept)

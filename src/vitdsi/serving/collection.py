@@ -7,18 +7,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from vitdsi.collection.info import info
+from vitdsi.search.browse import facets as count_values
+from vitdsi.search.browse import page_of_images
 from vitdsi.serving.bodies import images_of
 from vitdsi.serving.changes import add_images, remove_images
 from vitdsi.serving.engine import Engine, Shared, within
 from vitdsi.serving.errors import ApiError
-from vitdsi.serving.facets import facets as count_values
-from vitdsi.serving.facets import ids_where
 from vitdsi.serving.schemas import ERRORS, IMAGE_BODY, Added, ImageItem, Images, Removed
 
 __all__ = ["router"]
 
 _MAX_PAGE = 1000  # images
 _MAX_FIELDS = 20
+_MAX_VALUES = 100  # of a field, the most frequent ones
 
 router = APIRouter(tags=["collection"], responses=ERRORS)
 
@@ -40,13 +41,18 @@ async def images(
     served = await engine.served()
 
     def page() -> dict[str, Any]:
-        ids = ids_where(served, where)
+        condition = where or None
+        found = page_of_images(served.state, condition, offset=offset, limit=limit)
+        counted = count_values(served.state, fields, condition, limit=_MAX_VALUES) if fields else []
         return {
-            "total": len(ids),
+            "total": found.total,
             "offset": offset,
             "limit": limit,
-            "images": [served.image(number) for number in ids[offset : offset + limit].tolist()],
-            "facets": count_values(served, ids, fields),
+            "images": [served.image(image.id, image.facts) for image in found.images],
+            "facets": {
+                field: [{"value": value, "count": count} for value, count in facet.values]
+                for field, facet in zip(fields, counted, strict=True)
+            },
             "generation": served.generation,
         }
 
@@ -116,7 +122,7 @@ async def summary(request: Request, engine: Shared) -> dict[str, Any]:
         "generation": served.generation,
         "fields": facts["metadata"],
         "writable": settings.writable,
-        "verify": False,
+        "verify": served.state.keypoints is not None,
         "photos": settings.images is not None,
         "duplicates": served.state.features is not None and served.state.thumbnails is not None,
         "min_score": served.state.report.calibration.min_score,

@@ -15,7 +15,18 @@ import torch
 from fastapi import Depends, Request
 from torch import Tensor
 
+from vitdsi.photos.decode import Source
+from vitdsi.photos.keypoints import PhotoKeypoints, detect
+from vitdsi.photos.regions import Region
 from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.search.queries import photo_queries
+from vitdsi.search.verify import (
+    QUERY_KEYPOINTS,
+    QUERY_SIDE,
+    keypoints_for,
+    options_for_candidates,
+    verify_results,
+)
 from vitdsi.serving.batching import Batcher
 from vitdsi.serving.errors import ApiError, busy
 from vitdsi.serving.holder import IndexHolder
@@ -35,23 +46,62 @@ _PICTURE_THREADS = 2
 
 @dataclass(frozen=True)
 class Query:
-    """A search that is ready for the model: a state, features (1, *shape) of the photo, and options."""
+    """A search that is ready for the model.
+
+    Attributes:
+        served: the state to search.
+        options: the options of the search.
+        features: those of the photo, as `photo_queries` reads them.
+        regions: the regions that it was read in.
+        keypoints: those of the photo, by which results are verified; None if they are not.
+    """
 
     served: Served
-    features: Tensor
     options: SearchOptions
+    features: Tensor
+    regions: list[Region]
+    keypoints: PhotoKeypoints | None
+
+    @classmethod
+    def read(cls, served: Served, photo: Source, options: SearchOptions, max_pixels: int) -> Query:
+        """Read a photo of at most `max_pixels`.
+
+        Raises:
+            ImageReadError: the photo cannot be read, or has too many pixels.
+            UsageError: results should be verified, and the index has no keypoints.
+        """
+        features, regions = photo_queries(
+            served.state, served.reader, [photo], options, max_pixels=max_pixels
+        )
+        keypoints = None
+        if keypoints_for(served.state, options) is not None:
+            keypoints = detect(photo, QUERY_KEYPOINTS, QUERY_SIDE, max_pixels=max_pixels)
+        return cls(served, options, features, regions[0], keypoints)
+
+    def verified(self, results: list[SearchResult]) -> list[SearchResult]:
+        """Return the results that the options ask for, given those of `answer_batch`."""
+        indexed = keypoints_for(self.served.state, self.options)
+        if indexed is None or self.keypoints is None:
+            return results
+        return verify_results(indexed, self.keypoints, results, self.options)
 
 
 def answer_batch(queries: Sequence[Query]) -> list[list[SearchResult] | Exception]:
-    """Answer queries, those with the same state and options together."""
+    """Answer queries, those with the same state and options together. Their results are not verified yet."""
     groups: dict[tuple[int, SearchOptions], list[int]] = {}
     for position, query in enumerate(queries):
         groups.setdefault((id(query.served), query.options), []).append(position)
     answers: list[list[SearchResult] | Exception] = [[] for _ in queries]
     for (_, options), positions in groups.items():
         try:
-            features = torch.cat([queries[position].features for position in positions])
-            found = queries[positions[0]].served.searcher.search(features, options)
+            first = queries[positions[0]]
+            verified = first.keypoints is not None
+            found = first.served.searcher.search(
+                torch.cat([queries[position].features for position in positions]),
+                options_for_candidates(options) if verified else options,
+                [queries[position].regions for position in positions],
+                from_first=verified,
+            )
         except Exception as error:  # it is the answer of these queries, and of no others
             found = [error] * len(positions)  # type: ignore[list-item]
         for position, results in zip(positions, found, strict=True):
@@ -105,11 +155,12 @@ class Engine:
         return await self.prepare(self.holder.current) if served is None else served
 
     async def search(self, query: Query) -> list[SearchResult]:
-        """Answer a query, together with others that wait."""
-        return await self.batcher.submit(query)
+        """Answer a query, together with others that wait, and verify its results if the index has keypoints."""
+        found = await self.batcher.submit(query)
+        return found if query.keypoints is None else await self.prepare(lambda: query.verified(found))
 
     async def prepare(self, run: Callable[[], _T]) -> _T:
-        """Run something that decodes photos or computes features."""
+        """Run something that decodes photos, computes features or compares keypoints."""
         return await self.in_thread(self._preparing, run)
 
     async def picture(self, run: Callable[[], _T]) -> _T:

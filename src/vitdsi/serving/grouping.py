@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
 
-from vitdsi.files import write_atomically
+from vitdsi.facts.best_copy import best_copy
 from vitdsi.search.duplicates import near_identical
+from vitdsi.serving.changes import keep_images
 from vitdsi.serving.engine import Engine, Shared, within
 from vitdsi.serving.errors import ApiError
 from vitdsi.serving.schemas import ERRORS, Groups
 from vitdsi.serving.served import Served, Stamp
 
-__all__ = ["choose_copy", "router"]
+__all__ = ["Grouping", "router"]
 
-_DECISIONS = "kept.json"  # in the folder of the index
 _MAX_DECISION = 1000  # images
 
 router = APIRouter(tags=["duplicates"], responses=ERRORS)
@@ -42,7 +39,7 @@ class Grouping:
 
 @router.get("/v1/duplicates", response_model=Groups, summary="Group near-identical images")
 async def duplicates(request: Request, engine: Shared) -> dict[str, Any]:
-    """Group the images that show the same picture, except groups that were decided to be kept.
+    """Group the images that show the same picture, except those that were decided to be kept.
 
     In a large index this takes minutes for the first time after a change: ask again after a 504.
     """
@@ -50,77 +47,42 @@ async def duplicates(request: Request, engine: Shared) -> dict[str, Any]:
     grouping: Grouping = request.app.state.grouping
     work = grouping.groups(engine, served)
     found = await within(engine.settings.deadline, request, work, engine.metrics)
-    kept = read_decisions(engine.settings.index)
-    groups = []
-    for members in found:
-        copies = [_copy(engine, served, number) for number in members]
-        names = {copy["image_id"] for copy in copies}
-        if not any(names <= decision for decision in kept):
-            keep, reason = choose_copy(copies)
-            groups.append({"images": copies, "keep": keep, "reason": reason})
+    groups = await engine.picture(lambda: [_group(served, members) for members in found])
     return {"groups": groups, "generation": served.generation}
 
 
 @router.post("/v1/duplicates/keep", summary="Decide to keep all images of a group")
 async def keep(
-    engine: Shared, images: Annotated[list[str], Body(embed=True, min_length=2, max_length=_MAX_DECISION)]
+    request: Request,
+    engine: Shared,
+    images: Annotated[list[str], Body(embed=True, min_length=2, max_length=_MAX_DECISION)],
 ) -> dict[str, Any]:
-    """Leave these images out of the groups for ever, as long as no further copy joins them."""
+    """Decide to keep all of these images: no two of them are grouped again because of their likeness.
+
+    The decision is stored in the index, and is about the content of the files.
+    """
     if not engine.settings.writable:
         raise ApiError(403, "this server does not keep decisions; start it with --writable if it should")
-    served = await engine.served()
-    names = {served.state.image_ids[served.number(image)] for image in images}
-    await engine.change(lambda: add_decision(engine.settings.index, names))
-    return {"kept": sorted(names)}
+    await engine.served()
+    work = engine.change(lambda: keep_images(engine.holder, images))
+    return {"kept": await within(engine.settings.change_deadline, request, work, engine.metrics)}
 
 
-def read_decisions(index: Path) -> list[set[str]]:
-    """Return the sets of images that were decided to be kept."""
-    try:
-        decisions = json.loads((index / _DECISIONS).read_text("utf-8"))["keep"]
-        return [set(decision) for decision in decisions]
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError) as error:
-        raise ApiError(503, f"{_DECISIONS} in the folder of the index is broken; delete it") from error
+def _group(served: Served, members: list[int]) -> dict[str, Any]:
+    """Return the copies of a picture, the one to keep, and why."""
+    facts = served.state.metadata.rows(members)
+    best, reason = best_copy([facts[number] for number in members])
+    copies = [_copy(served.image(number, facts[number])) for number in members]
+    return {"images": copies, "keep": copies[best]["image_id"], "reason": reason}
 
 
-def add_decision(index: Path, names: set[str]) -> None:
-    """Remember that these images are all to be kept."""
-    decisions = [decision for decision in read_decisions(index) if not decision <= names]
-    with write_atomically(index / _DECISIONS) as stream:
-        text = json.dumps(
-            {"keep": [sorted(decision) for decision in [*decisions, names]]}, ensure_ascii=False
-        )
-        stream.write(text.encode())
-
-
-def _copy(engine: Engine, served: Served, number: int) -> dict[str, Any]:
+def _copy(image: dict[str, Any]) -> dict[str, Any]:
     """Return what tells one copy of a picture from another."""
-    described = served.image(number)
-    facts = described.pop("metadata")
+    facts = image.pop("metadata")
     return {
-        **described,
+        **image,
         "width": facts.get("width"),
         "height": facts.get("height"),
         "bytes": facts.get("bytes"),
         "time": facts.get("taken"),
     }
-
-
-def choose_copy(copies: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """Return the image_id of the copy to keep, and why: the largest, least compressed, oldest one, in this order."""
-    pixels = [(copy["width"] or 0) * (copy["height"] or 0) for copy in copies]
-    sizes = [copy["bytes"] or 0 for copy in copies]
-    times = [copy["time"] or "9999" for copy in copies]
-    order = sorted(range(len(copies)), key=lambda i: (-pixels[i], -sizes[i], times[i], copies[i]["image_id"]))
-    best, second = order[0], order[1]
-    if pixels[best] > pixels[second]:
-        reason = "it has the most pixels"
-    elif sizes[best] > sizes[second]:
-        reason = "it has the most pixels and is the least compressed"
-    elif times[best] < times[second]:
-        reason = "it is the oldest of equal copies"
-    else:
-        reason = "the copies are equal, and it comes first by name"
-    return copies[best]["image_id"], reason

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import torch
 from fastapi import APIRouter, Request, Response
+from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from vitdsi.search.options import SearchOptions
@@ -50,10 +50,9 @@ async def readyz(request: Request, engine: Shared) -> dict[str, Any]:
 
 async def _canary(engine: Engine, served: Served) -> None:
     """Search with a grey photo."""
-    size = served.reader.image_size
-    grey = torch.full((1, 3, size, size), 128, dtype=torch.uint8)
-    features = await engine.prepare(lambda: served.reader.features(grey).cpu())
-    results = await engine.search(Query(served, features, SearchOptions(k=1)))
+    grey, options, pixels = Image.new("RGB", (64, 64), "grey"), SearchOptions(k=1), engine.settings.max_pixels
+    query = await engine.prepare(lambda: Query.read(served, grey, options, pixels))
+    results = await engine.search(query)
     if len(served.live) and not results:
         raise ApiError(503, "a search has no results")
 

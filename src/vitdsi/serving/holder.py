@@ -7,7 +7,7 @@ import ctypes
 import gc
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,12 +84,15 @@ class IndexHolder:
         give_memory_back()
         return True
 
-    def change(self, operation: Callable[[Served], IndexState]) -> Served:
+    def change(
+        self, operation: Callable[[Served], IndexState], parts: Collection[str] | None = None
+    ) -> Served:
         """Change the index on disk, and serve the result.
 
         Args:
             operation: makes the new state. It is given the state that is on disk, and may return the same to change
                 nothing.
+            parts: the parts of the index that it changes, None for all; see `write_index`.
 
         Raises:
             IndexLockedError: another process is changing the index.
@@ -101,7 +104,7 @@ class IndexHolder:
             state = operation(served)
             if state is served.state:
                 return served
-            generation = write_index(self.path, state)
+            generation = write_index(self.path, state, parts)
             changed = self._prepared(state, generation, self._stamp())
             with self._loading:
                 self._served = changed
@@ -128,12 +131,19 @@ class IndexHolder:
         """Return a reader for the model of a state: the present one if it is the same backbone."""
         model = state.resolved.model
         kind = choose(STEMS, "model.stem", model.stem).reads
-        key = (kind, model.backbone, model.paper.image_size)
+        key = (kind, model.backbone, model.paper.image_size, state.weights)
         if self._served is not None:
-            before = self._served.state.resolved.model
-            if key == (self._served.reader.kind, before.backbone, before.paper.image_size):
-                return self._served.reader
-        return FeatureReader(kind, model.paper.image_size, backbone=model.backbone, device=self._device)
+            before, reader = self._served.state, self._served.reader
+            model_before = before.resolved.model
+            if key == (reader.kind, model_before.backbone, model_before.paper.image_size, before.weights):
+                return reader
+        return FeatureReader(
+            kind,
+            model.paper.image_size,
+            backbone=model.backbone,
+            weights=state.weights,
+            device=self._device,
+        )
 
     def _stamp(self) -> Stamp:
         try:

@@ -71,11 +71,11 @@ class Served:
         """Return whether an id is that of a live image."""
         return 0 <= number < len(self.state.image_ids) and bool(self.state.trie.live[number])
 
-    def image(self, number: int) -> dict[str, Any]:
-        """Return how an image is named and where its picture and facts are, as JSON values."""
+    def image(self, number: int, facts: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return how an image is named, where its picture is, and the facts about it, as JSON values."""
         return {
             "image_id": self.state.image_ids[number],
             "id": number,
             "thumb": f"/thumb/{number}",
-            "metadata": self.state.metadata.rows([number])[number],
+            "metadata": self.state.metadata.rows([number])[number] if facts is None else facts,
         }
