@@ -169,8 +169,8 @@ def measure(root: Path, imagenette: Path, coco: Path, count: int, index: Path | 
             f"R@{CANDIDATES}": _recall(found, own, truth, CANDIDATES),
             "R@1 verified": _recall(proved, own, truth, 1),
             "certain but wrong": sum(
-                ids[0] != right and max(inliers) >= CERTAIN
-                for ids, inliers, right in zip(proved, proofs, own, strict=True)
+                bool(ids[0] != right) and max(counts) >= CERTAIN
+                for ids, counts, right in zip(proved, proofs, own, strict=True)
             ),
             "ms": finding / len(queries) * 1e3,
             "ms verifying": proving / len(queries) * 1e3,

@@ -27,6 +27,11 @@ def test_photo_that_cannot_be_read_has_no_keypoints() -> None:
     assert np.diff(read.offsets).tolist() == [50, 0, 50]
 
 
+def test_photo_that_cannot_be_read_now_is_read_again_later(tmp_path: Path) -> None:
+    assert read_keypoints([b"broken"], ["a" * 32], 50, tmp_path).offsets.tolist() == [0, 0]
+    assert read_keypoints([textured()], ["a" * 32], 50, tmp_path).offsets.tolist() == [0, 50]
+
+
 def test_keypoints_come_from_the_cache_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos, hashes = [textured(seed=seed) for seed in range(3)], ["a" * 32, "", "c" * 32]
     first = read_keypoints(photos, hashes, 50, tmp_path)

@@ -83,13 +83,15 @@ def _read_shard(
     files = [sources[i] for i in missing]
     workers = os.cpu_count() or 1
     for position, photo in load_many(files, lambda _, source: detect(source, count, _SIDE), workers=workers):
-        if isinstance(photo, ImageReadError):
-            continue  # the file was readable when its features were computed
         i = missing[position]
+        read[i] = not isinstance(photo, ImageReadError)  # it was readable when its features were computed
+        if isinstance(photo, ImageReadError):
+            continue
         counts[i] = len(photo.positions)
         rows[i, : counts[i, 0]] = np.hstack([photo.descriptors, photo.positions.view(np.uint8)])
     if cache is not None:
-        cache.add([hashes[i] for i in missing], rows[missing], counts[missing])
+        new = [i for i in missing if read[i]]
+        cache.add([hashes[i] for i in new], rows[new], counts[new])
     return [
         PhotoKeypoints(
             row[:n, :DESCRIPTOR_BYTES],
