@@ -70,5 +70,6 @@ def test_every_argument_reaches_its_field() -> None:
         "region": None,
         "offset": 2,
         "any_rotation": True,
+        "pictures": False,
     }
     assert vars(SearchOptions(**given)) == given  # type: ignore[arg-type]
