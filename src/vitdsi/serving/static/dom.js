@@ -15,7 +15,7 @@ export function h(tag, properties = {}, ...children) {
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An SVG element. */
-export function svg(tag, attributes = {}, ...children) {
+function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);

@@ -116,16 +116,14 @@ export class Grid {
   #move(from, to, again, fast) {
     const old = new Map(this.#tiles.map((tile, offset) => [this.#from + offset, tile]));
     const spare = [...old].filter(([index]) => index < from || index >= to).map(([, tile]) => tile);
+    if (spare.includes(document.activeElement.closest(".tile"))) this.list.focus({ preventScroll: true });
+    for (const tile of spare) tile.remove(); // so that those that stay need not move
     const tiles = [];
     for (let index = from; index < to; index += 1) {
       const kept = old.get(index);
       const tile = kept ?? spare.pop() ?? this.#make();
       if (!kept || again) this.#fill(tile, index, fast);
       tiles.push(tile);
-    }
-    for (const tile of spare) tile.remove();
-    if (spare.concat(tiles).some((tile) => tile.contains(document.activeElement) && Number(tile.dataset.index) !== this.#current)) {
-      this.list.focus({ preventScroll: true }); // the tile with the focus went out of view
     }
     // Elements stand in the order of the images, for the order of Tab and for screen readers.
     let place = this.list.firstChild;
@@ -163,6 +161,7 @@ export class Grid {
       h("p", { class: "caption", "aria-hidden": "true" }, h("span", { class: "score" }), h("span", { class: "name" })),
       h("a", { class: "like" }, icon("like"), h("span", {}, "More like this")),
     );
+    tile.parts = { open: tile.children[0], like: tile.children[2], image };
     image.addEventListener("load", () => tile.classList.add("loaded"));
     image.addEventListener("error", () => image.hasAttribute("src") && tile.classList.add("broken"));
     return tile;
@@ -170,9 +169,7 @@ export class Grid {
 
   #fill(tile, index, fast) {
     const item = this.item(index);
-    const open = tile.querySelector(".open");
-    const like = tile.querySelector(".like");
-    const image = tile.querySelector("img");
+    const { open, like, image } = tile.parts;
     open.tabIndex = like.tabIndex = index === this.#current ? 0 : -1;
     if (tile.dataset.index === String(index) && tile.item === item && (fast || image.hasAttribute("src"))) return;
     tile.dataset.index = index;
@@ -181,7 +178,7 @@ export class Grid {
     tile.setAttribute("aria-posinset", index + 1);
     tile.classList.remove("loaded", "broken");
     image.removeAttribute("src");
-    for (const mark of open.querySelectorAll(".badge, .map")) mark.remove();
+    while (open.lastChild !== image) open.lastChild.remove(); // the marks of a result
     if (!item) {
       open.removeAttribute("href");
       open.setAttribute("aria-label", "Loading");

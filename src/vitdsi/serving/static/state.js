@@ -3,7 +3,7 @@
 const FACET = "f.";
 
 /** The state that an address stands for. */
-export function parse(search) {
+function parse(search) {
   const given = new URLSearchParams(search);
   const facets = {};
   for (const [name, value] of given) {
@@ -25,7 +25,7 @@ export function parse(search) {
 }
 
 /** The address of a state. */
-export function address(state) {
+function address(state) {
   const query = new URLSearchParams();
   if (state.view !== "photos") query.set("view", state.view);
   if (state.like) query.set("like", state.like);
