@@ -22,7 +22,7 @@ demo: env ## Index some hundreds of real photos and search them; writes OUT/resu
 	$(BIN)/python examples/demo.py $(OUT)
 
 test: env ## Run the fast tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 test-slow: env ## Run the tests that are marked slow
 	$(BIN)/python -m pytest -m slow

@@ -29,9 +29,9 @@ def test_requests_are_counted_by_route_and_not_by_path(dsi: Path) -> None:
     }
 
 
-def test_gauges_describe_the_server(dsi: Path) -> None:
+def test_gauges_describe_the_server(dsi: Path, photo: bytes) -> None:
     with client(dsi) as opened:
-        opened.get("/v1/search?id=0")
+        opened.post("/v1/search", content=photo, headers={"content-type": "image/png"})
         text = opened.get("/metrics").text
     values = {
         sample.name: sample.value
