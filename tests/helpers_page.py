@@ -112,7 +112,7 @@ def opened(
     """
     options = {"viewport": {"width": 1280, "height": 800}, **options}
     context = browser.new_context(**options)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(120_000)  # of a busy machine
     page = context.new_page()
     wrong = watch(page, address)
     try:
