@@ -41,7 +41,7 @@ from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY
 from vitdsi.search.text import text_queries
-from vitdsi.search.verify import indexed_keypoints, keypoints_for, options_for_candidates, verify_results
+from vitdsi.search.verify import keypoints_for, options_for_candidates, verify_results
 from vitdsi.state import BuildReport, IndexState
 
 if TYPE_CHECKING:
@@ -373,11 +373,7 @@ class ImageIndex:
     def more_like_with(self, image: str | int, options: SearchOptions) -> list[SearchResult]:
         """Find the images most like one of the index, with options that are given as one value. See `more_like`."""
         (number,) = resolve_ids(self.state_, [image])
-        keypoints = keypoints_for(self.state_, options)
-        if keypoints is None:
-            return self._searching().more_like(number, options)
-        found = self._searching().more_like(number, options_for_candidates(options), from_first=True)
-        return verify_results(keypoints, indexed_keypoints(self.state_, keypoints, number), found, options)
+        return self._searching().more_like(number, options)
 
     def images(
         self,

@@ -16,6 +16,12 @@ from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.rank import Ranking, rank
 from vitdsi.search.similarity import Similarity
 from vitdsi.search.stored_query import stored_query
+from vitdsi.search.verify import (
+    indexed_keypoints,
+    keypoints_for,
+    options_for_candidates,
+    verify_results,
+)
 from vitdsi.state import IndexState
 
 
@@ -56,10 +62,10 @@ class Searcher:
         within = self._filters.trie_for(options)
         return self._search(features, options, within, regions, from_first=from_first)
 
-    def more_like(
-        self, number: int, options: SearchOptions, *, from_first: bool = False
-    ) -> list[SearchResult]:
+    def more_like(self, number: int, options: SearchOptions) -> list[SearchResult]:
         """Return the results of a search with an image of the index, by its id. The image itself is left out.
+
+        They are verified by its own keypoints if the index has any.
 
         Raises:
             UsageError: as for `search`; a region, several regions or any rotation are asked for; or the index keeps
@@ -72,7 +78,12 @@ class Searcher:
         query, embedded = stored_query(self._state, number)
         within = self._filters.trie_for(options) or self._state.trie
         within = within.without([number])
-        return self._search(query, options, within, embedded=embedded, from_first=from_first)[0]
+        keypoints = keypoints_for(self._state, options)
+        if keypoints is None:
+            return self._search(query, options, within, embedded=embedded, from_first=False)[0]
+        wanted = options_for_candidates(options)
+        found = self._search(query, wanted, within, embedded=embedded, from_first=True)[0]
+        return verify_results(keypoints, indexed_keypoints(self._state, keypoints, number), found, options)
 
     def _search(
         self,

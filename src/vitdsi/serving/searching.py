@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from vitdsi.photos.regions import MAX_PARTS, Region
 from vitdsi.search.options import SearchOptions, SearchResult
-from vitdsi.search.verify import indexed_keypoints, keypoints_for, options_for_candidates, verify_results
+from vitdsi.search.verify import keypoints_for
 from vitdsi.serving import engine as engines
 from vitdsi.serving.bodies import one_image
 from vitdsi.serving.engine import Engine, Shared, within
@@ -153,16 +153,7 @@ async def search_like(
 async def _search_like(engine: Engine, image_id: str, asked: Asked, began: float) -> dict[str, Any]:
     served = await engine.served()
     number, options = served.number(image_id), asked.options(served)
-    return _found(served, await engine.prepare(lambda: _more_like(served, number, options)), began)
-
-
-def _more_like(served: Served, number: int, options: SearchOptions) -> list[SearchResult]:
-    """Return the results of a search with an image of the index, verified if the index has keypoints."""
-    keypoints = keypoints_for(served.state, options)
-    if keypoints is None:
-        return served.searcher.more_like(number, options)
-    found = served.searcher.more_like(number, options_for_candidates(options), from_first=True)
-    return verify_results(keypoints, indexed_keypoints(served.state, keypoints, number), found, options)
+    return _found(served, await engine.prepare(lambda: served.searcher.more_like(number, options)), began)
 
 
 def _found(served: Served, results: list[SearchResult], began: float) -> dict[str, Any]:
