@@ -40,7 +40,13 @@ from vitdsi.backbones.reader import FeatureReader
 from vitdsi.backbones.views import read_views
 from vitdsi.config import load_config
 from vitdsi.files import write_atomically
-from vitdsi.model.pictures import Pictures, pictures_from_features, pictures_from_views, signed_root
+from vitdsi.model.pictures import (
+    Pictures,
+    embed_pictures,
+    pictures_from_features,
+    pictures_from_views,
+    signed_root,
+)
 from vitdsi.paper.machine import machine_class
 from vitdsi.photos.decode import Pixels, Source, content_hash, decode
 from vitdsi.photos.find import find_images, scan_folder
@@ -83,13 +89,12 @@ def measured(scores: Tensor, wanted: Tensor) -> dict[str, float]:
 
 def by_map(pictures: Pictures, rows: Tensor, queries: Tensor) -> Tensor:
     """Cosines (N, P, M) of queries (N, P, F) with the vectors of pictures (M, D), under a map."""
-    vectors = F.normalize((signed_root(queries.float()) - pictures.mean) @ pictures.weight.T, dim=-1)
-    return vectors @ rows.T
+    return embed_pictures(queries.float(), pictures.mean, pictures.weight) @ rows.T
 
 
 def alone(pictures: Pictures, features: Tensor) -> Tensor:
     """The vectors (M, D) of the pictures without their views."""
-    return F.normalize((signed_root(features.float()) - pictures.mean) @ pictures.weight.T, dim=1)
+    return embed_pictures(features.float(), pictures.mean, pictures.weight)
 
 
 class Contrastive(nn.Module):

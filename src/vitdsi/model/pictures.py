@@ -55,7 +55,7 @@ def pictures_from_features(features: Tensor, dim: int) -> Pictures:
     variances, axes = principal_axes(roots - mean, dim)
     floor = _SHRINKAGE * (roots - mean).square().mean() + 1e-12
     weight = axes * (variances + floor)[:, None].pow(-_WHITENING / 2)
-    return Pictures(mean, weight, _embed(features, mean, weight))
+    return Pictures(mean, weight, embed_pictures(features, mean, weight))
 
 
 def pictures_from_views(features: Tensor, views: Tensor, dim: int) -> Pictures:
@@ -81,8 +81,8 @@ def picture_rows(features: Tensor, views: Tensor, mean: Tensor, weight: Tensor) 
     """Return vectors (N, D) of images with features (N, F) and hard views (N, V, F), under the map of `Pictures`."""
     rows = []
     for some, their_views in zip(torch.split(features, _BLOCK), torch.split(views, _BLOCK), strict=True):
-        of_views = _embed(their_views.float(), mean, weight).mean(1)
-        rows.append(F.normalize(_embed(some.float(), mean, weight) + _VIEW_WEIGHT * of_views, dim=1))
+        of_views = embed_pictures(their_views.float(), mean, weight).mean(1)
+        rows.append(F.normalize(embed_pictures(some.float(), mean, weight) + _VIEW_WEIGHT * of_views, dim=1))
     return torch.cat(rows)
 
 
@@ -91,6 +91,6 @@ def signed_root(features: Tensor) -> Tensor:
     return features.sign() * features.abs().sqrt()
 
 
-def _embed(features: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
-    """Return the unit vectors (*S, D) of features (*S, F)."""
+def embed_pictures(features: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
+    """Return the embeddings (*S, D), unit vectors, of features (*S, F) under the map of `Pictures`."""
     return F.normalize((signed_root(features) - mean) @ weight.T, dim=-1)
