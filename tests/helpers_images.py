@@ -15,6 +15,22 @@ def photo(width: int = 96, height: int = 64, seed: int = 0) -> Image.Image:
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
+_INVERSE_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def stored_with(upright: Image.Image, orientation: int) -> Image.Image:
+    """The pixels that a file with this EXIF orientation has to store, so that the image is shown upright."""
+    return upright.transpose(_INVERSE_ORIENTATIONS[orientation]) if orientation > 1 else upright
+
+
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)

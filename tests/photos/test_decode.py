@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers_images import difference, encoded, photo
+from helpers_images import difference, encoded, photo, stored_with
 from PIL import Image, PngImagePlugin
 
 from vitdsi.errors import ImageReadError, UsageError
@@ -109,16 +109,7 @@ def test_animation_gives_its_first_frame(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_applied_once(tmp_path: Path, kind: str, orientation: int) -> None:
     upright = photo(48, 32)
-    inverse = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = upright.transpose(inverse[orientation]) if orientation > 1 else upright
+    stored = stored_with(upright, orientation)
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers_images import difference, encoded, photo
+from helpers_images import difference, encoded, photo, stored_with
 from PIL import Image
 
 from vitdsi.errors import ImageReadError, VitdsiError
@@ -47,17 +47,8 @@ def test_opener_is_registered_when_the_first_file_is_met(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_of_heic_is_applied_once(tmp_path: Path, orientation: int) -> None:
-    inverse = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
     upright = photo(48, 32)
-    stored = upright.transpose(inverse[orientation]) if orientation > 1 else upright
+    stored = stored_with(upright, orientation)
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "x.heic"
