@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from vitdsi.kmeans import count_distinct, kmeans
+from vitdsi.kmeans import count_distinct, kmeans, nearest_centres
 
 
 def blobs(groups: int = 4, each: int = 25) -> np.ndarray:
@@ -67,3 +67,28 @@ def test_count_distinct_stops_at_the_limit() -> None:
     rows = np.array([[1, 2], [1, 2], [3, 4], [5, 6]], dtype=np.float32)
     assert [count_distinct(rows, limit) for limit in (1, 2, 3, 4)] == [1, 2, 3, 3]
     assert count_distinct(rows[:0], 5) == 0
+
+
+def test_each_vector_beyond_the_sample_belongs_to_its_nearest_centre(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitdsi.kmeans._SAMPLED_PER_CLUSTER", 6)
+    vectors = blobs().astype(np.float16)
+    centres, labels = kmeans(vectors, 4, seed=0, max_iterations=20)
+    distances = np.linalg.norm(vectors[:, None].astype(np.float64) - centres, axis=2)
+    np.testing.assert_array_equal(labels, distances.argmin(1))
+    assert np.bincount(labels).tolist() == [25, 25, 25, 25]
+    np.testing.assert_array_equal(labels, kmeans(vectors, 4, seed=0, max_iterations=20)[1])
+
+
+def test_vectors_are_assigned_in_blocks_as_they_are_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    whole = nearest_centres(vectors, vectors[:7])
+    monkeypatch.setattr("vitdsi.kmeans._BLOCK", 8)
+    np.testing.assert_array_equal(nearest_centres(vectors, vectors[:7]), whole)
+    assert whole[:7].tolist() == list(range(7))
+
+
+def test_distinct_rows_after_many_equal_ones_are_counted() -> None:
+    rows = np.zeros((500, 3), dtype=np.float32)
+    rows[490:, 1] = np.arange(10) % 4
+    assert count_distinct(rows, 9) == 4
+    assert count_distinct(rows, 2) == 2

@@ -59,3 +59,17 @@ def test_collection_as_large_as_the_base_leaves_room_for_more(base: int) -> None
     collection = GrowingCollection(codes, base, seed=0, width=4)
     for count in (1, 30):
         collection.add("semantic", count)
+
+
+def test_clusters_of_a_sample_still_give_every_image_a_code_near_its_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vitdsi.kmeans._SAMPLED_PER_CLUSTER", 8)
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(3, 8)) * 10
+    features = (np.repeat(centres, 60, axis=0) + rng.normal(size=(180, 8)) * 0.01).astype(np.float32)
+    codes = assign(features, 120)
+    assert len(Trie(codes, 120).live_ids()) == 180
+    first = codes[:, 0].reshape(3, 60)
+    assert (first == first[:, :1]).all()
+    np.testing.assert_array_equal(codes, assign(features, 120))

@@ -35,10 +35,19 @@ def slots_taken(codes: Codes, base: int, length: int) -> npt.NDArray[np.object_]
 
     A code that ends with EOS rules out none, because digits may follow where it has its EOS.
     """
-    digits = (codes < base).sum(1)
-    ends = (codes == Vocabulary(base).eos).any(1)
-    cost = np.array([base ** max(length - t, 0) for t in range(codes.shape[1] + 1)], dtype=object)
-    return np.where(ends, 0, cost[digits])
+    return _slots_of_digits(codes, base, length)[_digits(codes, base)]
+
+
+def _slots_of_digits(codes: Codes, base: int, length: int) -> npt.NDArray[np.object_]:
+    """Return how many slots of `length` digits a code of 1, 2, ... digits rules out, and 0 in the first place."""
+    return np.array([0] + [base ** max(length - t, 0) for t in range(1, codes.shape[1] + 1)], dtype=object)
+
+
+def _digits(codes: Codes, base: int) -> npt.NDArray[np.int64]:
+    """Return how many digits each code (N, L) has; 0 for those that end with EOS, which rule out no slots."""
+    digits: npt.NDArray[np.int64] = (codes < base).sum(1)
+    digits[(codes == Vocabulary(base).eos).any(1)] = 0
+    return digits
 
 
 def free_slots(codes: Codes, base: int, length: int, *, variable: bool = False) -> int:
@@ -48,7 +57,11 @@ def free_slots(codes: Codes, base: int, length: int, *, variable: bool = False) 
     """
     if variable:
         return int(base ** (length - 1) - len(codes))
-    return int(base**length - slots_taken(codes, base, length).sum())
+    counts = np.bincount(_digits(codes, base), minlength=codes.shape[1] + 1)
+    taken = sum(
+        int(n) * slots for n, slots in zip(counts, _slots_of_digits(codes, base, length), strict=True)
+    )
+    return int(base**length - taken)
 
 
 def capacity_left(codes: Codes, live: npt.NDArray[np.bool_], base: int) -> int:

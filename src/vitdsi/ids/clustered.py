@@ -25,7 +25,8 @@ class ClusteredIds(NumberScheme):
                 "ids.scheme 'clustered' needs classes: use labels=folder, or ids.scheme=semantic"
             )
         shuffled = np.random.default_rng(context.seed).permutation(context.count)
-        by_class = sorted(shuffled, key=lambda i: labels[i])
+        _, classes = np.unique(np.asarray(labels), return_inverse=True)
+        by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
         numbers = np.empty(context.count, dtype=np.int64)
         numbers[by_class] = np.arange(context.count)
         return numbers

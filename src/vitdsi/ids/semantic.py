@@ -35,65 +35,65 @@ class SemanticIds(TreeScheme):
             raise UsageError(
                 "ids.scheme 'semantic' needs features: use a backbone stem, or ids.scheme=random"
             )
-        pad = Vocabulary(context.base).pad
-        features = directions(context.features)
-        rng = np.random.default_rng(context.seed)
-        codes: list[list[int]] = [[] for _ in range(context.count)]
+        tree = _Tree(directions(context.features), context.base, np.random.default_rng(context.seed))
         # A collection that would fill the first level gets two, because below a full level nothing can be added.
-        _split(features, np.arange(context.count), context.base, rng, codes, context.base - 1)
-        length = max(map(len, codes), default=1)
-        return np.array([code + [pad] * (length - len(code)) for code in codes], dtype=np.int64)
+        tree.split(np.arange(context.count), depth=0, most=context.base - 1)
+        return tree.codes
 
 
-def _split(
-    features: Features,
-    members: Members,
-    base: int,
-    rng: np.random.Generator,
-    codes: list[list[int]],
-    most: int,
-) -> None:
-    """Append the remaining digits of the images `members` to their codes: a single one for at most `most` images."""
-    if len(members) <= most:
-        for digit, i in enumerate(members):
-            codes[i].append(digit)
-        return
-    for digit, group in enumerate(_clusters(features, members, base, rng)):
-        for i in group:
-            codes[i].append(digit)
-        _split(features, group, base, rng, codes, base)
+class _Tree:
+    """The codes (N, L) of all images, as far as they are known; L grows with the depth of the tree."""
 
+    def __init__(self, features: Features, base: int, rng: np.random.Generator) -> None:
+        self.features, self.base, self.rng = features, base, rng
+        self.codes: Codes = np.full((len(features), 1), Vocabulary(base).pad, dtype=np.int64)
 
-def _clusters(features: Features, members: Members, base: int, rng: np.random.Generator) -> list[Members]:
-    """Divide images into at most `base` groups, and split those that leave few free digits while digits are left.
+    def split(self, members: Members, depth: int, most: int) -> None:
+        """Write the digits of images `members` from `depth` on: a single one for at most `most` images."""
+        if depth == self.codes.shape[1]:
+            self.codes = np.pad(self.codes, ((0, 0), (0, 1)), constant_values=Vocabulary(self.base).pad)
+        if len(members) <= most:
+            self.codes[members, depth] = np.arange(len(members))
+            return
+        for digit, group in enumerate(self._clusters(members)):
+            self.codes[group, depth] = digit
+            self.split(group, depth + 1, self.base)
 
-    Images that find no place in their own cluster are hard to learn, and one more level costs every search a step.
-    """
-    groups = _partition(features, members, min(base, _groups_wanted(len(members), base)), rng)
-    while len(groups) < base:
-        large = [
-            i
-            for i, group in enumerate(groups)
-            if len(group) > _LARGEST_FILL * base and count_distinct(features[group], 2) > 1
-        ]
-        if not large:
-            break
-        largest = max(large, key=lambda i: len(groups[i]))
-        parts = min(_groups_wanted(len(groups[largest]), base), base - len(groups) + 1)
-        groups[largest : largest + 1] = _partition(features, groups[largest], parts, rng)
-    return groups
+    def _clusters(self, members: Members) -> list[Members]:
+        """Divide images into at most `base` groups, and split those that leave few free digits while digits are left.
+
+        Images that find no place in their own cluster are hard to learn, and one more level costs every search a step.
+        """
+        base = self.base
+        groups = self._partition(members, min(base, _groups_wanted(len(members), base)))
+        while len(groups) < base:
+            large = [i for i, group in enumerate(groups) if len(group) > _LARGEST_FILL * base]
+            large.sort(key=lambda i: -len(groups[i]))
+            largest = next((i for i in large if not self._identical(groups[i])), None)
+            if largest is None:
+                break
+            parts = min(_groups_wanted(len(groups[largest]), base), base - len(groups) + 1)
+            groups[largest : largest + 1] = self._partition(groups[largest], parts)
+        return groups
+
+    def _partition(self, members: Members, count: int) -> list[Members]:
+        """Divide images into 2 to `count` groups, none empty. Identical features are divided at random."""
+        seed = int(self.rng.integers(2**31))
+        if not self._identical(members):
+            whole = len(members) == len(self.features)
+            vectors = self.features if whole else self.features[members]
+            _, labels = kmeans(vectors, count, seed, _MAX_ITERATIONS)
+            order = np.argsort(labels, kind="stable")
+            ends = np.cumsum(np.bincount(labels))[:-1]
+            groups = [group for group in np.split(members[order], ends) if len(group)]
+            if len(groups) > 1:
+                return groups
+        return np.array_split(self.rng.permutation(members), count)
+
+    def _identical(self, members: Members) -> bool:
+        first = count_distinct(self.features[members[:2]], 2)  # differ nearly always
+        return first == 1 and count_distinct(self.features[members], 2) == 1
 
 
 def _groups_wanted(count: int, base: int) -> int:
     return max(2, math.ceil(count / max(_TARGET_FILL * base, 1)))
-
-
-def _partition(features: Features, members: Members, count: int, rng: np.random.Generator) -> list[Members]:
-    """Divide images into 2 to `count` groups, none empty. Identical features are divided at random."""
-    seed = int(rng.integers(2**31))
-    if count_distinct(features[members], 2) == 1:
-        return np.array_split(rng.permutation(members), count)
-    _, labels = kmeans(features[members], count, seed, _MAX_ITERATIONS)
-    groups = [members[labels == c] for c in range(count)]
-    groups = [group for group in groups if len(group)]
-    return groups if len(groups) > 1 else np.array_split(rng.permutation(members), count)

@@ -9,6 +9,8 @@ from vitdsi.ids.codes import Codes
 from vitdsi.ids.insertion import insert
 from vitdsi.ids.scheme import Features, Growth, IdContext, IdScheme
 
+_BLOCK = 16_384  # images whose directions are computed together, to bound the memory
+
 
 class TreeScheme(IdScheme):
     """Base class of schemes whose codes follow the features. They need room beside the images of each cluster."""
@@ -37,6 +39,9 @@ class TreeScheme(IdScheme):
 
 def directions(features: Features, centre: Features | None = None) -> Features:
     """Return unit vectors (N, D) from `centre` (D,), by default the mean of the features, to each of them (N, D)."""
-    moved = features - (features.mean(0) if centre is None else centre)
-    unit: Features = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+    centre = features.mean(0) if centre is None else centre
+    unit = np.empty_like(features)
+    for start in range(0, len(features), _BLOCK):
+        moved = features[start : start + _BLOCK] - centre
+        unit[start : start + _BLOCK] = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
     return unit

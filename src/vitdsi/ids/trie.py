@@ -164,7 +164,9 @@ class Trie:
         for token in tokens.T:
             goes_on = (place >= 0) & (token != self.vocabulary.pad)
             place[goes_on] = self.child[place[goes_on], token[goes_on]]
-        clash = torch.isin(self.nodes, place[place >= 0]).any(1)
+        reached = torch.zeros(self.num_nodes + 1, dtype=torch.bool)  # the last one stands for NONE
+        reached[place[place >= 0]] = True
+        clash = reached[self.nodes].any(1)
         clash[leaf(place[place < NONE])] = True
         return torch.nonzero(clash).squeeze(1)
 
