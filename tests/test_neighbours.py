@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitdsi.neighbours import affinity, nearest
+from vitdsi.neighbours import affinity, affinity_with, nearest, neighbour_weights
 
 
 def cosines(queries: torch.Tensor, features: torch.Tensor) -> np.ndarray:
@@ -58,3 +58,14 @@ def test_affinity_connects_each_vector_with_its_nearest_others() -> None:
 
 def test_vectors_without_a_positive_cosine_have_no_affinity() -> None:
     assert affinity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), 1, 3.0).toarray().max() == 0
+
+
+def test_a_new_vector_is_connected_as_one_more_node_of_the_graph() -> None:
+    generator = torch.Generator().manual_seed(3)
+    vectors, new = torch.rand(12, 5, generator=generator), torch.rand(2, 5, generator=generator)
+    weight = neighbour_weights(vectors, 3, 2.0)
+    ids, found = affinity_with(new, vectors, weight, 3, 2.0)
+    for row, (others, affinities) in enumerate(zip(ids.tolist(), found.tolist(), strict=True)):
+        weights = cosines(new[row, None], vectors)[0, others] ** 2 / 2
+        degrees = weight.toarray().sum(1)[others]
+        np.testing.assert_allclose(affinities, weights / np.sqrt(weights.sum() * degrees), rtol=1e-4)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitdsi.model.axes import sampled
 from vitdsi.model.categories import Categories, categories_from_classes, categories_from_neighbours
 
 GROUPS, EACH, WIDTH = 4, 30, 24
@@ -38,6 +39,31 @@ def test_categories_from_neighbours_rank_photos_of_a_group_above_what_cosine_doe
     centred = F.normalize(features - features.mean(0), dim=1)
     cosine = F.normalize(queries - features.mean(0), dim=1) @ centred.T
     assert learned > mean_average_precision(cosine, of, query_of) + 0.05
+
+
+def test_images_outside_of_the_sample_join_the_groups_of_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, of = groups()
+    queries, query_of = groups(seed=1)
+    monkeypatch.setattr("vitdsi.model.axes.SAMPLE", 60)
+    monkeypatch.setattr("vitdsi.model.categories.BLOCK", 25)
+    found = categories_from_neighbours(features.half(), 8)
+    torch.testing.assert_close(found.rows.norm(dim=1), torch.ones(len(features)))
+    sample, others = sampled(features), torch.ones(len(features), dtype=torch.bool)
+    alone = categories_from_neighbours(features[sample].half(), 8)
+    assert torch.equal(found.rows[sample], alone.rows) and torch.equal(found.weight, alone.weight)
+    others[sample] = False
+    scores = embed(found, queries)
+    extended = mean_average_precision(scores @ found.rows[others].T, of[others], query_of)
+    by_map = mean_average_precision(scores @ embed(found, features[others]).T, of[others], query_of)
+    assert extended > by_map + 0.02
+
+
+def test_classes_are_learned_in_blocks_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, of = groups()
+    classes = [f"class {i}" for i in of.tolist()]
+    whole = categories_from_classes(features, classes, 100, 8)
+    monkeypatch.setattr("vitdsi.model.categories.BLOCK", 32)
+    torch.testing.assert_close(categories_from_classes(features, classes, 100, 8).weight, whole.weight)
 
 
 def test_categories_from_classes_put_photos_near_the_code_of_their_class() -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vitdsi.model.axes import sampled
 from vitdsi.model.pictures import pictures_from_features, pictures_from_views, signed_root
 
 
@@ -68,6 +69,22 @@ def test_vectors_of_images_are_drawn_towards_their_views() -> None:
 
     expected = F.normalize(embed(features) + 2 * embed(views).mean(1), dim=1)
     torch.testing.assert_close(pictures.rows, expected)
+
+
+def test_map_of_a_large_collection_is_that_of_a_sample_and_each_image_has_a_vector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features, views = (part.half() for part in with_views())
+    monkeypatch.setattr("vitdsi.model.axes.SAMPLE", 40)
+    monkeypatch.setattr("vitdsi.model.pictures.BLOCK", 16)
+    sample = sampled(features)
+    for found, alone in (
+        (pictures_from_views(features, views, 12), pictures_from_views(features[sample], views[sample], 12)),
+        (pictures_from_features(features, 12), pictures_from_features(features[sample], 12)),
+    ):
+        torch.testing.assert_close(found.weight, alone.weight)
+        torch.testing.assert_close(found.rows[sample], alone.rows)
+        torch.testing.assert_close(found.rows.norm(dim=1), torch.ones(len(features)))
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

@@ -1,11 +1,12 @@
-"""Principal axes of the features of a collection."""
+"""Statistics of the features of a collection, in blocks: means, a sample of the images, and principal axes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-_SAMPLE = 20_000  # images that the principal axes are computed from, at most
+SAMPLE = 20_000  # images that closed forms are computed from, at most
+BLOCK = 4096  # images that are read together, to bound the memory
 
 
 def principal_axes(centred: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -19,7 +20,7 @@ def principal_axes(centred: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         than `dim` axes of notable variance, such as those of few images, have zeros in the last places of both.
     """
     generator = torch.Generator().manual_seed(0)
-    sample = centred[torch.randperm(len(centred), generator=generator)[:_SAMPLE]]
+    sample = centred[torch.randperm(len(centred), generator=generator)[:SAMPLE]]
     values, vectors = torch.linalg.eigh((sample.T @ sample / len(sample)).double())
     found = min(dim, centred.shape[1])
     values, vectors = values.flip(0)[:found].clamp(min=0).float(), vectors.flip(1)[:, :found].float()
@@ -28,3 +29,19 @@ def principal_axes(centred: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     variances[:found] = torch.where(notable, values, 0.0)
     axes[:found] = (vectors * notable).T
     return variances, axes
+
+
+def sampled(features: Tensor, seed: int = 0) -> Tensor:
+    """Return the sorted rows (n,) of at most 20,000 images of features (N, F): all, or a random sample of them."""
+    if len(features) <= SAMPLE:
+        return torch.arange(len(features))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(len(features), generator=generator)[:SAMPLE].sort().values
+
+
+def mean_of(features: Tensor) -> Tensor:
+    """Return the mean (F,) of features (N, F) of any floating-point type, in single precision."""
+    if len(features) <= BLOCK:
+        return features.float().mean(0)
+    sums = [block.float().sum(0).double() for block in torch.split(features, BLOCK)]
+    return (torch.stack(sums).sum(0) / len(features)).float()

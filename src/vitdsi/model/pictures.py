@@ -21,14 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitdsi.model.axes import principal_axes
+from vitdsi.model.axes import BLOCK, principal_axes, sampled
 
 # Constants of the closed form. EXPERIMENTS.md has the evidence.
 _WHITENING = 0.75  # 0 leaves the variances of the principal axes as they are, 1 makes them equal.
 _SHRINKAGE = 0.3  # added to the variances before whitening, as a share of their mean over all features
 _VIEW_SHRINKAGE = 0.3  # likewise, added to the variances of views
 _VIEW_WEIGHT = 2.0  # of the mean of the views in the vector of an image; the image itself has weight 1
-_BLOCK = 4096  # images whose views are read together, to bound the memory
 
 
 @dataclass(frozen=True)
@@ -49,25 +48,33 @@ class Pictures:
 
 
 def pictures_from_features(features: Tensor, dim: int) -> Pictures:
-    """Learn picture embeddings of `dim` numbers from the features (N, F) of the indexed images alone."""
-    roots = signed_root(features)
+    """Learn picture embeddings of `dim` numbers from the features (N, F) of the indexed images alone.
+
+    Here and below, features may be of any floating-point type, and mapped from a file: they are read in blocks, and the
+    map is learned from a sample of large collections.
+    """
+    roots = signed_root(features[sampled(features)].float())
     mean = roots.mean(0)
     variances, axes = principal_axes(roots - mean, dim)
     floor = _SHRINKAGE * (roots - mean).square().mean() + 1e-12
     weight = axes * (variances + floor)[:, None].pow(-_WHITENING / 2)
-    return Pictures(mean, weight, embed_pictures(features, mean, weight))
+    rows = torch.empty(len(features), dim)
+    for block in torch.split(torch.arange(len(features)), BLOCK):
+        rows[block] = embed_pictures(features[block].float(), mean, weight)
+    return Pictures(mean, weight, rows)
 
 
 def pictures_from_views(features: Tensor, views: Tensor, dim: int) -> Pictures:
     """Learn picture embeddings of `dim` numbers from features (N, F) of images and (N, V, F) of their hard views."""
-    mean = signed_root(features).mean(0)
+    sample = sampled(features)
+    mean = signed_root(features[sample].float()).mean(0)
     within, centres = torch.zeros(len(mean), len(mean), dtype=torch.float64), []
-    for some, their_views in zip(torch.split(features, _BLOCK), torch.split(views, _BLOCK), strict=True):
-        roots = signed_root(torch.cat([some[:, None].float(), their_views.float()], dim=1))
+    for block in torch.split(sample, BLOCK):
+        roots = signed_root(torch.cat([features[block, None].float(), views[block].float()], dim=1))
         centres.append(roots.mean(1))
         around = (roots - centres[-1][:, None]).flatten(0, 1)
         within += (around.T @ around).double()
-    within /= len(features) * views.shape[1]
+    within /= len(sample) * views.shape[1]
     within.diagonal().add_(_VIEW_SHRINKAGE * within.diagonal().mean() + 1e-12)
     values, vectors = torch.linalg.eigh(within)
     whiten = (vectors * values.rsqrt() @ vectors.T).float()
@@ -79,11 +86,12 @@ def pictures_from_views(features: Tensor, views: Tensor, dim: int) -> Pictures:
 
 def picture_rows(features: Tensor, views: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
     """Return vectors (N, D) of images with features (N, F) and hard views (N, V, F), under the map of `Pictures`."""
-    rows = []
-    for some, their_views in zip(torch.split(features, _BLOCK), torch.split(views, _BLOCK), strict=True):
-        of_views = embed_pictures(their_views.float(), mean, weight).mean(1)
-        rows.append(F.normalize(embed_pictures(some.float(), mean, weight) + _VIEW_WEIGHT * of_views, dim=1))
-    return torch.cat(rows)
+    rows = torch.empty(len(features), len(weight))
+    for block in torch.split(torch.arange(len(features)), BLOCK):
+        of_views = embed_pictures(views[block].float(), mean, weight).mean(1)
+        own = embed_pictures(features[block].float(), mean, weight)
+        rows[block] = F.normalize(own + _VIEW_WEIGHT * of_views, dim=1)
+    return rows
 
 
 def signed_root(features: Tensor) -> Tensor:
