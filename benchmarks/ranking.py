@@ -67,7 +67,7 @@ def codes(embeddings: np.ndarray) -> dict[str, np.ndarray]:
 def leaf_rows(index: ImageIndex) -> np.ndarray:
     """The row of the trie head for the last digit of each image, as unit vectors (N, D)."""
     trie, head = index.trie_, index.model_.head
-    rows = head.vectors(trie, trie.live_ids()).detach()
+    rows = head.vectors(trie.live_ids()).detach()
     return torch.nn.functional.normalize(rows, dim=-1).numpy()
 
 

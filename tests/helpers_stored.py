@@ -102,13 +102,13 @@ def stored(
 ) -> IndexState:
     """A trained index. The same object is given again, so do not change its tensors in place.
 
-    With `former` its embeddings have no part for categories, as up to format 3.
+    With `former` its embeddings have no part for categories, as up to format 3, and its rows are floats.
     """
     relevance = "folder" if labels else "none"
     requested = load_config(
         overrides=[
             *_SMALL,
-            *(["model.category_dim=0"] if former else []),
+            *(["model.category_dim=0", "vector_bytes=null"] if former else []),
             f"ids.scheme={scheme}",
             f"ids.base={base}",
             f"labels={relevance}",

@@ -252,7 +252,7 @@ class IndexState:
         """The vectors (N, E) that the head keeps for all ids; None if they do not have these parts."""
         if not self.model.stem.categories or not self.model.head.compares:
             return None
-        return self.model.head.vectors(self.trie, torch.arange(len(self.trie.codes))).detach().cpu()
+        return self.model.head.vectors(torch.arange(len(self.trie.codes))).detach().cpu()
 
     def changed(self, verb: str, images: int) -> tuple[Change, ...]:
         """Return the changes with one more that happens now."""

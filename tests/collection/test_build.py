@@ -29,7 +29,7 @@ def images() -> list[np.ndarray]:
 def test_loaded_index_keeps_the_embedding_width_of_its_build(
     images: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolve, "MAX_ROW_NUMBERS", 2 * 6 * 64)
+    monkeypatch.setattr(resolve, "MAX_ROW_NUMBERS", 6 * 64)
     index = ImageIndex(load_config(overrides=SHORT)).fit(images)
     index.save(tmp_path / "six.dsi")
     loaded = ImageIndex.load(tmp_path / "six.dsi")
@@ -66,15 +66,15 @@ def test_retraining_a_loaded_index_lowers_the_retrieval_share_that_its_queries_h
 def test_embedding_width_follows_the_size_of_the_collection_at_each_fit_and_retraining(
     images: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolve, "MAX_ROW_NUMBERS", 2 * 6 * 96)
+    monkeypatch.setattr(resolve, "MAX_ROW_NUMBERS", 6 * 96)
     config = load_config(overrides=[*SHORT, "model.embedding_dim=192"])
     ImageIndex(config).fit(images).save(tmp_path / "six.dsi")
     loaded = ImageIndex.load(tmp_path / "six.dsi")
-    assert loaded.model_.head.vectors(loaded.trie_, loaded.trie_.live_ids()).shape == (6, 96)
+    assert loaded.model_.head.vectors(loaded.trie_.live_ids()).shape == (6, 96)
     loaded.remove([0, 1, 2])
     loaded.compact(retrain=True)
     assert loaded.config.model.embedding_dim == 192
-    assert loaded.model_.head.vectors(loaded.trie_, loaded.trie_.live_ids()).shape == (3, 192)
+    assert loaded.model_.head.vectors(loaded.trie_.live_ids()).shape == (3, 192)
     assert loaded.fit(images).config.model.embedding_dim == 96
 
 

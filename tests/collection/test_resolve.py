@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vitdsi.collection.resolve import embedding_dim_for, epochs_for, resolve_config
-from vitdsi.config import IndexConfig, load_config
+from vitdsi.config import IndexConfig, ModelConfig, load_config
 
 
 @pytest.mark.parametrize("count", [1, 2, 255, 257, 4096, 4097, 60_000])
@@ -20,7 +22,7 @@ def test_base_that_was_asked_for_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "width"), [(10, 512), (65_536, 512), (65_537, 256), (262_145, 64), (10**8, 32)]
+    ("count", "width"), [(10, 512), (524_288, 512), (524_289, 256), (10**6, 256), (10**8, 32)]
 )
 def test_embedding_is_narrowed_for_very_many_images_and_the_request_stays(count: int, width: int) -> None:
     requested = IndexConfig()
@@ -55,3 +57,11 @@ def test_queries_raise_the_share_of_retrieval_so_that_each_photo_is_drawn_as_oft
 def test_limit_that_was_given_stays(limit: str) -> None:
     requested = load_config(overrides=[f"training.{limit}"])
     assert resolve_config(requested, 100).training == requested.training
+
+
+@pytest.mark.parametrize(
+    ("width", "asked", "resolved"), [(512, 128, 128), (96, 128, 96), (512, 100, 64), (64, None, None)]
+)
+def test_bytes_of_a_vector_divide_its_width(width: int, asked: int | None, resolved: int | None) -> None:
+    requested = replace(IndexConfig(vector_bytes=asked), model=ModelConfig(embedding_dim=width))
+    assert resolve_config(requested, 10).vector_bytes == resolved

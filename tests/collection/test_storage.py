@@ -211,8 +211,8 @@ def test_missing_or_damaged_part_is_a_format_error(path: Path, part: str) -> Non
 @pytest.mark.parametrize(
     ("version", "advice"),
     [
-        (6, "this version reads up to 5; upgrade vitdsi"),
-        (1, "this version reads 2 to 5; make it again from the images"),
+        (7, "this version reads up to 6; upgrade vitdsi"),
+        (1, "this version reads 2 to 6; make it again from the images"),
     ],
 )
 def test_index_of_a_format_that_is_not_read_is_refused_with_advice(
@@ -231,14 +231,16 @@ def test_removed_ids_are_read_with_their_codes(path: Path) -> None:
     assert torch.equal(after.codes, before.codes) and torch.equal(after.child, before.child)
 
 
-def test_index_of_format_4_has_no_keypoints(path: Path) -> None:
+def test_index_of_format_4_has_no_keypoints(former: Path) -> None:
+    path = former
+    write_index(path, replace(read_index(path), keypoints=stored().keypoints))
     manifest = json.loads((path / "index.json").read_text("utf-8"))
     (path / manifest["files"].pop("keypoints")).unlink()
     del manifest["requested"]["keypoints"], manifest["resolved"]["keypoints"]
     (path / "index.json").write_text(json.dumps({**manifest, "format_version": 4}), "utf-8")
     index = read_index(path)
     assert index.keypoints is None
-    assert write_index(path, remove(index, [1]), ("trie", "metadata")) == 2
+    assert write_index(path, remove(index, [1]), ("trie", "metadata")) == 3
     assert read_index(path).keypoints is None and "keypoints" not in sizes(path)
 
 

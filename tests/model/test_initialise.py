@@ -57,11 +57,15 @@ def test_only_parameters_that_start_from_features_are_changed() -> None:
     changed = {id(value) for value in model.parameters() if not torch.equal(value, before[id(value)])}
     from_features = {id(value) for value in model.parameters_from_features()}
     names = {name for name, value in model.named_parameters() if id(value) in from_features}
-    assert names == {"stem.principal.weight", "stem.category.weight", "head.rows", "head.prototypes"}
+    assert names == {
+        "stem.principal.weight",
+        "stem.category.weight",
+        "head.leaves.weight",
+        "head.branches.weight",
+    }
     assert from_features < changed
     assert {name for name, value in model.named_parameters() if id(value) in changed - from_features} == {
-        "head.bias",
-        "head.prototype_bias",
+        "head.branch_bias",
     }
 
 

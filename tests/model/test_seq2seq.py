@@ -60,7 +60,7 @@ def test_scores_depend_on_where_a_patch_stands(trie: Trie, stem: str, positions:
         moved[:, [0, 5]] = inputs[:, [5, 0]]
     with torch.no_grad():
         before, after = (model(x, trie.codes[:1], trie.nodes[:1]) for x in (inputs, moved))
-        assert (before - after).abs().max() > 1e-5
+        assert (before - after)[before.isfinite()].abs().max() > 1e-5
         model.stem.positions.table.zero_()
         before, after = (model(x, trie.codes[:1], trie.nodes[:1]) for x in (inputs, moved))
     torch.testing.assert_close(before, after, atol=2e-5, rtol=1e-4)
@@ -111,17 +111,6 @@ def test_features_of_any_precision_are_read_in_that_of_the_weights(trie: Trie) -
             found = model(features, trie.codes[:2], trie.nodes[:2])
             assert found.dtype == dtype
             assert torch.equal(found, model(features.to(dtype), trie.codes[:2], trie.nodes[:2]))
-
-
-def test_learning_only_freezes_everything_else_and_thaws_it_afterwards(trie: Trie) -> None:
-    model = small_model(trie)
-    with pytest.raises(KeyboardInterrupt), model.learning_only(trie, torch.tensor([3])):
-        assert {name for name, value in model.named_parameters() if value.requires_grad} == {
-            "head.rows",
-            "head.bias",
-        }
-        raise KeyboardInterrupt
-    assert all(value.requires_grad for value in model.parameters())
 
 
 def test_product_does_not_import_the_paper() -> None:

@@ -31,7 +31,7 @@ def test_evidence_holds_the_log_probability_and_both_cosines(state: IndexState) 
     ids, log_probs = torch.tensor([[3, 5], [7, NONE]]), torch.tensor([[-1.0, -2.0], [-3.0, -4.0]])
     seen = evidence(state, ids, log_probs, embedding)
     split = embedding.shape[1] - state.model.stem.categories
-    row = state.model.head.vectors(state.trie, torch.tensor(7))
+    row = state.model.head.vectors(torch.tensor(7))
     assert torch.equal(seen[..., 0], log_probs)
     cosine = torch.nn.functional.cosine_similarity
     torch.testing.assert_close(seen[1, 0, 1], cosine(row[:split], embedding[1, :split], dim=0))

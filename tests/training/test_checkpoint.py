@@ -33,7 +33,7 @@ def saved(folder: Path) -> tuple[Seq2Seq, torch.optim.AdamW, Schedule]:
         schedule.advance()
     schedule.evaluated(0.25, 1.5)
     schedule.history.append({"step": 2.0, "loss": 0.5})
-    save_checkpoint(folder, trained, optimizer, schedule)
+    save_checkpoint(folder, trained, [optimizer], schedule)
     return trained, optimizer, schedule
 
 
@@ -41,7 +41,7 @@ def test_loaded_state_goes_on_exactly_as_the_saved_run(tmp_path: Path) -> None:
     trained, optimizer, schedule = saved(tmp_path / "state")
     again = model(seed=5)
     again_optimizer, again_schedule = optimizer_of(again), Schedule(settings(), COUNT)
-    load_checkpoint(tmp_path / "state", again, again_optimizer, again_schedule)
+    load_checkpoint(tmp_path / "state", again, [again_optimizer], again_schedule)
     assert_equal_weights(weights(again), weights(trained))
     assert again_schedule == schedule and again_schedule.step == 2
     for _ in range(2):
@@ -54,7 +54,7 @@ def test_saving_replaces_the_state_of_before(tmp_path: Path) -> None:
     trained, optimizer, schedule = saved(tmp_path / "state")
     step(trained, optimizer)
     schedule.advance()
-    save_checkpoint(tmp_path / "state", trained, optimizer, schedule)
+    save_checkpoint(tmp_path / "state", trained, [optimizer], schedule)
     assert json.loads((tmp_path / "state" / "schedule.json").read_text("utf-8"))["step"] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
@@ -73,7 +73,7 @@ def test_state_of_another_model_is_refused_and_leaves_the_model_as_it_is(tmp_pat
     other = model(embed_dim=32)
     before = weights(other)
     with pytest.raises(UsageError, match="belongs to other images or settings"):
-        load_checkpoint(tmp_path / "state", other, optimizer_of(other), Schedule(settings(), COUNT))
+        load_checkpoint(tmp_path / "state", other, [optimizer_of(other)], Schedule(settings(), COUNT))
     assert_equal_weights(weights(other), before)
 
 
@@ -81,7 +81,7 @@ def test_missing_state_is_refused(tmp_path: Path) -> None:
     trained = model()
     assert not has_checkpoint(tmp_path / "state")
     with pytest.raises(UsageError, match="there is no state to resume"):
-        load_checkpoint(tmp_path / "state", trained, optimizer_of(trained), Schedule(settings(), COUNT))
+        load_checkpoint(tmp_path / "state", trained, [optimizer_of(trained)], Schedule(settings(), COUNT))
 
 
 def test_folder_of_other_files_is_no_state(tmp_path: Path) -> None:
@@ -99,6 +99,6 @@ def test_write_that_fails_leaves_the_state_of_before(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("vitdsi.training.checkpoint.save_file", fails)
     with pytest.raises(OSError, match="no space left"):
-        save_checkpoint(tmp_path / "state", trained, optimizer, schedule)
+        save_checkpoint(tmp_path / "state", trained, [optimizer], schedule)
     assert has_checkpoint(tmp_path / "state")
     assert json.loads((tmp_path / "state" / "schedule.json").read_text("utf-8"))["step"] == 2

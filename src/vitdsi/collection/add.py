@@ -1,8 +1,8 @@
 """Adding images to an index: new ids, rows solved from the features, and a short training run with replay.
 
 Existing ids never change. New images get ids that begin with the prefixes that the model already predicts for them,
-and the head starts from their embeddings (imprinting, Qi et al. 2018). Often it is enough to train the digits that only
-new images use. IncDSI (Kishore et al. 2023) also solves for the new documents alone.
+and the head takes their embeddings as their rows (imprinting, Qi et al. 2018). Mostly that is enough, and nothing is
+trained. IncDSI (Kishore et al. 2023) also solves for the new documents alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from vitdsi.collection.remove import remove
 from vitdsi.config import TrainingConfig
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.ids.trie import Trie
+from vitdsi.model.coding import with_row_bytes
 from vitdsi.model.graft import graft
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.model.stems.pooled_stem import PooledStem
@@ -45,7 +46,7 @@ from vitdsi.training.targets import Relevance, WeightedRelevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
 
 REPLAYED_PER_IMAGE = 4  # old images that are replayed for each new one
-MIN_REPLAYED = 500  # old images that are replayed at least when their weights may change
+MIN_REPLAYED = 500  # old images that are replayed at least
 SHORT_EPOCHS, SHORT_STEPS = 6.0, 20  # length of the short run; the longer one counts
 SUFFICIENT_ACCURACY = 0.98  # IA@1 of the new images below which all weights are trained
 REMEMBERED_RESULTS = 20  # results of the old model that serve as targets if the features were dropped
@@ -163,7 +164,7 @@ def add_new(
         keypoints=grown_keypoints(state, fresh, reader, on_progress),
     )
     remembered = None if state.features is not None else _remembered(state, fresh.features)
-    _learn(grown, fresh, hard, new_ids, state.trie.live_ids(), remembered, reader, on_progress)
+    grown = _learn(grown, fresh, hard, new_ids, state.trie.live_ids(), remembered, reader, on_progress)
     return calibrate(replace(grown, held_out=_held_out(grown, fresh, reader, on_progress)))
 
 
@@ -210,15 +211,18 @@ def _learn(
     remembered: Relevance | None,
     reader: FeatureReader,
     on_progress: OnProgress,
-) -> None:
-    """Train the model of `grown` in place, on the new images and with replay of old ones.
+) -> IndexState:
+    """Train the model of `grown` on the new images and with replay of old ones, if that is needed.
 
     If the features were dropped, replay is impossible. Then the results of the old model for the new images are targets
     (`remembered`; learning without forgetting, Li and Hoiem 2016), and changes of the weights are penalised.
 
-    If ids follow the features, only the digits that only new images use are trained first; all weights follow if that
-    is not enough.
+    If ids follow the features, the rows that the new images were given are mostly enough. Then nothing is trained.
     """
+    if places_by_model(grown):
+        found = rankings(grown, fresh.features, SearchOptions(k=1))[:, 0] == new_ids.numpy()
+        if found.mean() >= SUFFICIENT_ACCURACY:
+            return grown
     config, first = grown.resolved, int(new_ids[0])
     has_replay = grown.features is not None
     features, start = (fresh.features, first) if grown.features is None else (grown.features, 0)
@@ -231,29 +235,24 @@ def _learn(
     generator = torch.Generator().manual_seed(config.seed + first)
     old = old[torch.randperm(len(old), generator=generator)]
 
-    def learn(replayed: int) -> None:
-        some = old[: replayed if has_replay else 0].sort().values
-        rows = torch.cat([some, new_ids.repeat(max(1, round(len(some) / len(new_ids))))])
-        data = TrainingData(
-            grown.trie,
-            rows,
-            views_of(features, alterations, start),
-            remembered or _relevance(grown, torch.unique(rows)),
-            rows,
-            alterations.inputs,
-            alterations.rows,
-        )
-        penalty = None if has_replay else _anchor(grown.model)
-        training = _short_run(config.training, len(rows))
-        train(grown.model, data, training, seed=config.seed + first, on_progress=on_progress, penalty=penalty)
-
-    if places_by_model(grown):
-        with grown.model.learning_only(grown.trie, new_ids):
-            learn(REPLAYED_PER_IMAGE * len(new_ids))
-        found = rankings(grown, fresh.features, SearchOptions(k=1))[:, 0] == new_ids.numpy()
-        if found.mean() >= SUFFICIENT_ACCURACY:
-            return
-    learn(max(REPLAYED_PER_IMAGE * len(new_ids), MIN_REPLAYED))
+    replayed = max(REPLAYED_PER_IMAGE * len(new_ids), MIN_REPLAYED) if has_replay else 0
+    some = old[:replayed].sort().values
+    rows = torch.cat([some, new_ids.repeat(max(1, round(len(some) / len(new_ids))))])
+    data = TrainingData(
+        grown.trie,
+        rows,
+        views_of(features, alterations, start),
+        remembered or _relevance(grown, torch.unique(rows)),
+        rows,
+        alterations.inputs,
+        alterations.rows,
+    )
+    model = with_row_bytes(grown.model, grown.trie, None)
+    penalty = None if has_replay else _anchor(model)
+    training = _short_run(config.training, len(rows))
+    train(model, data, training, seed=config.seed + first, on_progress=on_progress, penalty=penalty)
+    model = with_row_bytes(model.eval(), grown.trie, grown.model.row_bytes, config.seed)
+    return replace(grown, model=model)
 
 
 def _short_run(training: TrainingConfig, rows: int) -> TrainingConfig:

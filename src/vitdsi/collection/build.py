@@ -24,6 +24,7 @@ from vitdsi.ids.assign import assign_ids
 from vitdsi.ids.trie import NONE
 from vitdsi.model.architectures import ARCHITECTURES
 from vitdsi.model.categories import Categories, categories_from_classes
+from vitdsi.model.coding import with_row_bytes
 from vitdsi.model.heads import HEADS
 from vitdsi.model.initialise import make_model
 from vitdsi.model.pictures import Pictures, pictures_from_views
@@ -189,7 +190,8 @@ def learn(
         resume=resume,
         on_progress=on_progress,
     )
-    state = replace(state, model=state.model.eval())
+    model = with_row_bytes(state.model.eval(), state.trie, config.vector_bytes, config.seed)
+    state = replace(state, model=model)
     if state.held_out is None:
         state = replace(state, held_out=_held_out(state, queries, data, alterations))
     state = calibrate(state)

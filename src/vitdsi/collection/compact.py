@@ -73,7 +73,7 @@ def compact(
     if retrain:
         small = rebuild(small, _pictures(state, live), on_progress)
     else:
-        model, _ = graft(state.model, state.trie, trie, state.resolved.seed)
+        model, _ = graft(state.model, state.trie, trie, state.resolved.seed, live)
         small = calibrate(replace(small, model=model))
     return small if keep_features else replace(small, features=None, thumbnails=None)
 

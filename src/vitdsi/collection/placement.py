@@ -140,7 +140,7 @@ def _vectors(
         return None, None
     live = state.trie.live_ids()
     vectors = torch.zeros(len(state.trie.codes), embeddings.shape[1])
-    vectors[live] = state.model.head.vectors(state.trie, live).detach().cpu()
+    vectors[live] = state.model.head.vectors(live).detach().cpu()
     return vectors.numpy(), embeddings.numpy()
 
 

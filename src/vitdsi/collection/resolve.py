@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from vitdsi.config import IndexConfig
 from vitdsi.ids import scheme_named
+from vitdsi.model.heads.rows import largest_divisor
 
 MIN_EMBEDDING_DIM = 32
-MAX_ROW_NUMBERS = 2**26  # numbers in all rows of the trie head together
+MAX_ROW_NUMBERS = 2**28  # in the vectors of all images together, to bound the memory of training
 MIN_EPOCHS = 25.0
 _EPOCHS_TIMES_ROOT = 1800.0  # epochs of a small collection times the square root of its number of images
 
@@ -18,8 +19,9 @@ def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> Inde
     """Choose the settings for a collection of `count` images, with `queries` more photos that train retrieval.
 
     - `ids.base`, if it was left open, is the default of the id scheme.
-    - `model.embedding_dim` is halved while the rows of the trie head, about two per image, would hold more than 2^26
-      numbers: 512 is kept up to 65,536 images, and 64 is reached at 262,145.
+    - `model.embedding_dim` is halved while the vectors of all images would hold more than 2^28 numbers, 1 GiB: 512 is
+      kept up to 524,288 images, and a million have 256.
+    - `vector_bytes` is lowered to a divisor of `model.embedding_dim`.
     - `training.retrieval_ratio` is raised so that each further photo is drawn as often as an indexed image.
     - `training.max_epochs`, if neither it nor `training.minutes` was given, is `epochs_for(count)`.
 
@@ -32,8 +34,12 @@ def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> Inde
         training = replace(training, max_epochs=epochs_for(count) * photos / drawn)
     base = requested.ids.base or scheme_named(requested.ids.scheme).default_base(count)
     width = embedding_dim_for(count, requested.model.embedding_dim)
+    vector_bytes = requested.vector_bytes
+    if vector_bytes is not None:
+        vector_bytes = largest_divisor(width, vector_bytes)
     return replace(
         requested,
+        vector_bytes=vector_bytes,
         ids=replace(requested.ids, base=base),
         model=replace(requested.model, embedding_dim=width),
         training=training,
@@ -43,7 +49,7 @@ def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> Inde
 def embedding_dim_for(count: int, most: int) -> int:
     """Return the width of the embedding for `count` images: `most`, or less for very large collections."""
     width = most
-    while width >= 2 * MIN_EMBEDDING_DIM and 2 * count * width > MAX_ROW_NUMBERS:
+    while width >= 2 * MIN_EMBEDDING_DIM and count * width > MAX_ROW_NUMBERS:
         width //= 2
     return width
 

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from vitdsi.collection.former_formats import upgraded
+from vitdsi.collection.former_formats import upgraded, upgraded_weights
 from vitdsi.config import config_from_dict
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError, VitdsiError
 from vitdsi.facts.store import MetadataStore
@@ -30,8 +30,8 @@ from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.photos.keypoints import Keypoints
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState, TextGap
 
-FORMAT_VERSION = 5
-_READABLE_VERSIONS = (2, 3, 4, 5)
+FORMAT_VERSION = 6
+_READABLE_VERSIONS = (2, 3, 4, 5, 6)
 PARTS = {
     "model": "safetensors",
     "trie": "safetensors",
@@ -117,6 +117,7 @@ def _write(
         "resolved": asdict(state.resolved),
         "weights": state.weights,
         "input_shape": list(state.model.input_shape),
+        "row_bytes": state.model.row_bytes,
         "report": state.report.as_dict(),
         "changes": [asdict(change) for change in state.changes],
     }
@@ -192,8 +193,8 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
     files = {part: path / name for part, name in manifest["files"].items()}
     resolved = config_from_dict(manifest["resolved"])
     trie = Trie.from_tensors(load_file(files["trie"]), manifest["base"])
-    model = Seq2Seq(resolved.model, trie, tuple(manifest["input_shape"]))
-    model.load_state_dict(load_file(files["model"]))
+    model = Seq2Seq(resolved.model, trie, tuple(manifest["input_shape"]), manifest["row_bytes"])
+    model.load_state_dict(upgraded_weights(load_file(files["model"]), trie))
     ids = json.loads(files["ids"].read_text("utf-8"))
     features = load_file(files["features"])
     held_out = None

@@ -124,9 +124,9 @@ class ModelConfig(Section):
     category_dim: Annotated[int, Field(ge=0)] | None = None
     """Numbers of the embedding that compare what photos show; the others compare pictures. None takes a quarter of
     `embedding_dim`. Only the stem `pooled` has both; 0 leaves the part for categories out."""
-    prototypes: Annotated[int, Field(ge=0)] = 32
-    """Additional rows of a branch that leads to many images, which then acts as a mixture. With an earlier default,
-    more than 32 brought nothing, and fewer were worse."""
+    prototypes: Annotated[int, Field(ge=0)] = 16
+    """Additional rows of a branch that leads to many images, which then acts as a mixture. More than 16 brought
+    nothing; fewer lost images, the more the longer ids are."""
     paper: PaperModelConfig = field(default_factory=PaperModelConfig)
 
     @property
@@ -237,6 +237,9 @@ class IndexConfig(Section):
     keypoints: Annotated[int, Field(ge=0)] = 300
     """Keypoints of each photo, by which a search verifies that a result shows the same thing as the query; 0 for none.
     Each takes 20 bytes."""
+    vector_bytes: Annotated[int, Field(ge=1)] | None = 128
+    """Bytes that the vector of an image takes in the index, lowered to a divisor of `model.embedding_dim`: after
+    training, the rows of the trie head become codes of a product quantizer. None keeps floats, four bytes a number."""
     device: str = "auto"
     """Where to compute: `cpu`, `cuda`, or `auto` for CUDA where there is one."""
     ids: IdsConfig = field(default_factory=IdsConfig)

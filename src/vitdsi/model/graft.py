@@ -10,28 +10,34 @@ from vitdsi.model.seq2seq import Seq2Seq
 
 
 @torch.no_grad()
-def graft(model: Seq2Seq, old: Trie, new: Trie, seed: int) -> tuple[Seq2Seq, Tensor]:
+def graft(
+    model: Seq2Seq, old: Trie, new: Trie, seed: int, ids: Tensor | None = None
+) -> tuple[Seq2Seq, Tensor]:
     """A model over the trie `new` with the weights of `model`.
 
-    Weights of a node move with the prefix that leads to the node. What the old model does not have starts as in a new
-    model: nodes that are new, and positions of tokens beyond its longest id.
+    Weights of a node move with the prefix that leads to the node, and those of an id with the id. What the old model
+    does not have starts as in a new model: nodes and ids that are new, and positions of tokens beyond its longest id.
 
     Args:
         old: the trie of `model`, of the same base.
         seed: seeds the weights that are new. No other random draws are affected.
+        ids: (N,) the number that each id of `new` had in the old trie. None keeps the numbers, and further ids are new.
 
     Returns:
         The new model, on the device and in the mode of `model`, and a mask (M,) of the nodes that the old trie had.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        grafted = Seq2Seq(model.config, new, model.input_shape)
+        grafted = Seq2Seq(model.config, new, model.input_shape, model.row_bytes)
     origin = _origin(old, new)
+    if ids is None:
+        ids = torch.arange(len(new.codes))
+        ids[len(old.codes) :] = NONE
     grafted.stem.load_state_dict(model.stem.state_dict())
     grafted.summarise.load_state_dict(model.summarise.state_dict())
     grafted.encoder.load_state_dict(model.encoder.state_dict())
     grafted.decoder.graft(model.decoder)
-    grafted.head.graft(model.head, origin)
+    grafted.head.graft(model.head, origin, ids)
     return grafted.to(next(model.parameters()).device).train(model.training), origin != NONE
 
 

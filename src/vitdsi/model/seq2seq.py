@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,14 +31,18 @@ class Seq2Seq(nn.Module):
         trie: the ids. It gives the vocabulary, the length L of the longest id, and the nodes that a head may have
             weights for.
         input_shape: the shape of one image's features, without the batch axis: (F,), (G * G, C) or (3, S, S).
+        row_bytes: bytes of each row of a trie head, which then cannot be trained; None for floats.
 
     Raises:
         ConfigError: the configuration names a part that does not exist, or sizes that do not fit.
     """
 
-    def __init__(self, config: ModelConfig, trie: Trie, input_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, config: ModelConfig, trie: Trie, input_shape: tuple[int, ...], row_bytes: int | None = None
+    ) -> None:
         super().__init__()
         self.config = config
+        self.row_bytes = row_bytes
         self.input_shape = input_shape
         self.vocabulary = trie.vocabulary
         head = choose(HEADS, "model.paper.head", config.paper.head)
@@ -53,7 +54,7 @@ class Seq2Seq(nn.Module):
             self.summarise = nn.Linear(config.embed_dim, config.embedding_dim, bias=False)
         self.encoder: nn.Module = Encoder(config) if decoder.needs_encoder else nn.Identity()
         self.decoder = decoder(config, trie.vocabulary.outputs + 1, trie.max_length)
-        self.head: Head = head(config, trie)
+        self.head: Head = head(config, trie) if row_bytes is None else head(config, trie, row_bytes)
 
     def encode(self, features: Tensor) -> tuple[Memory, Tensor]:
         """Read images.
@@ -120,21 +121,6 @@ class Seq2Seq(nn.Module):
     def parameters_from_features(self) -> list[Tensor]:
         """The parameters that `initialise` sets from features, which are trained at a lower rate than the others."""
         return [*self.stem.parameters_from_features(), *self.head.parameters_from_features()]
-
-    @contextlib.contextmanager
-    def learning_only(self, trie: Trie, new_ids: Tensor) -> Iterator[None]:
-        """Freeze all weights inside this block, except for those of tokens that only `new_ids` (n,) use.
-
-        It needs a head that compares.
-        """
-        for parameter in self.parameters():
-            parameter.requires_grad_(False)
-        try:
-            with self.head.learning_only(trie, new_ids):
-                yield
-        finally:
-            for parameter in self.parameters():
-                parameter.requires_grad_(True)
 
     def _inputs(self, features: Tensor) -> Tensor:
         """Features as the stem reads them: pixels in 0..1, and everything in the precision of the weights."""

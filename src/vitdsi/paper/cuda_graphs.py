@@ -26,12 +26,11 @@ from vitdsi.photos.augment import DRAWS, augment_with
 from vitdsi.progress import OnProgress
 from vitdsi.training.data import TrainingData
 from vitdsi.training.loop import (
-    MAX_GRADIENT_NORM,
     draw_examples,
     evaluate,
-    parameter_groups,
     progress_at,
 )
+from vitdsi.training.optimizers import MAX_GRADIENT_NORM, parameter_groups
 from vitdsi.training.schedule import Schedule, schedule_for
 from vitdsi.training.targets import next_token_loss, one_hot_targets, retrieval_target
 from vitdsi.training.views import PixelViews

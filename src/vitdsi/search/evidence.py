@@ -56,7 +56,7 @@ def merged_evidence(
     picture = category = torch.zeros_like(log_probs)
     part = torch.zeros_like(ids)
     if state.reranks_by_default:
-        vectors = state.model.head.vectors(state.trie, ids.clamp(min=0))
+        vectors = state.model.head.vectors(ids.clamp(min=0))
         split = embedding.shape[-1] - state.model.stem.categories
         pictures = F.normalize(vectors[..., :split], dim=-1) @ F.normalize(embedding[..., :split], dim=-1).mT
         pictures[..., 1:] -= _PART_PENALTY

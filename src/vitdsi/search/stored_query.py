@@ -30,5 +30,5 @@ def stored_query(state: IndexState, number: int) -> tuple[Tensor, bool]:
             "the index keeps no features, and its model cannot search with anything else; search with the photo"
         )
     device = next(state.model.parameters()).device
-    vector = state.model.head.vectors(state.trie, torch.tensor([number], device=device))
+    vector = state.model.head.vectors(torch.tensor([number], device=device))
     return F.normalize(vector, dim=-1), True

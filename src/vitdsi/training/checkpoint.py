@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,13 +16,14 @@ from vitdsi.training.schedule import Schedule
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
+    folder: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], schedule: Schedule
 ) -> None:
     """Write a checkpoint, replacing the folder as a whole."""
     moments: dict[str, Tensor] = {}
-    for number, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
-            moments[f"{number}.{name}"] = value.contiguous()
+    for place, optimizer in enumerate(optimizers):
+        for number, state in optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                moments[f"{place}.{number}.{name}"] = torch.as_tensor(value).contiguous()
     with replace_folder(folder) as new:
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, new / "model.safetensors")
         save_file(moments, new / "optimizer.safetensors")
@@ -35,9 +37,9 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
+    folder: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], schedule: Schedule
 ) -> None:
-    """Restore weights, optimizer and schedule.
+    """Restore weights, optimizers and schedule.
 
     Raises:
         UsageError: there is no checkpoint, or it belongs to other images or settings.
@@ -51,10 +53,11 @@ def load_checkpoint(
             f"{folder}: the state belongs to other images or settings; give the same ones, or start without resume"
         )
     model.load_state_dict(weights)
-    state: dict[int, dict[str, Tensor]] = {}
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for key, value in load_file(folder / "optimizer.safetensors").items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        place, number, name = key.split(".", 2)
+        states[int(place)].setdefault(int(number), {})[name] = value
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     for name, value in json.loads((folder / "schedule.json").read_text("utf-8")).items():
         setattr(schedule, name, value)

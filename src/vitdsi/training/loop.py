@@ -15,12 +15,12 @@ from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.progress import OnProgress, Progress
 from vitdsi.training.checkpoint import load_checkpoint, save_checkpoint
 from vitdsi.training.data import TrainingData
+from vitdsi.training.optimizers import Optimizers
 from vitdsi.training.schedule import Schedule, schedule_for
 from vitdsi.training.targets import OwnId, next_token_loss, retrieval_target
 
 _SAVE_EVERY_SECONDS = 60.0
 _EVALUATION_SAMPLE = 512
-MAX_GRADIENT_NORM = 1.0
 
 
 def train(
@@ -55,11 +55,9 @@ def train(
         UsageError: `resume` is set and there is no checkpoint that fits.
     """
     schedule = schedule or schedule_for(config, len(data.indexing_rows))
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
-    )
+    optimizers = Optimizers(model, config)
     if resume and checkpoint is not None:
-        load_checkpoint(checkpoint, model, optimizer, schedule)
+        load_checkpoint(checkpoint, model, optimizers.each, schedule)
     generator = torch.Generator()
     device = next(model.parameters()).device
     allowed_at = (data.trie.child != NONE).to(device) if config.paper.constrained else None
@@ -76,18 +74,16 @@ def train(
                 generator.manual_seed((seed << 32) + schedule.step)
                 torch.manual_seed((seed << 32) + schedule.step + 1)  # dropout
                 inputs, ids, target = _batch(data, config, schedule.retrieval_share, generator)
-                for group in optimizer.param_groups:
-                    group["lr"] = schedule.learning_rate * group["rate"]
+                optimizers.set_learning_rate(schedule.learning_rate)
                 nodes = data.trie.nodes[ids].to(device)
                 scores = model(inputs.to(device), data.trie.codes[ids].to(device), nodes)
                 allowed = None if allowed_at is None else allowed_at[nodes.clamp(min=0)]
                 loss = next_token_loss(scores, target.to(device), allowed).mean()
                 if penalty is not None:
                     loss = loss + penalty()
-                optimizer.zero_grad(set_to_none=True)
+                optimizers.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
-                optimizer.step()
+                optimizers.step()
                 losses.append(loss.detach())
                 schedule.seconds = time.monotonic() - started
                 over = schedule.advance()
@@ -102,34 +98,14 @@ def train(
                     rate = (schedule.step - since_step) / max(time.monotonic() - since, 1e-9)
                     on_progress(progress_at(schedule, last, rate))
                 if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_SECONDS:
-                    save_checkpoint(checkpoint, model, optimizer, schedule)
+                    save_checkpoint(checkpoint, model, optimizers.each, schedule)
                     saved = time.monotonic()
     except KeyboardInterrupt:
         if checkpoint is not None:
-            save_checkpoint(checkpoint, model, optimizer, schedule)
+            save_checkpoint(checkpoint, model, optimizers.each, schedule)
         raise
     model.eval()
     return schedule
-
-
-def parameter_groups(model: Seq2Seq, config: TrainingConfig) -> list[dict[str, object]]:
-    """Group the parameters: weight decay on matrices only, `row_rate` for those that start from the features."""
-    from_features = {id(parameter) for parameter in model.parameters_from_features()}
-    rows: list[Tensor] = []
-    decayed: list[Tensor] = []
-    plain: list[Tensor] = []
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            continue
-        if id(parameter) in from_features:
-            rows.append(parameter)
-        else:
-            (decayed if parameter.dim() > 1 else plain).append(parameter)
-    return [
-        {"params": rows, "rate": config.row_rate, "weight_decay": 0.0},
-        {"params": decayed, "rate": 1.0, "weight_decay": config.paper.weight_decay},
-        {"params": plain, "rate": 1.0, "weight_decay": 0.0},
-    ]
 
 
 def draw_examples(

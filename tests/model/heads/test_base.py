@@ -16,10 +16,7 @@ def trie() -> Trie:
 def test_head_without_vectors_of_ids_raises(trie: Trie) -> None:
     head = Head(model_config(), trie)
     assert not head.compares
-    for call in (
-        lambda: head.vectors(trie, torch.tensor([0])),
-        lambda: head.learning_only(trie, torch.tensor([0])),
-    ):
+    for call in (lambda: head.vectors(torch.tensor([0])),):
         with pytest.raises(NotImplementedError, match="Head keeps no"):
             call()
 

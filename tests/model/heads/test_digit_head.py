@@ -30,7 +30,7 @@ def test_graft_takes_over_all_weights_whatever_the_trie() -> None:
     old, config = head(), model_config(embed_dim=16)
     new = DigitHead(config, Trie(np.array([[0], [2]]), 3))
     assert not torch.equal(new.out.weight, old.out.weight)
-    new.graft(old, torch.tensor([0]))
+    new.graft(old, torch.tensor([0]), torch.tensor([0]))
     assert torch.equal(new.out.weight, old.out.weight) and torch.equal(new.out.bias, old.out.bias)
 
 

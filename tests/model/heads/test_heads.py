@@ -39,7 +39,7 @@ class NodeHead(Head):
         return scores
 
     @torch.no_grad()
-    def graft(self, old: Head, origin: Tensor) -> None:
+    def graft(self, old: Head, origin: Tensor, ids: Tensor) -> None:
         assert isinstance(old, NodeHead)
         known = origin != NONE
         self.shift[known] = old.shift[origin[known]]

@@ -5,8 +5,8 @@ import pytest
 import torch
 from helpers_codes import KINDS, model_config, random_codes
 
-from vitdsi.ids.trie import NONE, Trie
-from vitdsi.model.heads import TrieHead
+from vitdsi.ids.trie import NONE, Trie, leaf
+from vitdsi.model.heads import TrieHead, rows
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,8 @@ def test_scores_depend_on_the_node(prototypes: int) -> None:
     hidden, embedding = torch.randn(1, 1, 16).double(), torch.randn(1, 8).double()
     scores = torch.cat([made(hidden, embedding, torch.tensor([[node]]))[0] for node in range(trie.num_nodes)])
     assert scores.shape == (trie.num_nodes, trie.vocabulary.outputs)
-    assert torch.pdist(scores).min() > 1e-3
+    assert torch.equal(scores > -torch.inf, trie.child != NONE)
+    assert torch.pdist(scores.clamp(min=-50)).min() > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,17 +70,46 @@ def test_untrained_head_scores_by_the_image_alone() -> None:
     assert not torch.allclose(first, made(torch.zeros(4, nodes.shape[1], 16), embedding.flip(0), nodes))
 
 
-def test_gradients_are_finite_and_reach_only_the_nodes_on_the_path() -> None:
+def test_gradients_are_finite_and_reach_only_the_branches_of_the_nodes_on_the_path() -> None:
     trie = Trie(random_codes("mixed"), 3)
     made = untrained(trie, prototypes=32)
     nodes = trie.nodes[:3]
     scores = made(torch.randn(3, nodes.shape[1], 16), torch.randn(3, 8), nodes)
-    scores[nodes >= 0].square().sum().backward()
+    scores[scores.isfinite()].square().sum().backward()
     for name, parameter in made.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
-    assert made.bias.grad is not None
-    touched = made.bias.grad.abs().sum(1) > 0
-    assert touched.nonzero().flatten().tolist() == sorted({n for n in nodes.flatten().tolist() if n >= 0})
+    on_path = sorted({n for n in nodes.flatten().tolist() if n >= 0})
+    children = trie.child[on_path]
+    assert made.leaf_bias.grad is not None and made.branch_bias.grad is not None
+    touched = torch.nonzero(made.leaf_bias.grad).flatten()
+    assert touched.tolist() == sorted(leaf(children[children < NONE]).tolist())
+    touched = torch.nonzero(made.branch_bias.grad.abs().sum(1)).flatten()
+    assert touched.tolist() == sorted(children[children >= 0].tolist())
+
+
+def test_many_queries_in_one_node_have_the_scores_of_few() -> None:
+    trie = Trie(random_codes("mixed"), 3)
+    made = head(trie, 2)
+    hidden, embedding = torch.randn(40, 1, 16).double(), torch.randn(40, 8).double()
+    node = int(trie.last_edges(torch.tensor([0]))[0])
+    together = made(hidden, embedding, torch.full((40, 1), node))
+    few = [made(hidden[i : i + 2], embedding[i : i + 2], torch.full((2, 1), node)) for i in range(0, 40, 2)]
+    torch.testing.assert_close(together, torch.cat(few))
+
+
+def test_large_tables_have_sparse_gradients_of_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    trie = Trie(random_codes("mixed"), 3)
+    gradients = []
+    for limit in (10**6, 1):
+        monkeypatch.setattr(rows, "SPARSE_FROM", limit)
+        made = head(trie, 2)
+        torch.manual_seed(1)
+        scores = made(torch.randn(23, 4, 16).double(), torch.randn(23, 8).double(), trie.nodes)
+        scores[scores.isfinite()].square().sum().backward()
+        gradients.append([made.leaves.weight.grad, made.branches.weight.grad])
+    for dense, sparse in zip(*gradients, strict=True):
+        assert dense is not None and sparse is not None and sparse.is_sparse and not dense.is_sparse
+        torch.testing.assert_close(sparse.to_dense(), dense)
 
 
 def test_imprinted_rows_are_the_embeddings_and_the_means_of_those_below() -> None:
@@ -87,32 +117,33 @@ def test_imprinted_rows_are_the_embeddings_and_the_means_of_those_below() -> Non
     made = untrained(trie)
     embeddings = torch.randn(23, 8)
     made.imprint(trie, torch.arange(23), embeddings, seed=0)
-    torch.testing.assert_close(made.vectors(trie, torch.arange(23)), embeddings)
+    torch.testing.assert_close(made.vectors(torch.arange(23)), embeddings)
     for token in range(3):
         below = (trie.nodes[:, 0] == 0) & (trie.codes[:, 0] == token)
-        torch.testing.assert_close(made.rows[0, token], embeddings[below].mean(0))
+        child = int(trie.child[0, token])
+        assert child > 0
+        torch.testing.assert_close(made.branches.take(torch.tensor(child * 3)), embeddings[below].mean(0))
     changed = {name for name, value in untrained(trie).state_dict().items()
                if not torch.equal(value, made.state_dict()[name])}  # fmt: skip
-    assert changed == {"rows", "bias", "prototypes", "prototype_bias"}
+    assert changed == {"leaves.weight", "branches.weight", "branch_bias"}
 
 
 def test_imprint_leaves_known_nodes_as_they_are() -> None:
-    """In a head of known nodes, a new last digit gets a row, and the mean bias of its siblings."""
+    """In a head of known nodes, a new id gets a row, and the mean bias of the other ids in its node."""
     trie = Trie(random_codes("fixed"), 3)
     made, before = head(trie, 2).float(), head(trie, 2).float()
     ids, embeddings = torch.tensor([4, 9]), torch.randn(2, 8)
     made.imprint(trie, ids, embeddings, 0, known=torch.ones(trie.num_nodes, dtype=torch.bool))
-    nodes, tokens = trie.last_edges(ids)
-    torch.testing.assert_close(made.rows[nodes, tokens], embeddings)
-    changed = (made.rows != before.rows).any(-1)
-    assert int(changed.sum()) == 2
-    assert not ((made.bias != before.bias) & ~changed).any()
-    for i, node, token in zip(ids.tolist(), nodes.tolist(), tokens.tolist(), strict=True):
-        leaves = [t for t in range(3) if trie.child[node, t] < NONE and t != token]
-        expected = before.bias[node, leaves].mean() if leaves else torch.zeros(())
-        torch.testing.assert_close(made.bias[node, token], expected, msg=f"id {i}")
-    assert torch.equal(made.prototypes, before.prototypes)
-    assert torch.equal(made.prototype_bias, before.prototype_bias)
+    torch.testing.assert_close(made.vectors(ids), embeddings)
+    old = torch.tensor([i for i in range(23) if i not in (4, 9)])
+    assert torch.equal(made.vectors(old), before.vectors(old))
+    assert torch.equal(made.leaf_bias[old], before.leaf_bias[old])
+    for i, node in zip(ids.tolist(), trie.last_edges(ids)[0].tolist(), strict=True):
+        others = [n for n in leaf(trie.child[node][trie.child[node] < NONE]).tolist() if n not in (4, 9)]
+        expected = before.leaf_bias[others].mean() if others else torch.zeros(())
+        torch.testing.assert_close(made.leaf_bias[i], expected, msg=f"id {i}")
+    assert torch.equal(made.branches.weight, before.branches.weight)
+    assert torch.equal(made.branch_bias, before.branch_bias)
 
 
 def test_imprint_of_embeddings_that_differ_only_by_rounding_is_silent() -> None:
@@ -122,7 +153,7 @@ def test_imprint_of_embeddings_that_differ_only_by_rounding_is_silent() -> None:
     trie = Trie(np.array([[0, digit] for digit in range(6)]), 6)
     made = untrained(trie, embedding_dim=2, prototypes=3)
     made.imprint(trie, torch.arange(6), vectors, seed=0)
-    torch.testing.assert_close(made.rows[tuple(trie.last_edges(torch.arange(6)))], vectors)
+    torch.testing.assert_close(made.vectors(torch.arange(6)), vectors)
 
 
 @pytest.mark.parametrize("prototypes", [2, 3, 9])
@@ -132,62 +163,40 @@ def test_imprinted_prototypes_are_the_centres_of_what_lies_below(prototypes: int
     trie = Trie(codes, 6)
     made = untrained(trie, embedding_dim=2, prototypes=prototypes)
     child = int(trie.child[0, 0])
-    unused = made.prototype_bias[child].detach().clone()
     made.imprint(trie, torch.arange(5), vectors, seed=0)
-    bias, prototypes_below = made.prototype_bias[child].detach(), made.prototypes[child].detach()
-    centres, sizes = prototypes_below[bias > unused], bias[bias > unused].exp()
+    mixed = prototypes + 1
+    bias = made.branch_bias[child].detach()[1:]
+    below = made.branches.weight.detach()[child * mixed + 1 : (child + 1) * mixed]
+    centres, sizes = below[bias > -1e3], bias[bias > -1e3].exp()
     assert len(centres) == min(prototypes, 3)  # three are different
     assert float(sizes.sum()) == pytest.approx(5)
     nearest_centre = torch.cdist(torch.tensor([[5.0, 5.0]]), centres).argmin()
     torch.testing.assert_close(centres[nearest_centre], torch.tensor([5.0, 5.0]))
     assert float(sizes[nearest_centre]) == pytest.approx(3)
-    assert made.bias[0, 0].item() == pytest.approx(np.log(5))
+    assert made.branch_bias[child, 0].item() == pytest.approx(np.log(5))
 
 
-def test_graft_moves_the_weights_of_nodes_and_leaves_new_ones() -> None:
+def test_graft_moves_the_weights_of_nodes_and_ids_and_leaves_new_ones() -> None:
     trie = Trie(random_codes("fixed"), 3)
     old, new = head(trie, 2).float(), untrained(trie)
     fresh = {name: value.clone() for name, value in new.state_dict().items()}
-    origin = torch.arange(trie.num_nodes).roll(1)
-    origin[2] = NONE
-    new.graft(old, origin)
-    known = torch.arange(trie.num_nodes) != 2
-    for name in ("rows", "bias", "prototypes", "prototype_bias"):
-        value = getattr(new, name)
-        assert torch.equal(value[known], getattr(old, name)[origin[known]]), name
-        assert torch.equal(value[2], fresh[name][2]), name
+    nodes, ids = torch.arange(trie.num_nodes).roll(1), torch.arange(23).roll(1)
+    nodes[2] = ids[5] = NONE
+    new.graft(old, nodes, ids)
+    for name, origin, each in (("leaves.weight", ids, 1), ("leaf_bias", ids, 1),
+                               ("branches.weight", nodes, 3), ("branch_bias", nodes, 1)):  # fmt: skip
+        value, before, start = (
+            part[name].view(len(origin), each, -1) for part in (new.state_dict(), old.state_dict(), fresh)
+        )
+        known = origin != NONE
+        assert torch.equal(value[known], before[origin[known]]), name
+        assert torch.equal(value[~known], start[~known]), name
     assert torch.equal(new.steer.weight, old.steer.weight) and torch.equal(new.log_scale, old.log_scale)
-    for name in ("inner_range", "inner_token"):  # they describe the new trie
-        assert torch.equal(getattr(new, name), fresh[name])
-
-
-def test_learning_only_gives_gradients_to_the_tokens_that_new_ids_alone_use() -> None:
-    trie = Trie(random_codes("fixed"), 3)
-    made = head(trie, 2).requires_grad_(False)
-    new_ids = torch.tensor([5, 11])
-    shared = {
-        (int(n), int(c))
-        for i in range(23)
-        if i not in (5, 11)
-        for n, c in zip(trie.nodes[i], trie.codes[i], strict=True)
-    }
-    own = {
-        (int(n), int(c)) for i in (5, 11) for n, c in zip(trie.nodes[i], trie.codes[i], strict=True)
-    } - shared
-    with made.learning_only(trie, new_ids):
-        assert [name for name, value in made.named_parameters() if value.requires_grad] == ["rows", "bias"]
-        scores = made(torch.randn(23, 4, 16).double(), torch.randn(23, 8).double(), trie.nodes)
-        scores.square().sum().backward()
-        for gradient in (made.rows.grad, made.bias.grad):
-            assert gradient is not None
-            reached = {(n, t) for n, t, *_ in gradient.nonzero().tolist() if trie.child[n, t] != NONE}
-            assert reached == own and len(own) >= 2
-    made.rows.requires_grad_(True).grad = None
-    made(torch.randn(23, 4, 16).double(), torch.randn(23, 8).double(), trie.nodes).square().sum().backward()
-    assert made.rows.grad is not None
-    assert bool((made.rows.grad[trie.child != NONE] != 0).all())  # nothing is masked afterwards
+    assert torch.equal(new.child, trie.child)
 
 
 def test_parameters_from_features_are_what_imprint_sets() -> None:
     made = untrained(Trie(random_codes("fixed"), 3))
-    assert {id(value) for value in made.parameters_from_features()} == {id(made.rows), id(made.prototypes)}
+    assert {id(value) for value in made.parameters_from_features()} == {
+        id(made.leaves.weight), id(made.branches.weight)
+    }  # fmt: skip

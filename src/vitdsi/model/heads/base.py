@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -15,13 +14,14 @@ class Head(nn.Module):
     """Turns hidden states of the decoder into scores of the next token.
 
     Every head implements `forward`. A head may also keep a vector for each id, in the space of the image embeddings.
-    Such a head can be initialised from the images, learn a new image without changing the weights of others, and
-    compare images with a query. It sets `compares` and implements `vectors`, `imprint`, `learning_only` and
-    `parameters_from_features`. A head whose parameters depend on the trie implements `graft`.
+    Such a head can be initialised from the images, take in a new image without changing the weights of others, and
+    compare images with a query. It sets `compares` and implements `vectors`, `imprint` and `parameters_from_features`.
+    A head whose parameters depend on the trie implements `graft`.
 
     Args:
         config: sizes of the model.
         trie: the ids; `trie.vocabulary.outputs` is the number of scores V, `trie.num_nodes` the number of nodes M.
+        row_bytes: bytes of each row of a head that can store its rows as codes; no other head is given it.
 
     Attributes:
         compares: whether the head keeps a vector for each id. Only such a head is given image embeddings.
@@ -29,7 +29,7 @@ class Head(nn.Module):
 
     compares: ClassVar[bool] = False
 
-    def __init__(self, config: ModelConfig, trie: Trie) -> None:
+    def __init__(self, config: ModelConfig, trie: Trie, row_bytes: int | None = None) -> None:
         super().__init__()
 
     def forward(self, hidden: Tensor, embedding: Tensor | None, nodes: Tensor) -> Tensor:
@@ -62,18 +62,15 @@ class Head(nn.Module):
         """
         return
 
-    def graft(self, old: Head, origin: Tensor) -> None:
+    def graft(self, old: Head, nodes: Tensor, ids: Tensor) -> None:
         """Take over the weights of `old`, a head of the same kind over another trie.
 
         Args:
-            origin: (M,) for each node of this head's trie, the number that it had in the old trie, NONE if it is new.
+            nodes: (M,) for each node of this head's trie, the number that it had in the old trie, NONE if it is new.
+            ids: (N,) the same for each id.
         """
         self.load_state_dict(old.state_dict())
 
-    def learning_only(self, trie: Trie, new_ids: Tensor) -> AbstractContextManager[None]:
-        """Make the tokens that only `new_ids` use trainable, in a head whose parameters are all frozen."""
-        raise NotImplementedError(f"{type(self).__name__} keeps no weights of single ids")
-
-    def vectors(self, trie: Trie, ids: Tensor) -> Tensor:
+    def vectors(self, ids: Tensor) -> Tensor:
         """The vectors (*S, E) that the head keeps for `ids`, of any shape S."""
         raise NotImplementedError(f"{type(self).__name__} keeps no vectors of ids")

@@ -1,138 +1,137 @@
 """The trie head: each branch of the trie has its own weights, so a digit means something else after each prefix.
 
-This is the most general form of the prefix-aware decoder of NCI (Wang et al. 2022). Because no two branches share a
-row, a row can be set from features or trained alone when an image is added, as IncDSI (Kishore et al. 2023) does in a
-flat classifier.
+This is the most general form of the prefix-aware decoder of NCI (Wang et al. 2022), and a probabilistic label tree
+(Jasinska et al. 2016; PECOS, Yu et al. 2022), whose nodes have linear classifiers over their children. Because no two
+branches share a row, a row can be set from features or trained alone when an image is added, as IncDSI (Kishore et
+al. 2023) does in a flat classifier.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
-from vitdsi.ids.trie import NONE, Trie
+from vitdsi.ids.trie import NONE, Trie, leaf
 from vitdsi.kmeans import count_distinct, kmeans
 from vitdsi.model.heads.base import Head
+from vitdsi.model.heads.rows import CodedRows, FloatRows, Rows
 
 INITIAL_SCALE = 20.0  # Of the scores; it is learned from there on.
-_MAX_ONE_BY_ONE = 32  # Up to this many nodes, scoring one after another is faster than sorting them by node.
+_CROWDED = 16  # Queries in one node from which on it has a matrix product of its own.
 _UNUSED_BIAS = -1e4  # Bias of a prototype that is not in use; finite, so that gradients stay finite.
 _MAX_ITERATIONS = 10  # Of k-means, which finds the prototypes.
 
 
 class TrieHead(Head):
-    """Scores s * <q, E[n, v]> + b[n, v] of token v in node n, for the query q = x + A h.
+    """Scores s * <q, r> + b of the branches of a node, for the query q = x + A h. Other tokens have the score -inf.
 
     x is the embedding of the image, a unit vector, and h the hidden state of the decoder. So the query starts from the
     embedding, and the decoder moves it from digit to digit. A starts at zero.
 
-    Many images lie below some branches, and no single direction describes them all. Such a branch has more rows, its
-    prototypes, and its score is the log-sum-exp over all of them, that is, a mixture. A branch that ends in a single
-    image has none.
+    A branch that ends in an image has one row r, the vector of this image. Many images lie below other branches, and no
+    single direction describes them all. Such a branch has P more rows, its prototypes, and its score is the log-sum-exp
+    over its 1 + P rows, that is, a mixture.
+
+    Args:
+        config, trie: as for every head.
+        row_bytes: bytes of each row, which then cannot be trained (see `vitdsi.model.coding`); None for floats.
 
     Attributes:
-        rows: (M, V, E), a row for each branch.
-        bias: (M, V).
-        prototypes: (M, P, E), where prototypes[c] belong to the branch that leads to node c.
-        prototype_bias: (M, P).
-        inner_range: (M, 2), the first child of each node that is an inner node, and the one after the last. Inner
-            children of a node have consecutive numbers, in the order of their tokens.
-        inner_token: (M,), the token that leads to each node.
+        leaves: N rows, the vector of each id.
+        leaf_bias: (N,).
+        branches: M (1 + P) rows, first those of the branch that leads to node 0. Nothing leads to the root.
+        branch_bias: (M, 1 + P).
+        child: (M, V), what each token leads to in each node; see `vitdsi.ids.trie`.
     """
 
     compares = True
-    inner_range: Tensor
-    inner_token: Tensor
+    child: Tensor
 
-    def __init__(self, config: ModelConfig, trie: Trie) -> None:
+    def __init__(self, config: ModelConfig, trie: Trie, row_bytes: int | None = None) -> None:
         super().__init__(config, trie)
-        embedding_dim, outputs = config.embedding_dim, trie.vocabulary.outputs
-        self.steer = nn.Linear(config.embed_dim, embedding_dim)
+        self.steer = nn.Linear(config.embed_dim, config.embedding_dim)
         nn.init.zeros_(self.steer.weight)
         nn.init.zeros_(self.steer.bias)
-        self.rows = nn.Parameter(torch.randn(trie.num_nodes, outputs, embedding_dim) * embedding_dim**-0.5)
-        self.bias = nn.Parameter(torch.zeros(trie.num_nodes, outputs))
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_SCALE).log())
-        count = trie.num_nodes if config.prototypes else 0
-        self.prototypes = nn.Parameter(torch.zeros(count, config.prototypes, embedding_dim))
-        self.prototype_bias = nn.Parameter(torch.full((count, config.prototypes), _UNUSED_BIAS))
-        inner = (trie.child >= 0) & (config.prototypes > 0)
-        first = torch.where(inner, trie.child, trie.num_nodes).amin(1)
-        self.register_buffer("inner_range", torch.stack([first, first + inner.sum(1)], dim=1))
-        parents, tokens = torch.nonzero(inner, as_tuple=True)
-        self.register_buffer("inner_token", torch.zeros(trie.num_nodes, dtype=torch.long))
-        self.inner_token[trie.child[parents, tokens]] = tokens
+        mixed = 1 + config.prototypes
+        self.leaves = _table(len(trie.codes), config.embedding_dim, row_bytes)
+        self.leaf_bias = nn.Parameter(torch.zeros(len(trie.codes)))
+        self.branches = _table(trie.num_nodes * mixed, config.embedding_dim, row_bytes, cached=True)
+        bias = torch.full((trie.num_nodes, mixed), _UNUSED_BIAS)
+        bias[:, 0] = 0.0
+        self.branch_bias = nn.Parameter(bias)
+        self.register_buffer("child", trie.child, persistent=False)
+        used = torch.nonzero((trie.child != NONE).any(0))
+        self._width = int(used[-1]) + 1 if len(used) else 1  # tokens from here on lead nowhere
 
     def forward(self, hidden: Tensor, embedding: Tensor | None, nodes: Tensor) -> Tensor:
         assert embedding is not None
         query = ((embedding[:, None] + self.steer(hidden)) * self.log_scale.exp()).flatten(0, 1)
-        flat = nodes.flatten().clamp(min=NONE)
-        by_node = torch.is_grad_enabled() or len(flat) > _MAX_ONE_BY_ONE
-        scores = self._by_node(query, flat) if by_node else self._one_by_one(query, flat)
+        flat = nodes.flatten()
+        inside = torch.nonzero(flat != NONE).squeeze(1)
+        at, order = torch.sort(flat[inside], stable=True)
+        inside = inside[order]
+        present, counts = torch.unique_consecutive(at, return_counts=True)
+        apart = (counts > _CROWDED) | (self.child[present] >= 0).any(1)
+        rows_apart = apart.repeat_interleave(counts)
+        scores = query.new_zeros(len(flat), self._width)
+        for chosen, score in ((apart, self._one_by_one), (~apart, self._together)):
+            if bool(chosen.any()):
+                places = inside[rows_apart if chosen is apart else ~rows_apart]
+                scores = scores.index_copy(0, places, score(query[places], present[chosen], counts[chosen]))
+        scores = F.pad(scores, (0, self.child.shape[1] - self._width), value=-torch.inf)
         return scores.view(*nodes.shape, -1)
 
-    def _one_by_one(self, query: Tensor, nodes: Tensor) -> Tensor:
-        """Scores (n, V) of queries (n, E) in nodes (n,)."""
-        scores = []
-        for q, node, (first, last) in zip(
-            query, nodes.tolist(), self.inner_range[nodes].tolist(), strict=True
-        ):
-            row = torch.addmv(self.bias[node], self.rows[node], q)
-            if first < last:
-                row = self._mixture(q[None], row[None], first, self.prototypes[first:last])[0]
-            scores.append(row)
-        return torch.stack(scores)
+    def _together(self, query: Tensor, nodes: Tensor, counts: Tensor) -> Tensor:
+        """Scores (n, W) of queries (n, E), of which `counts` (d,) are in each of the nodes (d,).
 
-    def _by_node(self, query: Tensor, nodes: Tensor) -> Tensor:
-        """The same as `_one_by_one`, with one matrix product for all queries in a node.
-
-        In training, parameters are split as a whole, so that the gradient of each is put together once, in a fixed
-        order. In a search, most nodes are not needed.
+        The nodes have no inner children. One product of stacked matrices serves all nodes.
         """
-        ordered, order = torch.sort(nodes, stable=True)
-        present, counts = torch.unique_consecutive(ordered, return_counts=True)
-        rows: Sequence[Tensor] | Tensor = self.rows
-        bias: Sequence[Tensor] | Tensor = self.bias
-        below: Sequence[Tensor] = ()
-        if torch.is_grad_enabled():
-            rows, bias = self.rows.unbind(), self.bias.unbind()
-            if len(self.prototypes):
-                # Inner children are numbered in the order of their parents; the root comes first and has no parent.
-                inner = self.inner_range[:, 1] - self.inner_range[:, 0]
-                below = torch.split(self.prototypes, [1, *inner.tolist()])
+        group = torch.arange(len(nodes), device=nodes.device).repeat_interleave(counts)
+        slot = torch.arange(len(query), device=nodes.device) - (counts.cumsum(0) - counts)[group]
+        stacked = query.new_zeros(len(nodes), int(counts.max()), query.shape[1])
+        stacked = stacked.index_put((group, slot), query)
+        children = self.child[nodes, : self._width]
+        missing = children == NONE
+        ids = leaf(children).masked_fill(missing, 0)
+        scores = stacked @ self.leaves.take(ids).mT + self.leaf_bias[ids][:, None]
+        return scores.masked_fill(missing[:, None], -torch.inf)[group, slot]
+
+    def _one_by_one(self, query: Tensor, nodes: Tensor, counts: Tensor) -> Tensor:
+        """The same as `_together` for nodes of any kind, with matrix products for each of them."""
+        children = self.child[nodes, : self._width]
+        at_leaf, leaf_tokens = torch.nonzero(children < NONE, as_tuple=True)
+        at_inner, inner_tokens = torch.nonzero(children >= 0, as_tuple=True)
+        ids, below = leaf(children[at_leaf, leaf_tokens]), children[at_inner, inner_tokens]
+        mixed = self.branch_bias.shape[1]
+        numbers = below[:, None] * mixed + torch.arange(mixed, device=below.device)
+        # Rows of all nodes are read at once, so that the gradient is put together once.
+        of_leaf, of_inner = (torch.bincount(x, minlength=len(nodes)).tolist() for x in (at_leaf, at_inner))
         scores = []
-        for node, q, (first, last) in zip(
-            present.tolist(),
-            torch.split(query[order], counts.tolist()),
-            self.inner_range[present].tolist(),
+        for q, tokens, rows, bias, more_tokens, more_rows, more_bias in zip(
+            torch.split(query, counts.tolist()),
+            torch.split(leaf_tokens, of_leaf),
+            torch.split(self.leaves.take(ids), of_leaf),
+            torch.split(self.leaf_bias[ids], of_leaf),
+            torch.split(inner_tokens, of_inner),
+            torch.split(self.branches.take(numbers), of_inner),
+            torch.split(self.branch_bias[below], of_inner),
             strict=True,
         ):
-            row = torch.addmm(bias[node], q, rows[node].T)
-            if first < last:
-                row = self._mixture(q, row, first, below[1 + node] if below else self.prototypes[first:last])
-            scores.append(row)
-        return torch.cat(scores)[torch.argsort(order)]
-
-    def _mixture(self, query: Tensor, scores: Tensor, first: int, prototypes: Tensor) -> Tensor:
-        """Scores (n, V) of a node, mixed with those of the prototypes (c, P, E) of its inner children.
-
-        The inner children are the nodes `first`, `first` + 1, ...
-        """
-        last = first + len(prototypes)
-        more = (query @ prototypes.flatten(0, 1).T).view(len(query), *prototypes.shape[:2])
-        tokens = self.inner_token[first:last]
-        mixed = torch.cat(
-            [scores[:, tokens, None], more + self.prototype_bias[first:last]], dim=-1
-        ).logsumexp(-1)
-        return scores.index_copy(1, tokens, mixed)
+            score = q.new_full((len(q), self._width), -torch.inf)
+            if len(tokens):
+                score = score.index_copy(1, tokens, torch.addmm(bias, q, rows.T))
+            if len(more_tokens):
+                each = (q @ more_rows.flatten(0, 1).T).view(len(q), *more_bias.shape) + more_bias
+                score = score.index_copy(1, more_tokens, each.logsumexp(-1))
+            scores.append(score)
+        return torch.cat(scores)
 
     def parameters_from_features(self) -> list[Tensor]:
-        return [self.rows, self.prototypes]
+        return [*self.leaves.parameters(), *self.branches.parameters()]
 
     @torch.no_grad()
     def imprint(
@@ -140,65 +139,63 @@ class TrieHead(Head):
     ) -> None:
         """Make the head rank `ids` nearly as nearest neighbours would (weight imprinting, Qi et al. 2018).
 
-        The row of a last digit becomes the image's embedding. The row of any other branch becomes the mean of the
-        embeddings below it, and its prototypes their k-means centres.
+        The vector of an id becomes the image's embedding. The first row of a branch to a node becomes the mean of the
+        embeddings below it, and its prototypes their k-means centres. Where a node is known already, the bias of an id
+        becomes the mean bias of the other ids in it.
         """
-        below: dict[tuple[int, int], list[int]] = {}
-        for t in range(trie.max_length):
-            alive = torch.nonzero(trie.nodes[ids, t] != NONE).squeeze(1)
-            nodes, tokens = trie.nodes[ids[alive], t], trie.codes[ids[alive], t]
-            for i, node, token in zip(alive.tolist(), nodes.tolist(), tokens.tolist(), strict=True):
-                below.setdefault((node, token), []).append(i)
-        for (node, token), members in below.items():
-            child = int(trie.child[node, token])
-            if child >= 0 and known is not None and bool(known[child]):
-                continue
-            self.rows[node, token] = embeddings[members].mean(0)
-            if child < 0 and known is not None and bool(known[node]):
-                siblings = (trie.child[node] < NONE) & (trie.child[node] != child)
-                self.bias[node, token] = self.bias[node, siblings].mean() if bool(siblings.any()) else 0.0
-            if child >= 0 and len(self.prototypes):
-                self.bias[node, token] = float(np.log(len(members)))
-                centres, sizes = _centres(embeddings[members], self.prototypes.shape[1], seed)
-                self.prototypes[child, : len(centres)] = centres
-                self.prototype_bias[child, : len(centres)] = sizes.log()
+        self.leaves.put(ids, embeddings)
+        if known is not None:
+            last, _ = trie.last_edges(ids)
+            for node in torch.unique(last[known[last]]).tolist():
+                below = leaf(trie.child[node][trie.child[node] < NONE])
+                new = torch.isin(below, ids)
+                self.leaf_bias[below[new]] = (
+                    self.leaf_bias[below[~new]].mean() if not bool(new.all()) else 0.0
+                )
+        mixed = self.branch_bias.shape[1]
+        for t in range(1, trie.max_length):
+            nodes, order = torch.sort(trie.nodes[ids, t], stable=True)
+            present, counts = torch.unique_consecutive(nodes, return_counts=True)
+            for node, members in zip(present.tolist(), torch.split(order, counts.tolist()), strict=True):
+                if node == NONE or (known is not None and bool(known[node])):
+                    continue
+                self.branches.put(torch.tensor([node * mixed]), embeddings[members].mean(0, keepdim=True))
+                if mixed == 1:
+                    continue
+                centres, sizes = _centres(embeddings[members], mixed - 1, seed)
+                self.branches.put(node * mixed + 1 + torch.arange(len(centres)), centres)
+                self.branch_bias[node, 0] = float(np.log(len(members)))
+                self.branch_bias[node, 1 : 1 + len(centres)] = sizes.log()
 
     @torch.no_grad()
-    def graft(self, old: Head, origin: Tensor) -> None:
-        """Take over the weights of `old`: those of a node move to the node's new number, new nodes keep theirs."""
+    def graft(self, old: Head, nodes: Tensor, ids: Tensor) -> None:
+        """Take over the weights of `old`: those of a node or an id move to its new number, others keep theirs."""
         assert isinstance(old, TrieHead)
-        known = origin != NONE
-        for name in ("rows", "bias", "prototypes", "prototype_bias"):
-            mine, theirs = getattr(self, name), getattr(old, name)
-            if len(theirs):
-                mine[known] = theirs[origin[known]].to(mine.device)
+        mixed = self.branch_bias.shape[1]
+        for rows, bias, theirs, their_bias, origin, each in (
+            (self.leaves, self.leaf_bias, old.leaves, old.leaf_bias, ids, 1),
+            (self.branches, self.branch_bias, old.branches, old.branch_bias, nodes, mixed),
+        ):
+            known = torch.nonzero(origin != NONE).squeeze(1)
+            parts = torch.arange(each)
+            rows.move(
+                theirs,
+                (known[:, None] * each + parts).flatten(),
+                (origin[known, None] * each + parts).flatten(),
+            )
+            bias[known] = their_bias[origin[known]].to(bias.device)
         self.steer.load_state_dict(old.steer.state_dict())
         self.log_scale.copy_(old.log_scale)
 
-    @contextlib.contextmanager
-    def learning_only(self, trie: Trie, new_ids: Tensor) -> Iterator[None]:
-        """Make the rows and biases of the tokens that only `new_ids` use trainable."""
-        old = torch.ones(len(trie.codes), dtype=torch.bool)
-        old[new_ids] = False
-        mask = (trie.child != NONE).float()
-        written = trie.nodes[old] != NONE
-        mask[trie.nodes[old][written], trie.codes[old][written]] = 0.0
-        mask = mask.to(self.bias.device)
-        self.rows.requires_grad_(True)
-        self.bias.requires_grad_(True)
-        hooks = [
-            self.rows.register_hook(lambda gradient: gradient * mask[..., None]),  # type: ignore[no-untyped-call]
-            self.bias.register_hook(lambda gradient: gradient * mask),  # type: ignore[no-untyped-call]
-        ]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+    def vectors(self, ids: Tensor) -> Tensor:
+        """The vectors of the ids, which start as the embeddings of the images."""
+        return self.leaves.take(ids)
 
-    def vectors(self, trie: Trie, ids: Tensor) -> Tensor:
-        """The rows of the ids' last digits, which start as the embeddings of the images."""
-        return self.rows[trie.last_edges(ids.cpu())]
+
+def _table(count: int, width: int, row_bytes: int | None, *, cached: bool = False) -> Rows:
+    if row_bytes is None:
+        return FloatRows(count, width)
+    return CodedRows(count, width, row_bytes, cached=cached)
 
 
 def _centres(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,161 @@
+"""Tables of vectors, of which a step of training or a search reads a few: as floats, or as codes of a few bytes.
+
+Codes are those of a product quantizer (Jégou et al., "Product quantization for nearest neighbor search", 2011): a
+vector of E numbers is divided into B parts, and each part is stored as the number of the nearest of 256 centres. Part b
+has the numbers b, b + B, b + 2 B, ... of the vector, so that all parts have a share of the large first axes and of the
+small last ones.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitdsi.errors import ConfigError
+
+__all__ = ["CENTRES", "CodedRows", "FloatRows", "Rows", "learn_centres"]
+
+CENTRES = 256  # of each part of a vector, so that its number is one byte
+SPARSE_FROM = 2**15  # rows; the gradients of larger tables have the rows that were read, and no others
+
+_LEARNED_FROM = 2**15  # vectors, at most
+_ITERATIONS = 15  # of k-means
+_ENCODED_AT_ONCE = 1024
+
+
+class Rows(nn.Module):
+    """A table of n vectors of E numbers."""
+
+    def take(self, numbers: Tensor) -> Tensor:
+        """Return the vectors (*S, E) of rows `numbers`, of any shape S."""
+        raise NotImplementedError
+
+    def put(self, numbers: Tensor, vectors: Tensor) -> None:
+        """Replace the vectors of rows `numbers` (n,) by `vectors` (n, E), as nearly as the table can hold them."""
+        raise NotImplementedError
+
+    def move(self, source: Rows, numbers: Tensor, origin: Tensor) -> None:
+        """Replace rows `numbers` (n,) by rows `origin` (n,) of a table of the same kind."""
+        raise NotImplementedError
+
+
+class FloatRows(Rows):
+    """A table of trainable vectors.
+
+    The gradient of a large table is sparse, so that a step of training touches the rows of its batch alone, whatever
+    the size of the table (see `vitdsi.training.optimizers`).
+
+    Attributes:
+        weight: (n, E).
+    """
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(count, width) * width**-0.5)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the table is so large that its gradient is sparse."""
+        return len(self.weight) >= SPARSE_FROM
+
+    def take(self, numbers: Tensor) -> Tensor:
+        return F.embedding(numbers, self.weight, sparse=self.sparse)
+
+    def put(self, numbers: Tensor, vectors: Tensor) -> None:
+        self.weight[numbers] = vectors.to(self.weight)
+
+    def move(self, source: Rows, numbers: Tensor, origin: Tensor) -> None:
+        self.put(numbers, source.take(origin.to(next(source.parameters()).device)))
+
+
+class CodedRows(Rows):
+    """A table of vectors that are not trained, with B bytes for each of them.
+
+    Args:
+        count, width: n and E.
+        row_bytes: B, a divisor of E.
+        cached: keep the decoded vectors in memory after their first use, for small tables that every search reads.
+
+    Attributes:
+        codes: (n, B) uint8.
+        centres: (B, 256, E / B).
+
+    Raises:
+        ConfigError: E is not a multiple of B.
+    """
+
+    codes: Tensor
+    centres: Tensor
+    _vectors: Tensor | None
+
+    def __init__(self, count: int, width: int, row_bytes: int, *, cached: bool = False) -> None:
+        super().__init__()
+        self._cached, self._vectors = cached, None
+        if width % row_bytes:
+            raise ConfigError(
+                f"vector_bytes is {row_bytes}, which does not divide the width of the vectors, {width}; choose for"
+                f" example {largest_divisor(width, row_bytes)}"
+            )
+        self.register_buffer("codes", torch.zeros(count, row_bytes, dtype=torch.uint8))
+        self.register_buffer("centres", torch.zeros(row_bytes, CENTRES, width // row_bytes))
+
+    def take(self, numbers: Tensor) -> Tensor:
+        if not self._cached:
+            return self._decoded(numbers)
+        vectors = self._vectors
+        if vectors is None or vectors.device != self.codes.device:
+            vectors = self._vectors = self._decoded(torch.arange(len(self.codes), device=self.codes.device))
+        return F.embedding(numbers, vectors)
+
+    def _decoded(self, numbers: Tensor) -> Tensor:
+        parts, centres, width = self.centres.shape
+        first = torch.arange(parts, device=numbers.device) * centres
+        found = F.embedding(self.codes[numbers].long() + first, self.centres.view(-1, width))
+        return found.mT.flatten(-2)
+
+    def put(self, numbers: Tensor, vectors: Tensor) -> None:
+        self._vectors = None
+        parts, _, width = self.centres.shape
+        for some, place in zip(
+            torch.split(vectors, _ENCODED_AT_ONCE), torch.split(numbers, _ENCODED_AT_ONCE), strict=True
+        ):
+            divided = some.to(self.centres).view(-1, width, parts).permute(2, 0, 1)
+            self.codes[place] = torch.cdist(divided, self.centres).argmin(2).T.byte()
+
+    def move(self, source: Rows, numbers: Tensor, origin: Tensor) -> None:
+        assert isinstance(source, CodedRows)
+        self._vectors = None
+        self.centres.copy_(source.centres)
+        self.codes[numbers] = source.codes[origin].to(self.codes.device)
+
+
+def learn_centres(vectors: Tensor, row_bytes: int, seed: int) -> Tensor:
+    """Return centres (B, 256, E / B) for vectors (n, E), learned by k-means from at most 32,768 of them.
+
+    At most 256 vectors are centres themselves, so that their codes lose nothing.
+    """
+    width = vectors.shape[1] // row_bytes
+    sample = vectors[
+        torch.randperm(len(vectors), generator=torch.Generator().manual_seed(seed))[:_LEARNED_FROM]
+    ]
+    parts = sample.view(-1, width, row_bytes).permute(2, 0, 1).contiguous()
+    if len(sample) <= CENTRES:
+        return F.pad(parts, (0, 0, 0, CENTRES - len(sample)))
+    import faiss
+
+    threads = faiss.omp_get_max_threads()
+    quantizer = faiss.ProductQuantizer(vectors.shape[1], row_bytes, 8)
+    quantizer.cp.niter, quantizer.cp.seed, quantizer.cp.min_points_per_centroid = _ITERATIONS, seed + 1, 1
+    faiss.omp_set_num_threads(1)  # Its threads would compete with those of torch.
+    try:
+        quantizer.train(parts.transpose(0, 1).flatten(1).numpy())
+    finally:
+        faiss.omp_set_num_threads(threads)
+    centres = faiss.vector_to_array(quantizer.centroids)
+    return torch.from_numpy(centres.reshape(row_bytes, CENTRES, width).copy())
+
+
+def largest_divisor(width: int, most: int) -> int:
+    """Return the largest divisor of `width` that is at most `most`."""
+    return max(number for number in range(1, most + 1) if width % number == 0)

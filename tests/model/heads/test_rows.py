@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vitdsi.errors import ConfigError
+from vitdsi.model.heads.rows import CENTRES, CodedRows, FloatRows, learn_centres
+
+
+def vectors(count: int, width: int = 16) -> torch.Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(count))
+
+
+def coded(table: torch.Tensor, row_bytes: int, *, cached: bool = False) -> CodedRows:
+    made = CodedRows(*table.shape, row_bytes, cached=cached)
+    made.centres.copy_(learn_centres(table, row_bytes, seed=0))
+    made.put(torch.arange(len(table)), table)
+    return made
+
+
+def test_rows_of_floats_are_what_was_put() -> None:
+    table = FloatRows(5, 3)
+    with torch.no_grad():
+        table.put(torch.tensor([3, 1]), torch.tensor([[1.0, 2, 3], [4, 5, 6]]))
+    assert table.take(torch.tensor([[1], [3]])).tolist() == [[[4, 5, 6]], [[1, 2, 3]]]
+
+
+@pytest.mark.parametrize("row_bytes", [1, 4, 16])
+def test_codes_of_few_vectors_lose_nothing(row_bytes: int) -> None:
+    table = vectors(CENTRES)
+    torch.testing.assert_close(coded(table, row_bytes).take(torch.arange(CENTRES)), table, atol=1e-3, rtol=0)
+
+
+def test_more_bytes_lose_less_and_an_error_is_smaller_than_that_of_any_other_code() -> None:
+    table = vectors(2000)
+    errors = []
+    for row_bytes in (2, 4, 8, 16):
+        made = coded(table, row_bytes)
+        errors.append(float((made.take(torch.arange(2000)) - table).square().mean()))
+        before = (made.take(torch.arange(20)) - table[:20]).square().sum(1)
+        made.codes[:20, 0] = (made.codes[:20, 0].int() + 1).byte()  # the next centre in the first part
+        assert bool(((made.take(torch.arange(20)) - table[:20]).square().sum(1) >= before).all())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 0.2 and errors[-1] < 0.001  # of a variance of 1
+
+
+def test_parts_take_turns_among_the_numbers_of_a_vector() -> None:
+    table = vectors(10)
+    centres = learn_centres(table, 4, seed=0)
+    assert centres.shape == (4, CENTRES, 4)
+    kept = {tuple(row) for row in centres[1, :10].tolist()}
+    assert kept == {tuple(row) for row in table[:, 1::4].tolist()}
+
+
+def test_same_seed_gives_the_same_centres() -> None:
+    table = vectors(1000)
+    assert torch.equal(learn_centres(table, 4, seed=3), learn_centres(table, 4, seed=3))
+
+
+def test_kept_vectors_follow_what_is_put_and_moved() -> None:
+    table = vectors(40)
+    made, plain = coded(table, 4, cached=True), coded(table, 4)
+    numbers = torch.tensor([[7, 8]])
+    torch.testing.assert_close(made.take(numbers), plain.take(numbers))
+    made.put(torch.tensor([7]), table[9:10])
+    torch.testing.assert_close(made.take(torch.tensor(7)), table[9])
+    other = CodedRows(3, 16, 4, cached=True)
+    other.take(torch.tensor([0]))
+    other.move(made, torch.tensor([2, 0]), torch.tensor([7, 30]))
+    torch.testing.assert_close(other.take(torch.tensor([2, 0])), table[[9, 30]])
+
+
+def test_bytes_that_do_not_divide_the_width_are_refused_with_advice() -> None:
+    with pytest.raises(ConfigError, match=r"vector_bytes is 5, .* 16; choose for example 4"):
+        CodedRows(2, 16, 5)
