@@ -67,7 +67,7 @@ def test_the_steering_of_the_unsteered_head_is_not_trained() -> None:
 
     head = UnsteeredTrieHead(ModelConfig(), Trie(np.arange(4)[:, None], 4))
     assert not any(parameter.requires_grad for parameter in head.steer.parameters())
-    assert head.rows.requires_grad
+    assert head.leaves.weight.requires_grad
     assert torch.count_nonzero(head.steer.weight) == 0
 
 

@@ -19,7 +19,8 @@ def test_coded_model_of_few_images_scores_as_before_and_is_decoded_to_the_same()
     with torch.no_grad():
         expected = model(features, trie.codes, trie.nodes)
         for other in (coded, decoded):
-            torch.testing.assert_close(other(features, trie.codes, trie.nodes), expected)
+            found = other(features, trie.codes, trie.nodes)
+            torch.testing.assert_close(found, expected, atol=0.05, rtol=0.01)  # centres are float16
 
 
 def test_coding_again_with_other_bytes_shares_all_other_weights() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.heads import TrieHead
-from vitdsi.model.heads.rows import CodedRows, learn_centres
+from vitdsi.model.heads.rows import learn_centres
 from vitdsi.model.seq2seq import Seq2Seq
 
 
@@ -35,13 +35,12 @@ def with_row_bytes(model: Seq2Seq, trie: Trie, row_bytes: int | None, seed: int 
     branches = head.branches.take(torch.arange(head.branch_bias.numel(), device=head.log_scale.device))
     if row_bytes is not None:
         known = trie.nodes[:, 0] != NONE
-        centres = learn_centres(torch.cat([leaves[known].cpu(), branches.cpu()]), row_bytes, seed)
-        for table in (made.head.leaves, made.head.branches):
-            assert isinstance(table, CodedRows)
-            table.centres.copy_(centres)
+        assert made.head.centres is not None
+        vectors = torch.cat([leaves[known].cpu(), branches.cpu()])
+        made.head.centres.values.copy_(learn_centres(vectors, row_bytes, seed))
     for table, vectors in ((made.head.leaves, leaves), (made.head.branches, branches)):
         table.put(torch.arange(len(vectors)), vectors)
     return made
 
 
-_TABLES = ("head.leaves.", "head.branches.")
+_TABLES = ("head.centres.", "head.leaves.", "head.branches.")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vitdsi.errors import ConfigError
 
-__all__ = ["CENTRES", "CodedRows", "FloatRows", "Rows", "learn_centres"]
+__all__ = ["CENTRES", "Centres", "CodedRows", "FloatRows", "Rows", "learn_centres"]
 
 CENTRES = 256  # of each part of a vector, so that its number is one byte
 SPARSE_FROM = 2**15  # rows; the gradients of larger tables have the rows that were read, and no others
@@ -69,64 +69,82 @@ class FloatRows(Rows):
         self.put(numbers, source.take(origin.to(next(source.parameters()).device)))
 
 
-class CodedRows(Rows):
-    """A table of vectors that are not trained, with B bytes for each of them.
+class Centres(nn.Module):
+    """The centres of a product quantizer, which several tables share.
 
     Args:
-        count, width: n and E.
-        row_bytes: B, a divisor of E.
-        cached: keep the decoded vectors in memory after their first use, for small tables that every search reads.
+        width: the numbers of a vector, E.
+        row_bytes: the parts of a vector, B, a divisor of E.
 
     Attributes:
-        codes: (n, B) uint8.
-        centres: (B, 256, E / B).
+        values: (B, 256, E / B) float16.
 
     Raises:
         ConfigError: E is not a multiple of B.
     """
 
-    codes: Tensor
-    centres: Tensor
-    _vectors: Tensor | None
+    values: Tensor
 
-    def __init__(self, count: int, width: int, row_bytes: int, *, cached: bool = False) -> None:
+    def __init__(self, width: int, row_bytes: int) -> None:
         super().__init__()
-        self._cached, self._vectors = cached, None
         if width % row_bytes:
             raise ConfigError(
                 f"vector_bytes is {row_bytes}, which does not divide the width of the vectors, {width}; choose for"
                 f" example {largest_divisor(width, row_bytes)}"
             )
-        self.register_buffer("codes", torch.zeros(count, row_bytes, dtype=torch.uint8))
-        self.register_buffer("centres", torch.zeros(row_bytes, CENTRES, width // row_bytes))
+        self.register_buffer(
+            "values", torch.zeros(row_bytes, CENTRES, width // row_bytes, dtype=torch.float16)
+        )
+
+
+class CodedRows(Rows):
+    """A table of vectors that are not trained, with B bytes for each of them.
+
+    Args:
+        count: n.
+        centres: the centres of its quantizer.
+        cached: keep the decoded vectors in memory after their first use, for small tables that every search reads.
+
+    Attributes:
+        codes: (n, B) uint8.
+    """
+
+    codes: Tensor
+
+    def __init__(self, count: int, centres: Centres, *, cached: bool = False) -> None:
+        super().__init__()
+        self._shared = (centres,)  # in a tuple, because they are no part of this table
+        self._cached, self._vectors = cached, torch.empty(0)
+        self.register_buffer("codes", torch.zeros(count, len(centres.values), dtype=torch.uint8))
 
     def take(self, numbers: Tensor) -> Tensor:
         if not self._cached:
             return self._decoded(numbers)
         vectors = self._vectors
-        if vectors is None or vectors.device != self.codes.device:
+        if len(vectors) != len(self.codes) or vectors.device != self.codes.device:
             vectors = self._vectors = self._decoded(torch.arange(len(self.codes), device=self.codes.device))
         return F.embedding(numbers, vectors)
 
     def _decoded(self, numbers: Tensor) -> Tensor:
-        parts, centres, width = self.centres.shape
-        first = torch.arange(parts, device=numbers.device) * centres
-        found = F.embedding(self.codes[numbers].long() + first, self.centres.view(-1, width))
-        return found.mT.flatten(-2)
+        values = self._shared[0].values
+        first = torch.arange(len(values), device=numbers.device) * CENTRES
+        found = F.embedding(self.codes[numbers].long() + first, values.view(-1, values.shape[2]))
+        return found.mT.flatten(-2).float()
 
     def put(self, numbers: Tensor, vectors: Tensor) -> None:
-        self._vectors = None
-        parts, _, width = self.centres.shape
+        self._vectors = torch.empty(0)
+        values = self._shared[0].values.float()
+        parts, _, width = values.shape
         for some, place in zip(
             torch.split(vectors, _ENCODED_AT_ONCE), torch.split(numbers, _ENCODED_AT_ONCE), strict=True
         ):
-            divided = some.to(self.centres).view(-1, width, parts).permute(2, 0, 1)
-            self.codes[place] = torch.cdist(divided, self.centres).argmin(2).T.byte()
+            divided = some.to(values).view(-1, width, parts).permute(2, 0, 1)
+            self.codes[place] = torch.cdist(divided, values).argmin(2).T.byte()
 
     def move(self, source: Rows, numbers: Tensor, origin: Tensor) -> None:
+        """Replace rows by those of a table with the same centres."""
         assert isinstance(source, CodedRows)
-        self._vectors = None
-        self.centres.copy_(source.centres)
+        self._vectors = torch.empty(0)
         self.codes[numbers] = source.codes[origin].to(self.codes.device)
 
 

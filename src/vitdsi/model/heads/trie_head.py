@@ -17,7 +17,7 @@ from vitdsi.config import ModelConfig
 from vitdsi.ids.trie import NONE, Trie, leaf
 from vitdsi.kmeans import count_distinct, kmeans
 from vitdsi.model.heads.base import Head
-from vitdsi.model.heads.rows import CodedRows, FloatRows, Rows
+from vitdsi.model.heads.rows import Centres, CodedRows, FloatRows, Rows
 
 INITIAL_SCALE = 20.0  # Of the scores; it is learned from there on.
 _CROWDED = 16  # Queries in one node from which on it has a matrix product of its own.
@@ -40,6 +40,7 @@ class TrieHead(Head):
         row_bytes: bytes of each row, which then cannot be trained (see `vitdsi.model.coding`); None for floats.
 
     Attributes:
+        centres: those of the codes of rows; None for floats.
         leaves: N rows, the vector of each id.
         leaf_bias: (N,).
         branches: M (1 + P) rows, first those of the branch that leads to node 0. Nothing leads to the root.
@@ -57,9 +58,15 @@ class TrieHead(Head):
         nn.init.zeros_(self.steer.bias)
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_SCALE).log())
         mixed = 1 + config.prototypes
-        self.leaves = _table(len(trie.codes), config.embedding_dim, row_bytes)
+        if row_bytes is None:
+            self.centres = None
+            self.leaves: Rows = FloatRows(len(trie.codes), config.embedding_dim)
+            self.branches: Rows = FloatRows(trie.num_nodes * mixed, config.embedding_dim)
+        else:
+            self.centres = Centres(config.embedding_dim, row_bytes)
+            self.leaves = CodedRows(len(trie.codes), self.centres)
+            self.branches = CodedRows(trie.num_nodes * mixed, self.centres, cached=True)
         self.leaf_bias = nn.Parameter(torch.zeros(len(trie.codes)))
-        self.branches = _table(trie.num_nodes * mixed, config.embedding_dim, row_bytes, cached=True)
         bias = torch.full((trie.num_nodes, mixed), _UNUSED_BIAS)
         bias[:, 0] = 0.0
         self.branch_bias = nn.Parameter(bias)
@@ -171,6 +178,8 @@ class TrieHead(Head):
     def graft(self, old: Head, nodes: Tensor, ids: Tensor) -> None:
         """Take over the weights of `old`: those of a node or an id move to its new number, others keep theirs."""
         assert isinstance(old, TrieHead)
+        if self.centres is not None and old.centres is not None:
+            self.centres.load_state_dict(old.centres.state_dict())
         mixed = self.branch_bias.shape[1]
         for rows, bias, theirs, their_bias, origin, each in (
             (self.leaves, self.leaf_bias, old.leaves, old.leaf_bias, ids, 1),
@@ -190,12 +199,6 @@ class TrieHead(Head):
     def vectors(self, ids: Tensor) -> Tensor:
         """The vectors of the ids, which start as the embeddings of the images."""
         return self.leaves.take(ids)
-
-
-def _table(count: int, width: int, row_bytes: int | None, *, cached: bool = False) -> Rows:
-    if row_bytes is None:
-        return FloatRows(count, width)
-    return CodedRows(count, width, row_bytes, cached=cached)
 
 
 def _centres(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
