@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitdsi.neighbours import affinity, affinity_with, nearest, neighbour_weights
+from vitdsi.neighbours import Neighbours, affinity, affinity_with, nearest, neighbour_weights
 
 
 def cosines(queries: torch.Tensor, features: torch.Tensor) -> np.ndarray:
@@ -69,3 +69,46 @@ def test_a_new_vector_is_connected_as_one_more_node_of_the_graph() -> None:
         weights = cosines(new[row, None], vectors)[0, others] ** 2 / 2
         degrees = weight.toarray().sum(1)[others]
         np.testing.assert_allclose(affinities, weights / np.sqrt(weights.sum() * degrees), rtol=1e-4)
+
+
+@pytest.fixture
+def in_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbours are searched in 26 lists."""
+    monkeypatch.setattr("vitdsi.neighbours._MOST_COMPARISONS", 0)
+    monkeypatch.setattr("vitdsi.neighbours._LISTS_PER_ROOT", 0.6)
+
+
+VECTORS = (
+    torch.randn(2000, 8, generator=torch.Generator().manual_seed(4)) * torch.linspace(1, 9, 2000)[:, None]
+)
+
+
+def test_few_comparisons_are_all_made() -> None:
+    among = Neighbours(VECTORS, queries=2000)
+    assert among.exact and among.recall(9) == 1
+    assert torch.equal(among.search(VECTORS, 9)[0], nearest(VECTORS, VECTORS, 9)[0])
+
+
+@pytest.mark.usefixtures("in_lists")
+def test_search_in_lists_finds_nearly_all_and_measures_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitdsi.neighbours._PROBED", 8)
+    among = Neighbours(VECTORS, queries=1)
+    assert not among.exact
+    ids, found = among.search(VECTORS, 10)
+    exact, _ = nearest(VECTORS, VECTORS, 10)
+    assert ids[:, 0].tolist() == list(range(2000))
+    np.testing.assert_allclose(
+        found.numpy(), np.take_along_axis(cosines(VECTORS, VECTORS), ids.numpy(), 1), atol=1e-5
+    )
+    share = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(ids.tolist(), exact.tolist(), strict=True)])
+    assert 0.8 < share < 1
+    assert among.recall(10) == pytest.approx(share, abs=0.05)
+    assert torch.equal(ids, Neighbours(VECTORS, queries=1).search(VECTORS, 10)[0])
+
+
+@pytest.mark.usefixtures("in_lists")
+def test_lists_with_fewer_vectors_than_asked_for_repeat_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitdsi.neighbours._PROBED", 1)
+    ids, found = Neighbours(VECTORS, queries=1).search(VECTORS[:5], 1500)
+    assert ids.shape == (5, 1500) and bool((ids >= 0).all()) and bool(found.isfinite().all())
+    assert ids[:, -1].tolist() == ids[:, 0].tolist() == list(range(5))

@@ -120,6 +120,9 @@ class BuildReport:
         seconds: wall-clock time of the whole build; seconds_reading: of reading the photos, assigning ids and
             measuring alterations.
         indexing_accuracy: IA@1, the share of the indexed images that a search with the image itself finds first.
+        accuracy_images: how many images IA@1 was measured on, at most 5,000.
+        teacher_recall: the share of the nearest neighbours that were found to train with; below 1 in very large
+            collections. None with classes.
         calibration: how scores are computed.
         history: one entry for each evaluation during training.
         skipped: the files that could not be read.
@@ -134,6 +137,8 @@ class BuildReport:
     seconds: float | None = None
     seconds_reading: float | None = None
     indexing_accuracy: float | None = None
+    accuracy_images: int | None = None
+    teacher_recall: float | None = None
     calibration: Calibration = Calibration()
     history: tuple[dict[str, float], ...] = ()
     skipped: tuple[ImageReadError, ...] = ()
@@ -148,6 +153,8 @@ class BuildReport:
             "seconds": self.seconds,
             "seconds_reading": self.seconds_reading,
             "IA@1": self.indexing_accuracy,
+            "IA@1 images": self.accuracy_images,
+            "teacher recall": self.teacher_recall,
             "calibration": asdict(self.calibration),
             "history": list(self.history),
         }
@@ -162,6 +169,8 @@ class BuildReport:
             measured.get("seconds"),
             measured.get("seconds_reading"),
             measured.get("IA@1"),
+            measured.get("IA@1 images"),
+            measured.get("teacher recall"),
             _calibration_from(measured),
             tuple(measured.get("history", ())),
         )
@@ -243,16 +252,17 @@ class IndexState:
         vectors = self._vectors()
         return None if vectors is None else vectors[:, -self.model.stem.categories :]
 
-    def picture_vectors(self) -> Tensor | None:
-        """The part for pictures (N, D) of the same vectors."""
-        vectors = self._vectors()
+    def picture_vectors(self, ids: Tensor | None = None) -> Tensor | None:
+        """The part for pictures (n, D) of the same vectors, of ids (n,) or of all."""
+        vectors = self._vectors(ids)
         return None if vectors is None else vectors[:, : -self.model.stem.categories]
 
-    def _vectors(self) -> Tensor | None:
-        """The vectors (N, E) that the head keeps for all ids; None if they do not have these parts."""
+    def _vectors(self, ids: Tensor | None = None) -> Tensor | None:
+        """The vectors (n, E) that the head keeps for ids (n,) or for all; None if they do not have these parts."""
         if not self.model.stem.categories or not self.model.head.compares:
             return None
-        return self.model.head.vectors(torch.arange(len(self.trie.codes))).detach().cpu()
+        ids = torch.arange(len(self.trie.codes)) if ids is None else ids
+        return self.model.head.vectors(ids).detach().cpu()
 
     def changed(self, verb: str, images: int) -> tuple[Change, ...]:
         """Return the changes with one more that happens now."""

@@ -8,7 +8,7 @@ from vitdsi.collection.remove import remove
 from vitdsi.config import load_config
 from vitdsi.errors import UsageError
 from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import rank
+from vitdsi.search.rank import indexing_accuracy, rank
 
 _SHORT = ["training.max_epochs=20", "training.batch_size=32", "ids.base=4"]
 
@@ -123,3 +123,11 @@ def test_merged_log_probabilities_do_not_depend_on_k_or_filters(index: ImageInde
         found = rank(index.state_, parts, SearchOptions(k=k, rerank=False), within, parts=3)
         for image, log_prob in zip(found.ids[0].tolist(), found.log_probs[0].tolist(), strict=True):
             assert log_prob == pytest.approx(exact[image], abs=1e-4)
+
+
+def test_indexing_accuracy_of_a_large_index_is_measured_on_a_sample(
+    index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert indexing_accuracy(index.state_) == (1.0, 20)
+    monkeypatch.setattr("vitdsi.search.rank.MAX_MEASURED", 7)
+    assert indexing_accuracy(index.state_) == (1.0, 7)

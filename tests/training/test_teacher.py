@@ -26,9 +26,10 @@ def test_teacher_lists_an_image_first_and_then_its_nearest_others() -> None:
     features = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
     relevance = lists(neighbours=3)
     found, _ = nearest(features, features, 4)
-    assert torch.equal(relevance.ids[:, 0], torch.arange(30))
-    assert torch.equal(relevance.ids[:, 1:], found[:, 1:])
-    torch.testing.assert_close(relevance.weights.sum(1), torch.ones(30))
+    assert relevance.ids.tolist() == torch.cat([torch.arange(30)[:, None], found[:, 1:]], dim=1).tolist()
+    assert (relevance.ids.dtype, relevance.weights.dtype) == (torch.int32, torch.float16)
+    torch.testing.assert_close(relevance.weights.float().sum(1), torch.ones(30), atol=1e-3, rtol=0)
+    assert relevance.recall == 1
 
 
 def test_teacher_lists_no_image_twice_if_another_one_is_identical() -> None:
@@ -47,15 +48,14 @@ def test_teacher_takes_at_most_a_tenth_of_the_images_as_neighbours() -> None:
 def test_teacher_weights_follow_the_temperature_and_leave_the_image_its_own_weight() -> None:
     sharp, flat = (lists(600, neighbours=50, temperature=t, self_weight=0.7).weights for t in (0.05, 10.0))
     for weights in (sharp, flat):
-        torch.testing.assert_close(weights[:, 0], torch.full((600,), 0.7))
+        torch.testing.assert_close(weights[:, 0].float(), torch.full((600,), 0.7), atol=1e-3, rtol=0)
     assert (sharp[:, 1:].diff(dim=1) <= 0).all()
-    torch.testing.assert_close(flat[:, 1:], torch.full((600, 50), 0.3 / 50), rtol=0.2, atol=0)
+    torch.testing.assert_close(flat[:, 1:].float(), torch.full((600, 50), 0.3 / 50), rtol=0.2, atol=0)
 
 
 def test_few_neighbours_get_at_most_one_percent_each() -> None:
-    torch.testing.assert_close(
-        lists(30, neighbours=3, self_weight=0.5).weights[:, 0], torch.full((30,), 0.97)
-    )
+    own = lists(30, neighbours=3, self_weight=0.5).weights[:, 0].float()
+    torch.testing.assert_close(own, torch.full((30,), 0.97), atol=1e-3, rtol=0)
 
 
 def test_teacher_fills_the_lists_of_the_given_rows_only() -> None:
@@ -85,7 +85,22 @@ def test_further_photos_follow_the_images_and_have_neighbours_only() -> None:
     relevance = teacher_relevance(features, everything, everything, config(neighbours=3), features[:2] * 2)
     assert relevance.ids.shape == (32, 4)
     assert relevance.ids[30:, 0].tolist() == [0, 1]  # the photos look exactly like these
-    torch.testing.assert_close(relevance.weights[30:].sum(1), torch.ones(2))
+    torch.testing.assert_close(relevance.weights[30:].float().sum(1), torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_lists_of_a_large_collection_are_made_in_blocks_and_nearly_those_of_all_comparisons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exact = lists(600, neighbours=5)
+    monkeypatch.setattr("vitdsi.training.teacher._BLOCK", 128)
+    assert torch.equal(lists(600, neighbours=5).ids, exact.ids)
+    monkeypatch.setattr("vitdsi.neighbours._MOST_COMPARISONS", 0)
+    monkeypatch.setattr("vitdsi.neighbours._LISTS_PER_ROOT", 0.5)
+    monkeypatch.setattr("vitdsi.neighbours._PROBED", 4)
+    found = lists(600, neighbours=5)
+    assert torch.equal(found.ids[:, 0], exact.ids[:, 0])
+    assert 0.5 < found.recall < 1
+    assert all(len(set(row)) == 6 for row in found.ids.tolist())
 
 
 def test_label_relevance_draws_images_of_the_class_of_the_query() -> None:

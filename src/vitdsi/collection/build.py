@@ -38,7 +38,7 @@ from vitdsi.training.alterations import Alterations, imagine_alterations, measur
 from vitdsi.training.data import TrainingData, held_out_queries, training_data
 from vitdsi.training.hard_views import read_hard_views
 from vitdsi.training.loop import train
-from vitdsi.training.targets import Relevance
+from vitdsi.training.targets import Relevance, WeightedRelevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
 from vitdsi.training.text import CAPTION, with_text_differences
 
@@ -180,7 +180,8 @@ def learn(
     assert state.features is not None
     config = state.resolved
     features = state.features if queries is None else torch.cat([state.features, queries.features])
-    data = training_data(config, state.trie, features, relevance_of(state, queries), alterations)
+    relevance = relevance_of(state, queries)
+    data = training_data(config, state.trie, features, relevance, alterations)
     schedule = train(
         state.model,
         data,
@@ -195,11 +196,14 @@ def learn(
     if state.held_out is None:
         state = replace(state, held_out=_held_out(state, queries, data, alterations))
     state = calibrate(state)
+    accuracy, measured = indexing_accuracy(state) or (0.0, 0)
     report = replace(
         state.report,
         images=len(state.image_ids),
         steps=schedule.step,
-        indexing_accuracy=round(indexing_accuracy(state) or 0.0, 4),
+        indexing_accuracy=round(accuracy, 4),
+        accuracy_images=measured,
+        teacher_recall=round(relevance.recall, 4) if isinstance(relevance, WeightedRelevance) else None,
         history=tuple(schedule.history),
     )
     return replace(state, report=report)

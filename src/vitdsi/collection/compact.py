@@ -99,8 +99,8 @@ def _needs_training(state: IndexState) -> bool:
     changed = sum(change.images for change in state.changes if change.verb in ("add", "remove"))
     if changed > RETRAIN_CHANGED_SHARE * len(state.trie.live_ids()):
         return True
-    accuracy = indexing_accuracy(state)
-    return accuracy is not None and accuracy < state.resolved.training.paper.target_accuracy
+    found = indexing_accuracy(state)
+    return found is not None and found[0] < state.resolved.training.paper.target_accuracy
 
 
 def _without_empty_columns(codes: Tensor, trie: Trie) -> Codes:

@@ -14,6 +14,7 @@ what is right for them is left out of their results.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,9 +55,9 @@ def calibrate(state: IndexState) -> IndexState:
     views = _usable(state)
     if views is None:
         return state
-    results, wanted = _results(state, views), _right_ids(state, views)
+    results = _results(state, views)
     inside = torch.cat([seen for _, seen in results]).double().numpy()
-    right = torch.cat([torch.isin(r[0], w) for r, w in zip(results, wanted, strict=True)]).numpy()
+    right = np.concatenate([_right(state, views, view, ids) for view, (ids, _) in enumerate(results)])
     outside = inside[~right] if views.labels is None else _results_without_class(state, views)
     fitted = _fit(np.concatenate([inside, outside]), np.concatenate([right, np.zeros(len(outside))]))
     images = int(state.trie.live.sum())
@@ -76,13 +77,13 @@ def _different_pictures(state: IndexState) -> float:
 
     It stays as it is where it cannot be measured: without features, without hard views, or with a single image.
     """
-    live, vectors = state.trie.live_ids(), state.picture_vectors()
-    known = state.report.calibration.different_pictures
+    live, known = state.trie.live_ids(), state.report.calibration.different_pictures
+    generator = torch.Generator().manual_seed(0)
+    some = live[torch.randperm(len(live), generator=generator)[:_MAX_ROWS]]
+    vectors = state.picture_vectors(some)
     if vectors is None or state.features is None or not state.resolved.training.hard_views or len(live) < 2:
         return known
-    generator = torch.Generator().manual_seed(0)
-    some = live[torch.randperm(len(live), generator=generator)]
-    rows = F.normalize(vectors[some[:_MAX_ROWS]], dim=1)
+    rows = F.normalize(vectors, dim=1)
     shown = state.model.embeddings(state.features[some[:_MAX_SHOWN]])[:, : rows.shape[1]]
     cosines = F.normalize(shown, dim=1) @ rows.T
     others = ~torch.eye(*cosines.shape, dtype=torch.bool)
@@ -97,24 +98,38 @@ def needs_calibration(state: IndexState) -> bool:
 
 def _usable(state: IndexState) -> HeldOut | None:
     """Return the held-out views for which the index has something that is right, or None if there are too few."""
-    if state.held_out is None:
+    views = state.held_out
+    if views is None:
         return None
-    usable = torch.tensor([bool(len(ids)) for ids in _right_ids(state, state.held_out)])
-    return state.held_out.take(torch.nonzero(usable).squeeze(1)) if usable.sum() >= MIN_VIEWS else None
-
-
-def _right_ids(state: IndexState, views: HeldOut) -> list[Tensor]:
-    """Return the live ids that are right for each view: those of its class but not its own, or its own alone."""
-    live = state.trie.live_ids()
+    own = (views.ids != NONE) & state.trie.live[views.ids.clamp(min=0)]
     if views.labels is None or state.labels is None:
-        return [live[live == own] for own in views.ids.tolist()]
-    by_class: dict[str, list[int]] = {}
-    for i in live.tolist():
-        by_class.setdefault(state.labels[i], []).append(i)
-    return [
-        torch.tensor([i for i in by_class.get(label, ()) if i != own], dtype=torch.long)
-        for label, own in zip(views.labels, views.ids.tolist(), strict=True)
-    ]
+        usable = own
+    else:
+        numbers, number_of = _class_numbers(state.labels)
+        sizes = np.bincount(numbers[state.trie.live.numpy()], minlength=len(number_of))
+        others = [sizes[number_of[label]] if label in number_of else 0 for label in views.labels]
+        itself = [
+            bool(live) and state.labels[i] == label
+            for live, i, label in zip(own, views.ids.tolist(), views.labels, strict=True)
+        ]
+        usable = torch.from_numpy(np.array(others) > np.array(itself))
+    return views.take(torch.nonzero(usable).squeeze(1)) if usable.sum() >= MIN_VIEWS else None
+
+
+def _class_numbers(labels: Sequence[str]) -> tuple[npt.NDArray[np.int64], dict[str, int]]:
+    """Return the number of the class of each image (N,), and the number of each class by its name."""
+    names, numbers = np.unique(np.asarray(labels), return_inverse=True)
+    return numbers, {name: number for number, name in enumerate(names.tolist())}
+
+
+def _right(state: IndexState, views: HeldOut, view: int, ids: Tensor) -> npt.NDArray[np.bool_]:
+    """Return which results (R,) of a view are right: those of its class but not its own image, or that image alone."""
+    own: npt.NDArray[np.bool_] = (ids == views.ids[view]).numpy()
+    if views.labels is None or state.labels is None:
+        return own
+    same = [state.labels[i] == views.labels[view] for i in ids.tolist()]
+    right: npt.NDArray[np.bool_] = np.array(same, dtype=bool) & ~own
+    return right
 
 
 def _results(state: IndexState, views: HeldOut) -> list[tuple[Tensor, Tensor]]:
@@ -133,10 +148,11 @@ def _results(state: IndexState, views: HeldOut) -> list[tuple[Tensor, Tensor]]:
 def _results_without_class(state: IndexState, views: HeldOut) -> Evidence:
     """Return the evidence (R, 3) of the results of all views if nothing of their class were in the collection."""
     assert state.labels is not None and views.labels is not None
-    live, outsiders = state.trie.live_ids(), [np.empty((0, len(_SCALES)))]
+    numbers, number_of = _class_numbers(state.labels)
+    live, outsiders = state.trie.live.numpy(), [np.empty((0, len(_SCALES)))]
     for label in sorted(set(views.labels)):
-        others = [i for i in live.tolist() if state.labels[i] != label]
-        if not others:
+        others = np.flatnonzero(live & (numbers != number_of[label]))
+        if not len(others):
             continue
         rows = torch.tensor([i for i, other in enumerate(views.labels) if other == label])
         for part in torch.split(views.features[rows], _BATCH):

@@ -51,25 +51,28 @@ class WeightedRelevance:
     """A short list of relevant ids for each query.
 
     Attributes:
-        ids: (Q, K) relevant ids, filled up with NONE.
-        weights: (Q, K) weights of these ids.
+        ids: (Q, K) relevant ids of any integer type, filled up with NONE.
+        weights: (Q, K) weights of these ids, of any floating-point type.
         first: the query row of the first list.
+        recall: the share of the ids that should be in the lists which are in them, as it was measured.
     """
 
     ids: Tensor
     weights: Tensor
     first: int = 0
+    recall: float = 1.0
 
     def sample(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Draw ids (B,) with the probability of their weights."""
-        relevant = self.ids[rows - self.first]
-        pick = torch.multinomial(self.weights[rows - self.first] * (relevant != NONE), 1, generator=generator)
+        relevant = self.ids[rows - self.first].long()
+        weights = self.weights[rows - self.first].float() * (relevant != NONE)
+        pick = torch.multinomial(weights, 1, generator=generator)
         return relevant.gather(1, pick).squeeze(1)
 
     def marginals(self, trie: Trie, rows: Tensor, ids: Tensor) -> Tensor:
         """Return (B, L, V), by comparing the nodes along the paths of the K relevant ids."""
-        relevant = self.ids[rows - self.first]
-        weights = self.weights[rows - self.first] * (relevant != NONE)
+        relevant = self.ids[rows - self.first].long()
+        weights = self.weights[rows - self.first].float() * (relevant != NONE)
         relevant = relevant.clamp(min=0)
         shares = trie.nodes[relevant] == trie.nodes[ids][:, None]  # (B, K, L): same node means same prefix
         mass = weights[..., None] * shares * (trie.nodes[ids] != NONE)[:, None]

@@ -10,10 +10,11 @@ from torch import Tensor
 from vitdsi.config import TrainingConfig
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
-from vitdsi.neighbours import nearest
+from vitdsi.neighbours import Neighbours
 from vitdsi.training.targets import GroupRelevance, WeightedRelevance
 
 _MAX_NEIGHBOUR_WEIGHT = 0.01  # keeps few neighbours far below the image itself
+_BLOCK = 16_384  # rows whose lists are made together, to bound the memory
 _MAX_NEIGHBOUR_SHARE = 10  # at most one in this number of images is a neighbour
 
 
@@ -53,23 +54,27 @@ def teacher_relevance(
         config: neighbours, temperature and self_weight are used.
         queries: (M, F) vectors of further photos, which become the rows N, N + 1, ... Only their neighbours
             are relevant to them.
+
+    In a very large collection the neighbours are found approximately (see `vitdsi.neighbours.Neighbours`).
     """
     count = len(vectors)
     if len(ids) == 1:
         only = ids[0].expand(count + (0 if queries is None else len(queries)), 1)
         return WeightedRelevance(only, torch.ones(only.shape))
-    k = max(1, min(config.neighbours, len(ids) // _MAX_NEIGHBOUR_SHARE))
-    found, cosines = nearest(vectors[rows], vectors[ids], min(k + 1, len(ids)))
-    found, cosines = _without_own(ids[found], cosines, rows)
-    relevant = torch.full((count, found.shape[1] + 1), NONE)
-    weights = torch.zeros(relevant.shape)
-    relevant[rows, 0], relevant[rows, 1:] = rows, found
-    weights[rows] = _teacher_weights(cosines, config.temperature, config.self_weight)
-    if queries is not None and len(queries):
-        found, cosines = nearest(queries, vectors[ids], relevant.shape[1])
-        relevant = torch.cat([relevant, ids[found]])
-        weights = torch.cat([weights, _softmax(cosines, config.temperature)])
-    return WeightedRelevance(relevant, weights)
+    k = min(max(1, min(config.neighbours, len(ids) // _MAX_NEIGHBOUR_SHARE)) + 1, len(ids))
+    more = 0 if queries is None else len(queries)
+    candidates = Neighbours(vectors[ids], len(rows) + more)
+    relevant = torch.full((count + more, k), NONE, dtype=torch.int32)
+    weights = torch.zeros(relevant.shape, dtype=torch.float16)
+    for block in torch.split(rows, _BLOCK):
+        found, cosines = candidates.search(vectors[block], k)
+        found, cosines = _without_own(ids[found], cosines, block)
+        relevant[block] = torch.cat([block[:, None], found], dim=1).int()
+        weights[block] = _teacher_weights(cosines, config.temperature, config.self_weight).half()
+    if queries is not None and more:
+        found, cosines = candidates.search(queries, k)
+        relevant[count:], weights[count:] = ids[found].int(), _softmax(cosines, config.temperature).half()
+    return WeightedRelevance(relevant, weights, recall=candidates.recall(k))
 
 
 def _without_own(found: Tensor, cosines: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -22,7 +20,6 @@ def _vectors(count: int, seed: int = 0, width: int = 64) -> np.ndarray:
 def test_most_of_the_nearest_are_found_with_these_bytes(
     kind: str, least_overlap: float, bytes_per_image: float
 ) -> None:
-    pytest.importorskip("faiss")
     items, queries = _vectors(600), _vectors(40, seed=1)
     exact, _ = Cosine(Raw()).fit(items).search(queries, 10)
     peer = Approximate(kind).fit(items)
@@ -38,7 +35,6 @@ def test_most_of_the_nearest_are_found_with_these_bytes(
 def test_codebooks_shrink_with_the_collection_and_all_images_are_ranked(
     kind: str, count: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("faiss")
     ids, _ = Approximate(kind).fit(_vectors(count, width=320)).search(_vectors(2, seed=1, width=320), count)
     assert [sorted(row) for row in ids.tolist()] == [list(range(count))] * 2
     assert capfd.readouterr() == ("", "")
@@ -46,13 +42,11 @@ def test_codebooks_shrink_with_the_collection_and_all_images_are_ranked(
 
 @pytest.mark.parametrize("kind", ["ivf-pq", "opq"])
 def test_too_few_images_for_codebooks_are_refused(kind: str) -> None:
-    pytest.importorskip("faiss")
     with pytest.raises(UsageError, match="63 images are too few for codebooks; index at least 64"):
         Approximate(kind).fit(_vectors(63))
 
 
 def test_zero_and_extreme_vectors_are_normalised() -> None:
-    pytest.importorskip("faiss")
     items = np.array([[0, 0], [3e38, 0], [0, 1e-42]], dtype=np.float32)
     ids, scores = Approximate("hnsw").fit(items).search(np.array([[2.0, 1.0]]), 3)
     assert ids.tolist() == [[1, 2, 0]]
@@ -62,9 +56,3 @@ def test_zero_and_extreme_vectors_are_normalised() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(UsageError, match=r"kind='lsh': must be one of flat16, flat8, hnsw, ivf-pq, opq"):
         Approximate("lsh")
-
-
-def test_without_faiss_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(UsageError, match=r"pip install 'vitdsi\[baselines\]'"):
-        Approximate("flat16").fit(_vectors(3))

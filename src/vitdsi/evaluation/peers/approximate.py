@@ -35,7 +35,7 @@ class Approximate(Peer):
         kind: `flat16` and `flat8` (16 and 8 bits a number), `hnsw`, `ivf-pq`, or `opq`.
 
     Raises:
-        UsageError: there is no such kind. In `fit`: FAISS is not installed, or there are too few images for codebooks.
+        UsageError: there is no such kind. In `fit`: there are too few images for codebooks.
     """
 
     def __init__(self, kind: str) -> None:
@@ -47,7 +47,8 @@ class Approximate(Peer):
     def _fit(self, given: Given) -> None:
         from threadpoolctl import threadpool_limits
 
-        faiss = _library()
+        faiss: Any = import_module("faiss")
+
         vectors = normalised(given.indexed)
         index = self._empty(faiss, given.count, vectors.shape[1])
         # Several threads would build a different graph each time, and would compete with the threads of torch.
@@ -89,7 +90,8 @@ class Approximate(Peer):
     def _search(self, queries: Floats, k: int) -> tuple[Ids, Scores]:
         from threadpoolctl import threadpool_limits
 
-        faiss = _library()
+        faiss: Any = import_module("faiss")
+
         parameters: Any = None
         if self.kind == "hnsw":
             parameters = faiss.SearchParametersHNSW(efSearch=max(_CANDIDATES, k))
@@ -101,12 +103,3 @@ class Approximate(Peer):
             scores, ids = self._index.search(normalised(queries), k, params=parameters)
         # Where too few vectors are found, FAISS returns id -1 with the lowest finite number as its score.
         return ids, np.where(ids < 0, -np.inf, scores).astype(np.float32)
-
-
-def _library() -> Any:
-    try:
-        return import_module("faiss")
-    except ImportError as error:
-        raise UsageError(
-            "approximate peers need FAISS, which is in an extra; pip install 'vitdsi[baselines]'"
-        ) from error
