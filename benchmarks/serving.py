@@ -7,7 +7,8 @@
 
 PHOTOS is a folder of photos that are not indexed: the queries, and the photos that are added. Each job works on a copy
 of INDEX, starts servers of its own on this machine, and writes one JSON object to stdout. The client shares the cores
-with the server, so figures are lower bounds.
+with the server, so figures are lower bounds. The first three take `regions=N verify=0` for lighter searches: N regions
+of each photo instead of as many as the index chooses, and no keypoints.
 """
 
 from __future__ import annotations
@@ -51,6 +52,13 @@ _WARM_SHARE = 0.2  # of a soak, before memory is compared
 _WAYS = ("/v1/search", "/single", "/bare")
 
 
+def _asked(options: dict[str, float]) -> SearchOptions:
+    """The options of each search."""
+    return SearchOptions(
+        k=_K, regions=int(options["regions"]) or None, verify=None if options["verify"] else False
+    )
+
+
 def states(index: Path, photos: list[Path], options: dict[str, float]) -> dict[str, Any]:
     """Send requests while images are added and removed, and compare each answer with the state that it names."""
     queries = [path.read_bytes() for path in photos[:_QUERIES]]
@@ -58,7 +66,7 @@ def states(index: Path, photos: list[Path], options: dict[str, float]) -> dict[s
     with running(index, writable=True) as (address, _):
 
         async def run() -> tuple[Load, Counter[str]]:
-            load = Load(address, queries, _K)
+            load = Load(address, queries, _asked(options))
             changes: Counter[str] = Counter()
             stop = asyncio.Event()
             changer = asyncio.create_task(changing(address, index, photos[_QUERIES:], kept, changes, stop))
@@ -79,17 +87,20 @@ def states(index: Path, photos: list[Path], options: dict[str, float]) -> dict[s
         "requests/s": len(load.seconds) / seconds,
         **percentiles(load.seconds),
         "changes": dict(changes),
-        **compare(kept, queries, load.answers),
+        **compare(kept, queries, load.answers, _asked(options)),
     }
 
 
 def compare(
-    kept: Path, queries: list[bytes], answers: dict[tuple[int, int], list[list[tuple[int, float]]]]
+    kept: Path,
+    queries: list[bytes],
+    answers: dict[tuple[int, int], list[list[tuple[int, float]]]],
+    options: SearchOptions,
 ) -> dict[str, Any]:
     """Compare the answers, by (generation, query), with searches of one photo alone in the kept states."""
     result: Counter[str] = Counter()
     generations = sorted({generation for generation, _ in answers})
-    options, read = SearchOptions(k=_K), dict[int, Any]()
+    read = dict[int, Any]()
     for generation in generations:
         opened = ImageIndex.load(kept / f"{generation}.dsi")
         searcher = Searcher(opened.state_)
@@ -124,12 +135,13 @@ def speed(index: Path, photos: list[Path], options: dict[str, float]) -> dict[st
     """Measure throughput and latency of searches, of one forward for each request, and of the backbone alone."""
     queries = [path.read_bytes() for path in photos[:_QUERIES]]
     result: dict[str, Any] = {}
+    asked = _asked(options)
     with running(index, writable=False) as (address, _):
         for concurrency in (1, int(options["concurrency"])):
             count = int(options["requests"]) // (10 if concurrency == 1 else 1)
             for path in _WAYS:
-                asyncio.run(Load(address, queries, _K, path).run(2 * concurrency, concurrency))  # warm
-                load, began = Load(address, queries, _K, path), time.perf_counter()
+                asyncio.run(Load(address, queries, asked, path).run(2 * concurrency, concurrency))  # warm
+                load, began = Load(address, queries, asked, path), time.perf_counter()
                 asyncio.run(load.run(count, concurrency))
                 result[f"{path} x {concurrency}"] = {
                     "requests/s": count / (time.perf_counter() - began),
@@ -151,7 +163,7 @@ def soak(index: Path, photos: list[Path], options: dict[str, float]) -> dict[str
     with running(index, writable=True) as (address, _):
 
         async def run() -> tuple[Load, list[float], Counter[str]]:
-            load, memory, changes = Load(address, queries, _K), list[float](), Counter[str]()
+            load, memory, changes = Load(address, queries, _asked(options)), list[float](), Counter[str]()
             stop = asyncio.Event()
             searching = asyncio.create_task(cycle(load, int(options["concurrency"])))
             changer = asyncio.create_task(changing(address, index, photos[_QUERIES:], None, changes, stop))
@@ -187,10 +199,11 @@ def soak(index: Path, photos: list[Path], options: dict[str, float]) -> dict[str
     }
 
 
+_SEARCH = {"regions": 0.0, "verify": 1.0}  # as many regions as the index chooses
 _JOBS: dict[str, tuple[Callable[[Path, list[Path], dict[str, float]], dict[str, Any]], dict[str, float]]] = {
-    "states": (states, {"requests": 10_000, "concurrency": 32}),
-    "speed": (speed, {"requests": 2000, "concurrency": 32}),
-    "soak": (soak, {"minutes": 30, "concurrency": 4}),
+    "states": (states, {"requests": 10_000, "concurrency": 32, **_SEARCH}),
+    "speed": (speed, {"requests": 2000, "concurrency": 32, **_SEARCH}),
+    "soak": (soak, {"minutes": 30, "concurrency": 4, **_SEARCH}),
     "abuse": (abuse, {"connections": 10_000, "megabytes": 1000}),
 }
 

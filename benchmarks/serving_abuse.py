@@ -14,6 +14,8 @@ from typing import Any
 from serving_load import Load, metric, percentiles
 from serving_servers import running
 
+from vitdsi.search.options import SearchOptions
+
 _CLIENTS = 50  # of each kind but open connections
 _UPLOADS = 4
 _CHUNK = b"x" * (1 << 20)
@@ -46,7 +48,7 @@ def abuse(index: Path, photos: list[Path], options: dict[str, float]) -> dict[st
             async def run(
                 way: Callable[[str, int], Awaitable[Counter[str]]] = way,
             ) -> tuple[Counter[str], Load]:
-                load = Load(address, queries, 10)
+                load = Load(address, queries, SearchOptions())
                 usual = asyncio.create_task(_usual(load))
                 outcome = await way(host, int(port))
                 await asyncio.sleep(1)

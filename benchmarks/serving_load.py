@@ -8,9 +8,13 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import numpy as np
+
+from vitdsi.cli.changing import changing as open_for_change
+from vitdsi.search.options import SearchOptions
 
 _TIMEOUT = httpx.Timeout(120.0)
 _KEPT = 20  # images that were added and not yet removed
@@ -26,8 +30,12 @@ class Load:
         answers: results (id, score) by generation and query.
     """
 
-    def __init__(self, address: str, queries: list[bytes], k: int, path: str = "/v1/search") -> None:
-        self._url, self._queries = f"{address}{path}?k={k}", queries
+    def __init__(
+        self, address: str, queries: list[bytes], options: SearchOptions, path: str = "/v1/search"
+    ) -> None:
+        given = {"k": options.k, "regions": options.regions, "verify": options.verify}
+        asked = {name: value for name, value in given.items() if value is not None}
+        self._url, self._queries = f"{address}{path}?{urlencode(asked)}", queries
         self.seconds: list[float] = []
         self.statuses: Counter[str] = Counter()
         self.answers: defaultdict[tuple[int, int], list[list[tuple[int, float]]]] = defaultdict(list)
@@ -82,7 +90,10 @@ async def changing(
     changes: Counter[str],
     stop: asyncio.Event,
 ) -> None:
-    """Add photos, and remove them again, until it is told to stop. Each state is copied to the folder `kept`."""
+    """Add photos, and remove them again, until it is told to stop. Each state is copied to the folder `kept`.
+
+    Every other removal is made on disk, past the server, as another process does.
+    """
 
     def keep(generation: int) -> None:
         if kept is not None:
@@ -106,11 +117,23 @@ async def changing(
                     there += added.json()["added"]
                     await asyncio.to_thread(keep, added.json()["generation"])
                 if len(there) > _KEPT or (there and changes["added 200"] % 2 == 0):
-                    removed = await client.delete(f"{address}/v1/images/{there.pop(0)}")
-                    changes[f"removed {removed.status_code}"] += 1
-                    if removed.status_code == 200:
-                        await asyncio.to_thread(keep, removed.json()["generation"])
+                    if changes["removed on disk"] < changes["removed 200"]:
+                        changes["removed on disk"] += 1
+                        generation = await asyncio.to_thread(_remove, index, there.pop(0))
+                        await asyncio.to_thread(keep, generation)
+                    else:
+                        removed = await client.delete(f"{address}/v1/images/{there.pop(0)}")
+                        changes[f"removed {removed.status_code}"] += 1
+                        if removed.status_code == 200:
+                            await asyncio.to_thread(keep, removed.json()["generation"])
                 await asyncio.sleep(_PAUSE)
+
+
+def _remove(index: Path, image_id: str) -> int:
+    """Remove an image from an index on disk, and return the generation that was written."""
+    with open_for_change(index) as opened:
+        opened.remove([image_id])
+    return opened.state_.generation
 
 
 async def metric(address: str, name: str) -> float:

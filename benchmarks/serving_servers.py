@@ -17,8 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from vitdsi.search.options import SearchOptions
-
 _THREADS = 40  # as Starlette and Flask allow by default
 
 
@@ -46,32 +44,33 @@ def main(index: str, writable: str) -> None:
     from vitdsi.serving import create_app
     from vitdsi.serving.engine import Query, answer_batch
     from vitdsi.serving.run import open_socket, serve
+    from vitdsi.serving.searching import Asked, Options
 
     workers = os.cpu_count() or 1
     app = create_app(index, writable=bool(writable), workers=workers)
     engine, threads = app.state.engine, ThreadPoolExecutor(_THREADS)
 
-    async def single(request: Request, k: int) -> dict[str, Any]:
+    async def single(request: Request, asked: Asked) -> dict[str, Any]:
         body, served = await request.body(), await engine.served()
 
         def answer() -> list[str]:
-            query = Query.read(served, body, SearchOptions(k=k), 10**9)
+            query = Query.read(served, body, asked.options(served), 10**9)
             (found,) = answer_batch([query])
             assert isinstance(found, list)
             return [result.image_id for result in query.verified(found)]
 
         return {"results": await asyncio.get_running_loop().run_in_executor(threads, answer)}
 
-    async def bare(request: Request) -> dict[str, Any]:
+    async def bare(request: Request, asked: Asked) -> dict[str, Any]:
         body, served = await request.body(), await engine.served()
         features, _ = await engine.prepare(
-            lambda: photo_queries(served.state, served.reader, [body], SearchOptions())
+            lambda: photo_queries(served.state, served.reader, [body], asked.options(served))
         )
         return {"features": len(features[0])}
 
-    # `Request` is not known where FastAPI looks up annotations that are texts.
+    # These are not known where FastAPI looks up annotations that are texts.
     for function in (single, bare):
-        function.__annotations__["request"] = Request
+        function.__annotations__ |= {"request": Request, "asked": Options}
         app.post(f"/{function.__name__}", response_model=None)(function)
     listening = open_socket("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
