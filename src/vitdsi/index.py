@@ -33,7 +33,7 @@ from vitdsi.photos.regions import Region
 from vitdsi.progress import OnProgress
 from vitdsi.registry import choose
 from vitdsi.search.browse import ImagePage, facets, page_of_images
-from vitdsi.search.decisions import decide_again, keep_both
+from vitdsi.search.decisions import decide_again, keep_both, with_decisions
 from vitdsi.search.duplicates import near_identical
 from vitdsi.search.filters import resolve_ids
 from vitdsi.search.options import SearchOptions, SearchResult
@@ -464,6 +464,14 @@ class ImageIndex:
             UsageError: as for `keep_both`.
         """
         self._put(decide_again(self.state_, resolve_ids(self.state_, images)), ("decisions",))
+
+    def keep_decisions_of(self, path: str | Path) -> None:
+        """Take over the decisions that are stored in another index, such as that which this one will replace.
+
+        Raises:
+            UsageError, IndexFormatError: as `load`.
+        """
+        self._put(with_decisions(self.state_, read_index(Path(path)).decisions), ("decisions",))
 
     def compare(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers_cli import content, lines, one_error_line, run
+from helpers_cli import content, index, lines, one_error_line, run
 from PIL import Image
 
 New = Callable[..., Path]
@@ -79,6 +79,13 @@ def test_decisions_stick_in_the_index_until_they_are_forgotten(copies: Path, tmp
     assert len(lines(run("duplicates", dsi))) == 1
     run("duplicates", dsi, "--decide-again", "0.png", "0 mirrored.png")
     assert len(lines(run("duplicates", dsi))) == 2
+
+
+def test_decisions_stick_when_the_index_is_built_again(copies: Path, tmp_path: Path) -> None:
+    dsi = shutil.copytree(copies, tmp_path / "copied.dsi")
+    run("duplicates", dsi, "--keep-both", "0.png", "0 mirrored.png")
+    assert index(copies.parent / "photos", dsi, "--epochs", 2, "--force").exit_code == 0
+    assert "0.png" not in [name for line in lines(run("duplicates", dsi)) for name in line["image_ids"]]
 
 
 def test_decision_about_an_unknown_image_is_an_error(copies: Path) -> None:

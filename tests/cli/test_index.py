@@ -82,6 +82,12 @@ class TestIndex:
         assert index(photos, copied, "--epochs", 2, "--force").exit_code == 0
         assert (copied / "index.json").read_bytes() != before
 
+    def test_force_replaces_a_broken_index_and_says_what_is_lost(self, photos: Path, copied: Path) -> None:
+        next(copied.glob("model-*")).unlink()
+        result = index(photos, copied, "--epochs", 2, "--force")
+        assert result.exit_code == 0
+        assert "note: decisions to keep copies are lost: " in result.stderr
+
     @pytest.mark.parametrize("what", ["file.dsi", "folder.dsi"])
     def test_force_never_replaces_anything_but_an_index(
         self, photos: Path, tmp_path: Path, what: str

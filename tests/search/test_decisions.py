@@ -9,7 +9,7 @@ from helpers_duplicates import index_with_copies, pairs
 from vitdsi.collection.compact import compact
 from vitdsi.collection.remove import remove
 from vitdsi.errors import UsageError
-from vitdsi.search.decisions import decide_again, keep_both, undecided
+from vitdsi.search.decisions import decide_again, keep_both, undecided, with_decisions
 from vitdsi.search.duplicates import near_identical
 
 
@@ -41,6 +41,12 @@ def test_decision_is_about_content_and_not_about_names() -> None:
     assert not undecided(renamed, pairs((5, 62))).any()
     other = replace(state, hashes=[f"other {content}" for content in state.hashes])
     assert undecided(other, pairs((5, 62))).all()
+
+
+def test_decisions_of_another_index_are_added() -> None:
+    state = keep_both(index_with_copies(), [5, 62])
+    other = keep_both(index_with_copies(), [7, 63])
+    assert near_identical(with_decisions(state, other.decisions)) == [[0, 60, 61], [9, 64]]
 
 
 def test_images_that_were_not_files_are_known_by_their_name() -> None:

@@ -7,11 +7,15 @@ import json
 import shlex
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vitdsi.cli.common import FILE, INTERRUPTED, again, check_output, debug_option, listing_unreadable, say
-from vitdsi.errors import UsageError
+from vitdsi.errors import IndexFormatError, UsageError
+
+if TYPE_CHECKING:
+    from vitdsi.index import ImageIndex
 
 
 @click.command("index", short_help="Build an index of a folder of images.")
@@ -174,7 +178,7 @@ def index_verb(
                 checkpoint=state,
                 resume=resume,
             )
-            index.save(out)
+            _save(index, out)
     except KeyboardInterrupt:
         if has_checkpoint(state):
             say(f"stopped; continue with: {shlex.join(['vitdsi', *again(ctx, extra='--resume')])}")
@@ -197,3 +201,18 @@ def index_verb(
         f"indexed {report.images} images in {report.seconds:.1f} s, IA@1 {report.indexing_accuracy:.4f}: {out}"
     )
     click.echo(json.dumps(summary))
+
+
+def _save(index: ImageIndex, out: Path) -> None:
+    """Save an index. The decisions about copies of one that it replaces, which may be broken, are taken over."""
+    if not out.exists():
+        index.save(out)
+        return
+    from vitdsi.collection.storage import write_lock
+
+    with write_lock(out):
+        try:
+            index.keep_decisions_of(out)
+        except IndexFormatError as error:
+            say(f"note: decisions to keep copies are lost: {error}")
+        index.save(out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vitdsi.errors import UsageError
 from vitdsi.state import IndexState
 
-__all__ = ["decide_again", "keep_both", "undecided"]
+__all__ = ["decide_again", "keep_both", "undecided", "with_decisions"]
 
 
 def keep_both(state: IndexState, ids: Sequence[int]) -> IndexState:
@@ -24,8 +24,12 @@ def keep_both(state: IndexState, ids: Sequence[int]) -> IndexState:
     Raises:
         UsageError: fewer than two images.
     """
-    decisions = tuple(sorted({*state.decisions, *_decisions(state, ids)}))
-    return replace(state, decisions=decisions)
+    return with_decisions(state, _decisions(state, ids))
+
+
+def with_decisions(state: IndexState, decisions: Iterable[tuple[str, str]]) -> IndexState:
+    """Add decisions, such as those of an index that this one replaces. They hold for the files that both have."""
+    return replace(state, decisions=tuple(sorted({*state.decisions, *decisions})))
 
 
 def decide_again(state: IndexState, ids: Sequence[int]) -> IndexState:
