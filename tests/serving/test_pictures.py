@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from vitdsi.serving.pictures import Pictures, is_inside
 from vitdsi.serving.served import Served
 
 
-def _size(picture: bytes) -> tuple[int, int]:
-    return Image.open(io.BytesIO(picture)).size
+def _size(thumbnail: tuple[bytes, bool]) -> tuple[int, int]:
+    return Image.open(io.BytesIO(thumbnail[0])).size
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_without_a_readable_file_the_small_grey_picture_is_shown(served: Served,
 
 
 def test_kept_thumbnails_stay_within_their_bound(served: Served, photos: Path) -> None:
-    one = len(Pictures(photos, 10_000, 0).thumbnail(served, 0, 64))
+    one = len(Pictures(photos, 10_000, 0).thumbnail(served, 0, 64)[0])
     pictures = Pictures(photos, 10_000, 3 * one)
     for number in range(12):
         pictures.thumbnail(served, number, 64)
@@ -96,6 +97,19 @@ def test_a_kept_thumbnail_is_not_made_again(
     first = pictures.thumbnail(served, 0, 64)
     monkeypatch.setattr("vitdsi.serving.pictures.decode", None)
     assert pictures.thumbnail(served, 0, 60) == first  # sides are rounded up
+
+
+def test_the_grey_picture_is_replaced_when_the_file_comes(
+    served: Served, photos: Path, tmp_path: Path
+) -> None:
+    pictures = Pictures(tmp_path, 10_000, 1_000_000)
+    grey, of_file = pictures.thumbnail(served, 0, 64)
+    assert not of_file
+    file = tmp_path / served.state.image_ids[0]
+    file.parent.mkdir()
+    shutil.copy(photos / served.state.image_ids[0], file)
+    picture, of_file = pictures.thumbnail(served, 0, 64)
+    assert of_file and picture != grey
 
 
 def test_the_media_type_is_that_of_the_content(tmp_path: Path) -> None:

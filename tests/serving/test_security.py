@@ -158,6 +158,11 @@ def test_every_answer_has_a_strict_policy(reading: TestClient, path: str) -> Non
     assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
-@pytest.mark.parametrize("path", ["/v1/info", "/v1/images", "/thumb/0", "/photo/0", "/nothing"])
+@pytest.mark.parametrize("path", ["/v1/info", "/v1/images", "/nothing"])
 def test_no_proxy_and_no_browser_may_keep_what_is_private(reading: TestClient, path: str) -> None:
     assert reading.get(path).headers["cache-control"] == "private, no-store"
+
+
+def test_no_proxy_may_keep_pictures(reading: TestClient) -> None:
+    for address in ("/thumb/0", "/photo/0", reading.get("/v1/images/0").json()["thumb"]):
+        assert "private" in reading.get(address).headers["cache-control"].split(", ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vitdsi.collection.remove import remove
@@ -14,8 +16,14 @@ def test_an_image_is_found_by_name_and_by_number(served: Served) -> None:
     assert served.number(str(number)) == number
     described = served.image(number)
     assert described["image_id"] == "round/01.png"
-    assert described["thumb"] == f"/thumb/{number}"
+    assert described["thumb"] == f"/thumb/{number}?v={served.state.hashes[number][:12]}"
     assert described["metadata"]["album"] == "sea"
+
+
+def test_an_image_that_was_not_a_file_has_no_version(served: Served) -> None:
+    without = replace(served, state=replace(served.state, hashes=[""] * len(served.state.hashes)))
+    assert without.version(0) == ""
+    assert without.image(0)["thumb"] == "/thumb/0"
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,29 @@ def test_the_files_of_the_page_end_at_their_folder(reading: TestClient, path: st
 @pytest.mark.parametrize("path", ["/thumb/0", "/photo/0"])
 def test_pictures_are_private_and_run_nothing(reading: TestClient, path: str) -> None:
     headers = reading.get(path).headers
-    assert headers["cache-control"] == "private, no-store"
+    assert headers["cache-control"].startswith("private, ")
     assert headers["content-security-policy"] == "default-src 'none'; sandbox"
     assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/thumb/0", "/photo/0"])
+def test_a_picture_that_the_browser_has_is_not_sent_again(reading: TestClient, path: str) -> None:
+    first = reading.get(path)
+    assert first.headers["cache-control"] == "private, no-cache"
+    again = reading.get(path, headers={"if-none-match": f'"another", W/{first.headers["etag"]}'})
+    assert again.status_code == 304 and not again.content
+    assert again.headers["etag"] == first.headers["etag"]
+    assert again.headers["cache-control"] == first.headers["cache-control"]
+    assert reading.get(path, headers={"if-none-match": '"another"'}).content == first.content
+
+
+def test_a_thumbnail_is_kept_if_its_address_names_the_content(reading: TestClient, dsi: Path) -> None:
+    address = reading.get("/v1/images/0").json()["thumb"]
+    assert reading.get(address).headers["cache-control"] == "private, max-age=3600"
+    # Not if the content is another one, or if the file may still come.
+    assert reading.get("/thumb/0?v=0123456789ab").headers["cache-control"] == "private, no-cache"
+    with client(dsi) as without_photos:
+        assert without_photos.get(address).headers["cache-control"] == "private, no-cache"
 
 
 def test_sizes_are_bounded(reading: TestClient) -> None:

@@ -57,8 +57,8 @@ class Pictures:
         except (OSError, ValueError):
             return None
 
-    def thumbnail(self, served: Served, number: int, side: int) -> bytes:
-        """Return a JPEG of an image whose longer side has about `side` pixels.
+    def thumbnail(self, served: Served, number: int, side: int) -> tuple[bytes, bool]:
+        """Return a JPEG of an image whose longer side has about `side` pixels, and whether it was made from its file.
 
         Without a readable file it is the small grey picture that the index keeps.
 
@@ -71,10 +71,12 @@ class Pictures:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key]
-        picture = self._make(served, number, side)
+                return self._kept[key], True
+        picture = self._of_file(image_id, side)
+        if picture is None:  # it is not kept, since the file may come later
+            return self._grey(served, number), False
         self._keep(key, picture)
-        return picture
+        return picture, True
 
     def clear(self) -> None:
         """Forget all thumbnails."""
@@ -82,15 +84,18 @@ class Pictures:
             self._kept.clear()
             self.kept_bytes = 0
 
-    def _make(self, served: Served, number: int, side: int) -> bytes:
-        path = self.file(served.state.image_ids[number])
-        if path is not None:
-            try:
-                image = decode(path, min_side=side, max_pixels=self._max_pixels)
-                image.thumbnail((side, side), reducing_gap=3.0)
-                return _jpeg(image)
-            except ImageReadError:  # the grey picture is better than none
-                pass
+    def _of_file(self, image_id: str, side: int) -> bytes | None:
+        path = self.file(image_id)
+        if path is None:
+            return None
+        try:
+            image = decode(path, min_side=side, max_pixels=self._max_pixels)
+        except ImageReadError:  # the grey picture is better than none
+            return None
+        image.thumbnail((side, side), reducing_gap=3.0)
+        return _jpeg(image)
+
+    def _grey(self, served: Served, number: int) -> bytes:
         if served.state.thumbnails is None:
             raise ApiError(404, "there is no picture of this image; start the server with --images DIR")
         return _jpeg(Image.fromarray(served.state.thumbnails[number].numpy()))

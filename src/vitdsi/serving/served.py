@@ -16,6 +16,8 @@ from vitdsi.state import IndexState
 
 __all__ = ["Served", "Stamp"]
 
+_VERSION_LENGTH = 12  # hexadecimal digits of the content hash
+
 Stamp = tuple[int, int, int]
 """What tells one content of `index.json` from another: its inode, time of change in nanoseconds, and size."""
 
@@ -71,11 +73,16 @@ class Served:
         """Return whether an id is that of a live image."""
         return 0 <= number < len(self.state.image_ids) and bool(self.state.trie.live[number])
 
+    def version(self, number: int) -> str:
+        """Return what tells the content of an image from other contents, "" if it was not a file."""
+        return self.state.hashes[number][:_VERSION_LENGTH]
+
     def image(self, number: int, facts: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return how an image is named, where its picture is, and the facts about it, as JSON values."""
+        version = self.version(number)
         return {
             "image_id": self.state.image_ids[number],
             "id": number,
-            "thumb": f"/thumb/{number}",
+            "thumb": f"/thumb/{number}" + (f"?v={version}" if version else ""),
             "metadata": self.state.metadata.rows([number])[number] if facts is None else facts,
         }

@@ -45,7 +45,9 @@ export const imagePath = (imageId) => `v1/images/${imageId.split("/").map(encode
 
 /** The address of a thumbnail of at least `size` device pixels. */
 export function thumb(item, size) {
-  return `${item.thumb.replace(/^\/+/, "")}?size=${[192, 320, 640].find((step) => step >= size) ?? 1024}`;
+  const url = new URL(item.thumb.replace(/^\/+/, ""), document.baseURI);
+  url.searchParams.set("size", [192, 320, 640].find((step) => step >= size) ?? 1024);
+  return url.href;
 }
 
 /** The address of the photo itself. */
