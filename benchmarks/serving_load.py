@@ -17,6 +17,7 @@ from vitdsi.cli.changing import changing as open_for_change
 from vitdsi.search.options import SearchOptions
 
 _TIMEOUT = httpx.Timeout(120.0)
+_CHANGE_TIMEOUT = httpx.Timeout(600.0)
 _KEPT = 20  # images that were added and not yet removed
 _PAUSE = 0.5  # seconds between changes
 
@@ -100,7 +101,7 @@ async def changing(
             shutil.copytree(index, kept / f"{generation}.dsi")
 
     there: list[str] = []
-    async with httpx.AsyncClient(timeout=_TIMEOUT) as client:
+    async with httpx.AsyncClient(timeout=_CHANGE_TIMEOUT) as client:
         keep((await client.get(f"{address}/v1/info")).json()["generation"])
         while not stop.is_set():
             for photo in photos:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -28,11 +28,12 @@ from vitdsi.search.verify import (
     verify_results,
 )
 from vitdsi.serving.batching import Batcher
-from vitdsi.serving.errors import ApiError, busy
+from vitdsi.serving.errors import ApiError
 from vitdsi.serving.holder import IndexHolder
 from vitdsi.serving.metrics import Metrics
 from vitdsi.serving.pictures import Pictures
-from vitdsi.serving.served import Served
+from vitdsi.serving.rooms import Room
+from vitdsi.serving.served import Served, Stamp
 from vitdsi.serving.settings import ServerSettings
 
 __all__ = ["Engine", "Query", "Shared", "within"]
@@ -42,6 +43,7 @@ _log = logging.getLogger("vitdsi.serving")
 _MAX_PICTURES = 256  # pictures in progress or waiting
 _MAX_CHANGES = 8  # additions and removals in progress or waiting
 _PICTURE_THREADS = 2
+_PATIENCE = 0.5  # of the deadline, for which a search that is let in may probably have to wait
 
 
 @dataclass(frozen=True)
@@ -109,24 +111,6 @@ def answer_batch(queries: Sequence[Query]) -> list[list[SearchResult] | Exceptio
     return answers
 
 
-class _Room:
-    """Room for a number of requests of one kind."""
-
-    def __init__(self, size: int, what: str) -> None:
-        self._size, self._what, self.taken = size, what, 0
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Take a place inside this block. Raises ApiError 429 if there is none."""
-        if self.taken >= self._size:
-            raise busy(f"{self.taken} {self._what} are in progress, which is the limit")
-        self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
-
-
 class Engine:
     """Everything that requests share: the index, threads, limits, pictures and metrics."""
 
@@ -135,9 +119,9 @@ class Engine:
         self.holder = IndexHolder(settings.index, settings.device)
         self.metrics = Metrics()
         self.pictures = Pictures(settings.images, settings.max_pixels, settings.picture_cache_bytes)
-        self.searches = _Room(settings.max_waiting, "searches")
-        self.picture_room = _Room(_MAX_PICTURES, "pictures")
-        self.change_room = _Room(_MAX_CHANGES, "changes")
+        self.searches = Room(settings.max_waiting, "searches", patience=_PATIENCE * settings.deadline)
+        self.picture_room = Room(_MAX_PICTURES, "pictures")
+        self.change_room = Room(_MAX_CHANGES, "changes")
         self._preparing = ThreadPoolExecutor(settings.workers, "prepare")
         self._answering = ThreadPoolExecutor(1, "answer")
         self._picturing = ThreadPoolExecutor(_PICTURE_THREADS, "picture")
@@ -147,6 +131,9 @@ class Engine:
             answer_batch, self._answering, settings.max_batch, self.metrics.batch_size.observe
         )
         self.last_used = time.monotonic()
+        self.last_answer: tuple[float, Stamp] | None = (
+            None  # when a search was answered, and from which state
+        )
 
     async def served(self) -> Served:
         """Return the state to answer a request from."""
@@ -157,7 +144,10 @@ class Engine:
     async def search(self, query: Query) -> list[SearchResult]:
         """Answer a query, together with others that wait, and verify its results if the index has keypoints."""
         found = await self.batcher.submit(query)
-        return found if query.keypoints is None else await self.prepare(lambda: query.verified(found))
+        if query.keypoints is not None:
+            found = await self.prepare(lambda: query.verified(found))
+        self.last_answer = time.monotonic(), query.served.stamp
+        return found
 
     async def prepare(self, run: Callable[[], _T]) -> _T:
         """Run something that decodes photos, computes features or compares keypoints."""

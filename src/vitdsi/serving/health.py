@@ -12,11 +12,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from vitdsi.search.options import SearchOptions
 from vitdsi.serving.engine import Engine, Query, Shared, within
 from vitdsi.serving.errors import ApiError
-from vitdsi.serving.served import Served, Stamp
+from vitdsi.serving.served import Served
 
 __all__ = ["router"]
 
-_CANARY_SECONDS = 5.0  # in which the canary must be answered, and for which its answer is remembered
+_CANARY_SECONDS = 5.0  # in which the canary must be answered, and for which an answer is remembered
 
 router = APIRouter(tags=["health"])
 
@@ -31,20 +31,18 @@ async def healthz() -> dict[str, str]:
 async def readyz(request: Request, engine: Shared) -> dict[str, Any]:
     """Answer 200 if a search through all threads gives results, and 503 if not.
 
-    A server that has given its memory back is ready, since it reads the index at the next request. The answer is
-    remembered for 5 s.
+    A server that has given its memory back is ready, since it reads the index at the next request. Whatever search was
+    answered in the last 5 s shows that searches work, so a server under load is not searched once more.
     """
     served = engine.holder.loaded
     if served is None:
         return {"status": "ready", "loaded": False}
-    checked: tuple[float, Stamp] | None = getattr(request.app.state, "canary", None)
-    now = time.monotonic()
-    if checked is None or checked[1] != served.stamp or now - checked[0] > _CANARY_SECONDS:
+    when, stamp = engine.last_answer or (0.0, None)
+    if stamp != served.stamp or time.monotonic() - when > _CANARY_SECONDS:
         try:
             await within(_CANARY_SECONDS, request, _canary(engine, served), engine.metrics)
         except Exception as error:
             raise ApiError(503, f"a search fails: {error}", retry_after=5) from error
-        request.app.state.canary = (now, served.stamp)
     return {"status": "ready", "loaded": True, "generation": served.generation}
 
 

@@ -42,6 +42,7 @@ class ServerSettings:
         device: `cpu`, `cuda`, or `auto` for CUDA if it is available.
         workers: the number of threads that decode photos and compute features.
         max_waiting: the number of searches that may be in progress or waiting; further ones are refused with 429.
+            So are those that would probably wait for more than half of the deadline.
         max_batch: the number of searches that the model answers together.
         max_body_bytes: the largest body of a request.
         max_bodies_bytes: the bytes that all bodies in progress may have together.
