@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vitdsi.collection.former_formats import upgraded, upgraded_weights
 from vitdsi.config import config_from_dict
@@ -258,7 +259,16 @@ def _write_ids(file: Path, state: IndexState) -> None:
 
 
 def _write_model(file: Path, state: IndexState) -> None:
-    save_file({name: value.contiguous() for name, value in state.model.state_dict().items()}, file)
+    save_file({name: _smallest(value.contiguous()) for name, value in state.model.state_dict().items()}, file)
+
+
+def _smallest(weight: Tensor) -> Tensor:
+    """Return a weight as float16 if that loses nothing."""
+    return (
+        half
+        if weight.is_floating_point() and torch.equal((half := weight.half()).to(weight), weight)
+        else weight
+    )
 
 
 def _write_trie(file: Path, state: IndexState) -> None:

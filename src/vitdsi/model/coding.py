@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.heads import TrieHead
@@ -12,9 +13,10 @@ from vitdsi.model.seq2seq import Seq2Seq
 
 @torch.no_grad()
 def with_row_bytes(model: Seq2Seq, trie: Trie, row_bytes: int | None, seed: int = 0) -> Seq2Seq:
-    """Return the model with rows of `row_bytes` bytes each, or of floats (None). All other weights are shared.
+    """Return the model with rows of `row_bytes` bytes each, or of floats (None).
 
-    Models without a trie head have no rows, and are returned as they are.
+    With bytes, all other weights are rounded to float16, which the index then stores; otherwise they are shared. Models
+    without a trie head have no rows, and are returned as they are.
 
     Raises:
         ConfigError: `row_bytes` does not divide the width of the rows.
@@ -24,7 +26,11 @@ def with_row_bytes(model: Seq2Seq, trie: Trie, row_bytes: int | None, seed: int 
         return model
     made = Seq2Seq(model.config, trie, model.input_shape, row_bytes)
     made.load_state_dict(
-        {name: value for name, value in model.state_dict().items() if not name.startswith(_TABLES)},
+        {
+            name: value if row_bytes is None else _rounded(value)
+            for name, value in model.state_dict().items()
+            if not name.startswith(_TABLES)
+        },
         strict=False,
         assign=True,
     )
@@ -41,6 +47,12 @@ def with_row_bytes(model: Seq2Seq, trie: Trie, row_bytes: int | None, seed: int 
     for table, vectors in ((made.head.leaves, leaves), (made.head.branches, branches)):
         table.put(torch.arange(len(vectors)), vectors)
     return made
+
+
+def _rounded(weight: Tensor) -> Tensor:
+    """Return a weight as float16 has it, in its own precision."""
+    rounded = weight.half().to(weight.dtype)
+    return rounded if bool(rounded.isfinite().all()) else weight
 
 
 _TABLES = ("head.centres.", "head.leaves.", "head.branches.")

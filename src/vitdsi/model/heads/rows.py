@@ -22,6 +22,7 @@ SPARSE_FROM = 2**15  # rows; the gradients of larger tables have the rows that w
 _LEARNED_FROM = 2**15  # vectors, at most
 _ITERATIONS = 15  # of k-means
 _ENCODED_AT_ONCE = 1024
+_MOST_BY_TABLE = 4  # queries of a node; for more of them, it is quicker to decode its rows
 
 
 class Rows(nn.Module):
@@ -30,6 +31,14 @@ class Rows(nn.Module):
     def take(self, numbers: Tensor) -> Tensor:
         """Return the vectors (*S, E) of rows `numbers`, of any shape S."""
         raise NotImplementedError
+
+    def between(self, first: int, last: int) -> Tensor:
+        """Return the vectors of the rows from `first` to `last` - 1, without a copy where that is possible."""
+        return self.take(torch.arange(first, last))
+
+    def products(self, queries: Tensor, numbers: Tensor) -> Tensor:
+        """Return the inner products (d, G, W) of queries (d, G, E) with the vectors of rows `numbers` (d, W)."""
+        return queries @ self.take(numbers).mT
 
     def put(self, numbers: Tensor, vectors: Tensor) -> None:
         """Replace the vectors of rows `numbers` (n,) by `vectors` (n, E), as nearly as the table can hold them."""
@@ -61,6 +70,9 @@ class FloatRows(Rows):
 
     def take(self, numbers: Tensor) -> Tensor:
         return F.embedding(numbers, self.weight, sparse=self.sparse)
+
+    def between(self, first: int, last: int) -> Tensor:
+        return self.weight[first:last]
 
     def put(self, numbers: Tensor, vectors: Tensor) -> None:
         self.weight[numbers] = vectors.to(self.weight)
@@ -118,12 +130,30 @@ class CodedRows(Rows):
         self.register_buffer("codes", torch.zeros(count, len(centres.values), dtype=torch.uint8))
 
     def take(self, numbers: Tensor) -> Tensor:
-        if not self._cached:
-            return self._decoded(numbers)
+        return F.embedding(numbers, self._all()) if self._cached else self._decoded(numbers)
+
+    def between(self, first: int, last: int) -> Tensor:
+        if self._cached:
+            return self._all()[first:last]
+        return self._decoded(torch.arange(first, last, device=self.codes.device))
+
+    def products(self, queries: Tensor, numbers: Tensor) -> Tensor:
+        """Few queries look up the sums of the products of their parts with the centres, without decoding any vector."""
+        nodes, group, _ = queries.shape
+        if group > _MOST_BY_TABLE:
+            return super().products(queries, numbers)
+        values = self._shared[0].values.float()
+        parts, _, each = values.shape
+        divided = queries.view(nodes * group, each, parts).permute(2, 0, 1)
+        table = (divided @ values.mT).view(parts, nodes, group, CENTRES).permute(1, 2, 0, 3)
+        codes = self.codes[numbers].mT.long()[:, None].expand(-1, group, -1, -1)
+        return table.gather(3, codes).sum(2)
+
+    def _all(self) -> Tensor:
         vectors = self._vectors
         if len(vectors) != len(self.codes) or vectors.device != self.codes.device:
             vectors = self._vectors = self._decoded(torch.arange(len(self.codes), device=self.codes.device))
-        return F.embedding(numbers, vectors)
+        return vectors
 
     def _decoded(self, numbers: Tensor) -> Tensor:
         values = self._shared[0].values

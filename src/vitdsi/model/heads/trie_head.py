@@ -8,6 +8,8 @@ al. 2023) does in a flat classifier.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -104,7 +106,7 @@ class TrieHead(Head):
         children = self.child[nodes, : self._width]
         missing = children == NONE
         ids = leaf(children).masked_fill(missing, 0)
-        scores = stacked @ self.leaves.take(ids).mT + self.leaf_bias[ids][:, None]
+        scores = self.leaves.products(stacked, ids) + self.leaf_bias[ids][:, None]
         return scores.masked_fill(missing[:, None], -torch.inf)[group, slot]
 
     def _one_by_one(self, query: Tensor, nodes: Tensor, counts: Tensor) -> Tensor:
@@ -113,9 +115,6 @@ class TrieHead(Head):
         at_leaf, leaf_tokens = torch.nonzero(children < NONE, as_tuple=True)
         at_inner, inner_tokens = torch.nonzero(children >= 0, as_tuple=True)
         ids, below = leaf(children[at_leaf, leaf_tokens]), children[at_inner, inner_tokens]
-        mixed = self.branch_bias.shape[1]
-        numbers = below[:, None] * mixed + torch.arange(mixed, device=below.device)
-        # Rows of all nodes are read at once, so that the gradient is put together once.
         of_leaf, of_inner = (torch.bincount(x, minlength=len(nodes)).tolist() for x in (at_leaf, at_inner))
         scores = []
         for q, tokens, rows, bias, more_tokens, more_rows, more_bias in zip(
@@ -124,7 +123,7 @@ class TrieHead(Head):
             torch.split(self.leaves.take(ids), of_leaf),
             torch.split(self.leaf_bias[ids], of_leaf),
             torch.split(inner_tokens, of_inner),
-            torch.split(self.branches.take(numbers), of_inner),
+            self._rows_of_branches(below, of_inner),
             torch.split(self.branch_bias[below], of_inner),
             strict=True,
         ):
@@ -136,6 +135,24 @@ class TrieHead(Head):
                 score = score.index_copy(1, more_tokens, each.logsumexp(-1))
             scores.append(score)
         return torch.cat(scores)
+
+    def _rows_of_branches(self, below: Tensor, counts: list[int]) -> Sequence[Tensor]:
+        """Return the rows (c, 1 + P, E) of the branches to inner children (n,) of nodes with `counts` of these each.
+
+        In training, the rows of all nodes are read at once, so that the gradient is put together once. Inner children
+        of a node have consecutive numbers, so that a search reads their rows without a copy.
+        """
+        mixed = self.branch_bias.shape[1]
+        if torch.is_grad_enabled():
+            parts = torch.arange(mixed, device=below.device)
+            return torch.split(self.branches.take(below[:, None] * mixed + parts), counts)
+        first = [int(part[0]) if len(part) else 0 for part in torch.split(below, counts)]
+        return [
+            self.branches.between(node * mixed, (node + count) * mixed).view(
+                count, mixed, self.steer.out_features
+            )
+            for node, count in zip(first, counts, strict=True)
+        ]
 
     def parameters_from_features(self) -> list[Tensor]:
         return [*self.leaves.parameters(), *self.branches.parameters()]
