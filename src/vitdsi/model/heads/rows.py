@@ -28,6 +28,11 @@ _MOST_BY_TABLE = 4  # queries of a node; for more of them, it is quicker to deco
 class Rows(nn.Module):
     """A table of n vectors of E numbers."""
 
+    @property
+    def trained(self) -> bool:
+        """Whether training changes the vectors."""
+        return False
+
     def take(self, numbers: Tensor) -> Tensor:
         """Return the vectors (*S, E) of rows `numbers`, of any shape S."""
         raise NotImplementedError
@@ -62,6 +67,10 @@ class FloatRows(Rows):
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(count, width) * width**-0.5)
+
+    @property
+    def trained(self) -> bool:
+        return self.weight.requires_grad
 
     @property
     def sparse(self) -> bool:

@@ -22,6 +22,7 @@ from vitdsi.model.heads.base import Head
 from vitdsi.model.heads.rows import Centres, CodedRows, FloatRows, Rows
 
 INITIAL_SCALE = 20.0  # Of the scores; it is learned from there on.
+MAX_TRAINED_BRANCH_ROWS = 2**13  # Every step reads nearly all of them. More stay as they are imprinted.
 _CROWDED = 16  # Queries in one node from which on it has a matrix product of its own.
 _UNUSED_BIAS = -1e4  # Bias of a prototype that is not in use; finite, so that gradients stay finite.
 _MAX_ITERATIONS = 10  # Of k-means, which finds the prototypes.
@@ -63,7 +64,9 @@ class TrieHead(Head):
         if row_bytes is None:
             self.centres = None
             self.leaves: Rows = FloatRows(len(trie.codes), config.embedding_dim)
-            self.branches: Rows = FloatRows(trie.num_nodes * mixed, config.embedding_dim)
+            branches = FloatRows(trie.num_nodes * mixed, config.embedding_dim)
+            branches.weight.requires_grad_(trie.num_nodes * mixed <= MAX_TRAINED_BRANCH_ROWS)
+            self.branches: Rows = branches
         else:
             self.centres = Centres(config.embedding_dim, row_bytes)
             self.leaves = CodedRows(len(trie.codes), self.centres)
@@ -104,10 +107,12 @@ class TrieHead(Head):
         stacked = query.new_zeros(len(nodes), int(counts.max()), query.shape[1])
         stacked = stacked.index_put((group, slot), query)
         children = self.child[nodes, : self._width]
-        missing = children == NONE
-        ids = leaf(children).masked_fill(missing, 0)
+        used = int(torch.nonzero((children != NONE).any(0))[-1]) + 1
+        missing = children[:, :used] == NONE
+        ids = leaf(children[:, :used]).masked_fill(missing, 0)
         scores = self.leaves.products(stacked, ids) + self.leaf_bias[ids][:, None]
-        return scores.masked_fill(missing[:, None], -torch.inf)[group, slot]
+        scores = scores.masked_fill(missing[:, None], -torch.inf)[group, slot]
+        return F.pad(scores, (0, self._width - used), value=-torch.inf)
 
     def _one_by_one(self, query: Tensor, nodes: Tensor, counts: Tensor) -> Tensor:
         """The same as `_together` for nodes of any kind, with matrix products for each of them."""
@@ -143,7 +148,7 @@ class TrieHead(Head):
         of a node have consecutive numbers, so that a search reads their rows without a copy.
         """
         mixed = self.branch_bias.shape[1]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and self.branches.trained:
             parts = torch.arange(mixed, device=below.device)
             return torch.split(self.branches.take(below[:, None] * mixed + parts), counts)
         first = [int(part[0]) if len(part) else 0 for part in torch.split(below, counts)]
