@@ -74,9 +74,9 @@ class Optimizers:
 class LazyAdam(torch.optim.Optimizer):
     """Adam (Kingma and Ba 2015) of the rows that a sparse gradient has; the moments of other rows wait.
 
-    The second moment of a row is the mean over its numbers, as in the row-wise optimizers of recommender systems (Naumov
-    et al., "Deep learning recommendation model for personalization and recommendation systems", 2019), which halves the
-    state. The state consists of tensors, so that a resumed run equals an uninterrupted one.
+    The second moment of a row is the mean over its numbers, which halves the state, as in the row-wise optimizers of
+    recommender systems (Naumov et al., "Deep learning recommendation model for personalization and recommendation
+    systems", 2019). The state consists of tensors, so that a resumed run equals an uninterrupted one.
     """
 
     def __init__(self, params: list[dict[str, Any]], lr: float) -> None:
