@@ -10,7 +10,13 @@ from helpers_stored import stored
 
 from vitdsi.collection.remove import remove
 from vitdsi.errors import UsageError
-from vitdsi.search.duplicates import connected_groups, first_distinct, near_identical, search_distinct
+from vitdsi.search.duplicates import (
+    _mutual,
+    connected_groups,
+    first_distinct,
+    near_identical,
+    search_distinct,
+)
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.similarity import Similarity
 from vitdsi.state import IndexState
@@ -52,6 +58,15 @@ def test_near_identical_of_a_single_image_has_no_groups(index: IndexState) -> No
 def test_near_identical_without_features_is_refused() -> None:
     with pytest.raises(UsageError, match="keeps no features"):
         near_identical(replace(stored(), features=None, thumbnails=None))
+
+
+def test_mutual_pairs_are_those_in_which_each_found_the_other() -> None:
+    rng = np.random.default_rng(0)
+    ids = np.array([2, 3, 5, 9, 11])
+    found = rng.choice([-1, *ids, 40], (5, 3))
+    results = dict(zip(ids.tolist(), found.tolist(), strict=True))
+    expected = [[i, j] for i in results for j in results if i < j and j in results[i] and i in results[j]]
+    assert _mutual(ids, found).tolist() == expected != []
 
 
 # ---- connected_groups

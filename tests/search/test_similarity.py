@@ -88,3 +88,14 @@ def test_shift_that_all_features_share_does_not_change_similarity(index: IndexSt
 def test_index_without_features_or_thumbnails_is_refused(dropped: str) -> None:
     with pytest.raises(UsageError, match="keeps no features"):
         Similarity(replace(stored(), **{dropped: None}))  # type: ignore[arg-type]
+
+
+def test_pictures_that_coarse_steps_rule_out_are_those_that_all_crops_rule_out(
+    index: IndexState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = pairs(*((i, j) for i in range(12) for j in range(i)), *COPIES.items())
+    reached = [Similarity(index).at_least(given, threshold) for threshold in (0.7, 0.9, 1.0, 1.1)]
+    monkeypatch.setattr("vitdsi.search.similarity._COARSE_MARGIN", 9.0)
+    everything = [Similarity(index).at_least(given, threshold) for threshold in (0.7, 0.9, 1.0, 1.1)]
+    assert [part.tolist() for part in reached] == [part.tolist() for part in everything]
+    assert 0 < reached[1].sum() < len(given)

@@ -17,7 +17,7 @@ from torch import Tensor
 from vitdsi.ids.trie import Trie
 from vitdsi.search.decisions import undecided
 from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import ORIENTATIONS, Ranking, rank, rankings
+from vitdsi.search.rank import ORIENTATIONS, Ids, Ranking, rank, rankings
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
 from vitdsi.search.turned import NUM_PROPOSED, nearest_turned
 from vitdsi.state import IndexState
@@ -47,16 +47,19 @@ def near_identical(state: IndexState, threshold: float = NEAR_IDENTICAL_SIMILARI
     proposals = SearchOptions(k=min(_PROPOSALS + 1, len(live)))
     found = rankings(state, state.features[live], proposals)
     turned = nearest_turned(similarity.turn_free[live], similarity.turn_free[live], NUM_PROPOSED + 1)
-    proposed = _mutual(live, torch.from_numpy(found)) | _mutual(live, live[turned])
-    pairs = np.array(sorted(proposed), dtype=np.int64).reshape(-1, 2)
+    proposed = [_mutual(live.numpy(), found), _mutual(live.numpy(), live[turned].numpy())]
+    pairs = np.unique(np.concatenate(proposed), axis=0)
     pairs = pairs[undecided(state, pairs)]
     return connected_groups(pairs[similarity.at_least(pairs, threshold)])
 
 
-def _mutual(ids: Tensor, found: Tensor) -> set[tuple[int, int]]:
-    """Return the pairs (i, j), i < j, in which each is among what was found for the other (n, K)."""
-    results = {i: set(row) for i, row in zip(ids.tolist(), found.tolist(), strict=True)}
-    return {(i, j) for i, row in results.items() for j in row if i < j and i in results.get(j, ())}
+def _mutual(ids: Ids, found: Ids) -> Ids:
+    """Return the pairs (P, 2) of ids (n,), i < j, in which each is among what was found (n, K) for the other."""
+    first, second = np.repeat(ids, found.shape[1]), found.ravel()
+    base = max(int(ids.max()), int(found.max())) + 1
+    up, down = first < second, (second < first) & (second >= 0)
+    both = np.intersect1d(first[up] * base + second[up], second[down] * base + first[down])
+    return np.stack([both // base, both % base], axis=1)
 
 
 def search_distinct(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.errors import UsageError
+from vitdsi.model.axes import BLOCK, sampled
 from vitdsi.search.turned import orientations, turn_free
 from vitdsi.state import IndexState
 
@@ -29,6 +30,10 @@ _PATCH_SIDE = 16  # pixels; crops are scaled to patches of this side before they
 _SMALLEST_CROP_SIDE = 0.76  # relative to the whole thumbnail; 0.58 of its area
 _CROP_SIDE_STEP = 0.02  # between the sides of crops that are tried, relative to the whole thumbnail
 _CROP_SHIFT_STEP = 0.5 / 32  # between the positions of crops that are tried: half a pixel of a thumbnail
+_COARSENESS = 2  # by which these steps are larger at first, for a sixth of the crops
+_COARSE_MARGIN = (
+    0.1  # by which the highest correlation may exceed that with coarse steps; at most .07 was measured
+)
 _CACHED_IMAGES = 512
 _UPRIGHT = 2  # of the orientations that `orientations` returns, which come first
 
@@ -63,9 +68,11 @@ class Similarity:
             self._thumbnails = torch.cat([self._thumbnails, beside[1]])
         self._features: Tensor | None = None
         if not are_pixels(features):
-            self._features = _whiten(pooled(features), state.trie.live_ids())
+            self._features = _whiten(
+                features if features.dim() == 2 else pooled(features), state.trie.live_ids()
+            )
         self.turn_free = turn_free(self._thumbnails)
-        self._patches = lru_cache(maxsize=_CACHED_IMAGES)(self._make_patches)
+        self._patches = lru_cache(maxsize=2 * _CACHED_IMAGES)(self._make_patches)
 
     def at_least(self, pairs: npt.NDArray[np.int64], threshold: float) -> npt.NDArray[np.bool_]:
         """Return which pairs of ids (P, 2) have at least this similarity, as booleans (P,)."""
@@ -78,21 +85,26 @@ class Similarity:
         # A correlation is at most 1, so most pairs are decided without computing any.
         reached = np.zeros(len(pairs), dtype=bool)
         for row in np.flatnonzero((needed <= 1) | (needed_turned <= 1)).tolist():
-            upright, turned = self._correlations(*pairs[row].tolist())
-            reached[row] = upright >= needed[row] or turned >= needed_turned[row]
+            least = np.array([needed[row], needed_turned[row]])
+            first, second = pairs[row].tolist()
+            coarse = self._correlations(first, second, _COARSENESS) >= least - _COARSE_MARGIN
+            reached[row] = coarse.any() and (self._correlations(first, second, 1) >= least).any()
         return reached
 
-    def _correlations(self, first: int, second: int) -> tuple[float, float]:
-        """Return the highest correlation of the whole of one image with a crop of the other: upright, and turned."""
-        first_crops, first_whole = self._patches(first)
-        second_crops, second_whole = self._patches(second)
-        best = torch.maximum((first_crops @ second_whole.T).amax(0), (second_crops @ first_whole.T).amax(0))
-        return float(best[:_UPRIGHT].max()), float(best[_UPRIGHT:].max())
+    def _correlations(self, first: int, second: int, steps: int) -> npt.NDArray[np.float32]:
+        """Return the highest correlations of the whole of one image with a crop of the other: upright, and turned.
 
-    def _make_patches(self, number: int) -> tuple[Tensor, Tensor]:
+        The steps between crops are `steps` times as large as the smallest.
+        """
+        first_crops, first_whole = self._patches(first, steps)
+        second_crops, second_whole = self._patches(second, steps)
+        best = torch.maximum((first_crops @ second_whole.T).amax(0), (second_crops @ first_whole.T).amax(0))
+        return np.array([best[:_UPRIGHT].max(), best[_UPRIGHT:].max()])
+
+    def _make_patches(self, number: int, steps: int) -> tuple[Tensor, Tensor]:
         """Return every crop of a thumbnail (C, 256), and the whole in all orientations (8, 256), standardised."""
         thumbnail = self._thumbnails[number].float()[None, None]
-        grid = _crop_grid()
+        grid = _crop_grid(steps)
         crops = F.grid_sample(
             thumbnail.expand(len(grid), -1, -1, -1), grid, padding_mode="border", align_corners=False
         )
@@ -103,23 +115,28 @@ class Similarity:
 def _whiten(features: Tensor, live: Tensor) -> Tensor:
     """Return unit vectors (N, F) of features whose variance over the live images is nearly equal in all directions.
 
-    What many images have in common then counts less.
+    What many images have in common then counts less. The variance is that of at most 20,000 images.
     """
-    centred = features - features[live].mean(0)
+    some = features[live[sampled(live)]].float()
+    mean = some.mean(0)
+    some -= mean
     # Double precision, because eigh in single precision can return NaN if there are duplicates.
-    covariance = (centred[live].T @ centred[live] / len(live)).double()
+    covariance = (some.T @ some / len(some)).double()
     variances, axes = (part.float() for part in torch.linalg.eigh(covariance))
     variances = variances.clamp(min=0)
-    scale = (variances + _SHRINKAGE * variances.mean() + 1e-12).rsqrt()
-    return F.normalize(centred @ (axes * scale), dim=1)
+    scaled = axes * (variances + _SHRINKAGE * variances.mean() + 1e-12).rsqrt()
+    white = torch.empty(features.shape)
+    for block in torch.split(torch.arange(len(features)), BLOCK):
+        white[block] = F.normalize((features[block].float() - mean) @ scaled, dim=1)
+    return white
 
 
-@lru_cache(maxsize=1)
-def _crop_grid() -> Tensor:
-    """Return the sampling grid (C, 16, 16, 2) of every crop that is tried."""
+@lru_cache(maxsize=2)
+def _crop_grid(steps: int) -> Tensor:
+    """Return the sampling grid (C, 16, 16, 2) of every crop that is tried, with `steps` times the smallest steps."""
     crops = []
-    for side in np.arange(1.0, _SMALLEST_CROP_SIDE - 1e-9, -_CROP_SIDE_STEP):
-        offsets = np.linspace(0, 1 - side, round((1 - side) / _CROP_SHIFT_STEP) + 1)
+    for side in np.arange(1.0, _SMALLEST_CROP_SIDE - 1e-9, -_CROP_SIDE_STEP * steps):
+        offsets = np.linspace(0, 1 - side, round((1 - side) / (_CROP_SHIFT_STEP * steps)) + 1)
         crops += [(side, x, y) for y in offsets for x in offsets]
     affine = torch.zeros(len(crops), 2, 3)
     side, x, y = torch.tensor(crops, dtype=torch.float32).T

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitdsi.neighbours import nearest
+from vitdsi.neighbours import Neighbours
 
 __all__ = ["NUM_PROPOSED", "nearest_turned", "orientations", "turn_free"]
 
@@ -18,7 +18,6 @@ NUM_PROPOSED = 5  # images with the nearest descriptors, which are compared in t
 
 _SIDE = 8  # pixels of the thumbnails that are described
 _BLOCK = 16_384
-_MAX_COSINES = 2**26  # that are held at a time
 
 
 def turn_free(thumbnails: Tensor) -> Tensor:
@@ -52,10 +51,9 @@ def turn_free(thumbnails: Tensor) -> Tensor:
 def nearest_turned(queries: Tensor, descriptors: Tensor, k: int = NUM_PROPOSED) -> Tensor:
     """Return the rows (Q, min(k, N)) of the descriptors (N, 96) that are nearest to each of these (Q, 96).
 
-    All are compared with all, so the time of finding neighbours within a collection grows with its square.
+    Beyond some billions of pairs they are found approximately (see `vitdsi.neighbours.Neighbours`).
     """
-    rows, _ = nearest(queries, descriptors, k, chunk=max(1, _MAX_COSINES // max(1, len(descriptors))))
-    return rows
+    return Neighbours(descriptors, len(queries)).search(queries, k)[0]
 
 
 def orientations(pictures: Tensor) -> Tensor:
