@@ -4,7 +4,7 @@ import torch
 from helpers_codes import random_codes, small_model
 
 from vitdsi.ids.trie import Trie
-from vitdsi.model.coding import with_row_bytes
+from vitdsi.model.coding import packed, unpacked, with_row_bytes
 from vitdsi.model.heads.rows import CodedRows, FloatRows
 
 
@@ -23,16 +23,36 @@ def test_coded_model_of_few_images_scores_as_before_and_is_decoded_to_the_same()
             torch.testing.assert_close(found, expected, atol=0.05, rtol=0.01)  # centres are float16
 
 
-def test_all_other_weights_are_rounded_to_half_precision_once() -> None:
+def test_all_other_weights_are_stored_in_fewer_bits_without_a_loss() -> None:
     trie = Trie(random_codes("mixed"), 3)
     model = small_model(trie).float().eval()
     coded = with_row_bytes(with_row_bytes(model, trie, 2), trie, 4)
     assert coded.head.leaves.codes.shape == (23, 4) and not coded.training
-    tables = ("head.leaves.", "head.branches.")
-    shared = {name for name in model.state_dict() if not name.startswith(tables)}
-    for name in shared:
-        assert torch.equal(coded.state_dict()[name], model.state_dict()[name].half().float()), name
+    weights = coded.state_dict()
+    stored = packed(weights)
+    assert stored["stem.widen.weight"].dtype == torch.int8
+    assert stored["stem.widen.bias"].dtype == torch.float16
+    assert not any(value.dtype == torch.float32 for value in stored.values())
+    again = unpacked(stored)
+    assert again.keys() == weights.keys()
+    for name, value in weights.items():
+        assert torch.equal(again[name], value) and again[name].dtype == value.dtype, name
+    for name, value in model.state_dict().items():
+        if name in weights and value.is_floating_point():
+            torch.testing.assert_close(weights[name], value, atol=float(value.abs().max()) / 200, rtol=0)
     assert with_row_bytes(coded, trie, 4) is coded
+
+
+def test_floats_that_fewer_bits_would_change_are_stored_as_they_are() -> None:
+    weights = {
+        "a.weight": torch.randn(3, 5),
+        "zero.weight": torch.zeros(2, 4),
+        "bias": torch.tensor([1e6, 1.0]),
+    }
+    stored = packed(weights)
+    assert stored["a.weight"].dtype == stored["bias"].dtype == torch.float32
+    assert stored["zero.weight"].dtype == torch.int8
+    assert all(torch.equal(value, weights[name]) for name, value in unpacked(stored).items())
 
 
 def test_model_without_rows_stays_as_it_is() -> None:

@@ -19,7 +19,6 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from vitdsi.collection.former_formats import upgraded, upgraded_weights
 from vitdsi.config import config_from_dict
@@ -27,6 +26,7 @@ from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError, Vitdsi
 from vitdsi.facts.store import MetadataStore
 from vitdsi.files import replace_folder, sync, umask, write_atomically
 from vitdsi.ids.trie import Trie
+from vitdsi.model.coding import packed, unpacked
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.photos.keypoints import Keypoints
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState, TextGap
@@ -195,7 +195,7 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
     resolved = config_from_dict(manifest["resolved"])
     trie = Trie.from_tensors(load_file(files["trie"]), manifest["base"])
     model = Seq2Seq(resolved.model, trie, tuple(manifest["input_shape"]), manifest["row_bytes"])
-    model.load_state_dict(upgraded_weights(load_file(files["model"]), trie))
+    model.load_state_dict(upgraded_weights(unpacked(load_file(files["model"])), trie))
     ids = json.loads(files["ids"].read_text("utf-8"))
     features = load_file(files["features"])
     held_out = None
@@ -259,16 +259,7 @@ def _write_ids(file: Path, state: IndexState) -> None:
 
 
 def _write_model(file: Path, state: IndexState) -> None:
-    save_file({name: _smallest(value.contiguous()) for name, value in state.model.state_dict().items()}, file)
-
-
-def _smallest(weight: Tensor) -> Tensor:
-    """Return a weight as float16 if that loses nothing."""
-    return (
-        half
-        if weight.is_floating_point() and torch.equal((half := weight.half()).to(weight), weight)
-        else weight
-    )
+    save_file(packed({name: value.contiguous() for name, value in state.model.state_dict().items()}), file)
 
 
 def _write_trie(file: Path, state: IndexState) -> None:

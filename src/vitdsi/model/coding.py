@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from vitdsi.model.seq2seq import Seq2Seq
 def with_row_bytes(model: Seq2Seq, trie: Trie, row_bytes: int | None, seed: int = 0) -> Seq2Seq:
     """Return the model with rows of `row_bytes` bytes each, or of floats (None).
 
-    With bytes, all other weights are rounded to float16, which the index then stores; otherwise they are shared. Models
+    With bytes, all other weights are rounded as `packed` stores them; otherwise they are shared. Models
     without a trie head have no rows, and are returned as they are.
 
     Raises:
@@ -27,7 +29,7 @@ def with_row_bytes(model: Seq2Seq, trie: Trie, row_bytes: int | None, seed: int 
     made = Seq2Seq(model.config, trie, model.input_shape, row_bytes)
     made.load_state_dict(
         {
-            name: value if row_bytes is None else _rounded(value)
+            name: value if row_bytes is None else _rounded(name, value)
             for name, value in model.state_dict().items()
             if not name.startswith(_TABLES)
         },
@@ -49,10 +51,60 @@ def with_row_bytes(model: Seq2Seq, trie: Trie, row_bytes: int | None, seed: int 
     return made
 
 
-def _rounded(weight: Tensor) -> Tensor:
-    """Return a weight as float16 has it, in its own precision."""
+def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights as an index stores them: in fewer bits where that loses nothing.
+
+    A matrix whose rows are whole multiples of a scale has these in a tensor of int8 beside its scales, of the name
+    with `.scale` after it. Other weights are float16 if they can be.
+    """
+    made: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        if weight.dtype == torch.float32:
+            if _is_matrix(name, weight):
+                steps, scale = _steps(weight)
+                if torch.equal(steps * scale, weight):
+                    made[name], made[name + _SCALE] = steps.to(torch.int8), scale.squeeze(1).half()
+                    continue
+            half = weight.half()
+            made[name] = half if torch.equal(half.float(), weight) else weight
+        else:
+            made[name] = weight
+    return made
+
+
+def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights that `packed` made smaller. Weights of centres stay float16, as the model has them."""
+    made: dict[str, Tensor] = {}
+    for name, weight in stored.items():
+        if name + _SCALE in stored:
+            made[name] = weight.float() * stored[name + _SCALE].float()[:, None]
+        elif not name.endswith(_SCALE):
+            made[name] = (
+                weight.float() if weight.dtype == torch.float16 and ".centres." not in name else weight
+            )
+    return made
+
+
+def _rounded(name: str, weight: Tensor) -> Tensor:
+    """Return a weight as `packed` can store it: a matrix in 255 steps for each row, all others as float16."""
+    if _is_matrix(name, weight):
+        steps, scale = _steps(weight)
+        if bool((scale.isfinite() & ((scale > _SMALLEST_SCALE) | (weight == 0).all(1, keepdim=True))).all()):
+            return steps * scale
     rounded = weight.half().to(weight.dtype)
     return rounded if bool(rounded.isfinite().all()) else weight
 
 
+def _is_matrix(name: str, weight: Tensor) -> bool:
+    return name.endswith(".weight") and weight.dim() == 2 and weight.dtype == torch.float32
+
+
+def _steps(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a matrix (R, C) as whole numbers from -127 to 127, and scales (R, 1), one a row, that float16 can hold."""
+    scale = (matrix.abs().amax(1, keepdim=True) / 127).half().float()
+    return torch.where(scale > 0, matrix / scale, 0.0).round().clamp(-127, 127), scale
+
+
+_SCALE = ".scale"
+_SMALLEST_SCALE = 1e-4  # float16 has fewer digits below
 _TABLES = ("head.centres.", "head.leaves.", "head.branches.")
