@@ -12,6 +12,7 @@ from helpers_stored import AlteredReader, collection, stored
 from PIL import Image
 
 from vitdsi.collection.add import add_new
+from vitdsi.columns.thumbnails import Thumbnails
 from vitdsi.state import IndexState
 
 COPIES = {60: 0, 61: 0, 62: 5, 63: 7, 64: 9}  # id of a copy -> id of its original
@@ -32,7 +33,9 @@ def index_with_copies() -> IndexState:
         pictures[7].point(lambda value: 60 + value // 3),
         pictures[9],
     ]
-    before = replace(stored(), thumbnails=torch.stack([_thumbnail(picture) for picture in pictures]))
+    before = replace(
+        stored(), thumbnails=Thumbnails.of(torch.stack([_thumbnail(picture) for picture in pictures]))
+    )
     assert before.features is not None
     added = replace(
         collection(5, name="copy"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,10 @@ from vitdsi.collection.add import add_new
 from vitdsi.collection.build import learn
 from vitdsi.collection.read import Collection
 from vitdsi.collection.resolve import resolve_config
+from vitdsi.columns.hashes import ContentHashes
+from vitdsi.columns.labels import Labels
+from vitdsi.columns.names import Names
+from vitdsi.columns.thumbnails import Thumbnails
 from vitdsi.config import load_config
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids.assign import assign_ids
@@ -56,9 +61,14 @@ def collection(count: int, seed: int = 0, *, name: str = "old", labels: bool = F
         [str(i).encode() for i in range(count)],
         features(count, seed),
         torch.randint(0, 256, (count, 32, 32), generator=generator, dtype=torch.uint8),
-        [f"hash {name} {i}" for i in range(count)],
+        [content(name, i) for i in range(count)],
         facts={i: {"width": 100 + i, "album": f"a{i % 3}"} for i in range(count)},
     )
+
+
+def content(name: str, i: int) -> str:
+    """The content hash of an image of `collection`."""
+    return hashlib.blake2b(f"{name} {i}".encode(), digest_size=16).hexdigest()
 
 
 def keypoints(count: int, seed: int = 0) -> Keypoints:
@@ -83,6 +93,9 @@ class AlteredReader:
 
     def __init__(self, given: Collection) -> None:
         self.features = given.features
+
+    def recall(self, hashes: Sequence[str]) -> tuple[np.ndarray, torch.Tensor]:
+        return np.zeros(len(hashes), dtype=bool), torch.empty(len(hashes), DIM, dtype=torch.float16)
 
     def load(self, sources: Sequence[bytes], **_: Any) -> ReadPhotos:
         rows = [int(source) for source in sources]
@@ -125,11 +138,11 @@ def stored(
         config,
         make_model(config.model, trie, given.features, config.seed),
         trie,
-        given.image_ids,
-        given.labels,
-        given.hashes,
+        Names.of(given.image_ids),
+        None if given.labels is None else Labels.of(given.labels),
+        ContentHashes.of(given.hashes),
         given.features,
-        given.thumbnails,
+        Thumbnails.of(given.thumbnails),
         differences.half(),
         MetadataStore.create(given.facts),
         BuildReport(count),

@@ -24,6 +24,7 @@ _ORDER = [
     "files",
     "progress",
     "registry",
+    "columns",
     "kmeans",
     "neighbours",
     "config",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -194,8 +195,23 @@ def test_index_without_stored_features_gives_the_same_results(photos: Path) -> N
     assert kept.features_ is not None and dropped.features_ is None
     query = photos / "round" / "03.png"
     assert dropped.search(query, 5) == kept.search(query, 5)
-    with pytest.raises(UsageError, match="keeps no features"):
-        dropped.near_identical()
+    assert isinstance(dropped.near_identical(), list)
+
+
+@pytest.mark.usefixtures("toy")
+def test_features_that_the_cache_has_are_not_kept_and_read_from_there(photos: Path, tmp_path: Path) -> None:
+    config = load_config(overrides=[*SHORT, TOY, "training.max_epochs=10"])
+    index = ImageIndex(config, cache=tmp_path / "cache").fit(photos)
+    assert index.features_ is None
+    assert ImageIndex(config).fit(photos).features_ is not None  # there is no cache
+    assert "IA@1" in index.evaluate()
+    index.remove([0])
+    index.compact(retrain=True)
+    assert index.features_ is None and index.state_.changes[-1].verb == "build"
+    shutil.rmtree(tmp_path / "cache")
+    index.save(tmp_path / "saved.dsi")
+    with pytest.raises(UsageError, match="has the features of all images"):
+        ImageIndex.load(tmp_path / "saved.dsi", cache=tmp_path / "cache").compact(retrain=True)
 
 
 @pytest.mark.usefixtures("toy")

@@ -15,9 +15,13 @@ from vitdsi.collection.build import build, check_names
 from vitdsi.collection.compact import compact
 from vitdsi.collection.held import ComparedPhoto, compare_with_index
 from vitdsi.collection.info import info
+from vitdsi.collection.parts import GROWING, PARTS
 from vitdsi.collection.read import Images, Metadata, read_collection
+from vitdsi.collection.recall import with_features
 from vitdsi.collection.remove import remove
-from vitdsi.collection.storage import PARTS, read_index, write_index
+from vitdsi.collection.storage import read_index, write_index
+from vitdsi.columns.labels import Labels
+from vitdsi.columns.names import Names
 from vitdsi.config import IndexConfig
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.evaluation.evaluate import evaluate
@@ -94,12 +98,12 @@ class ImageIndex:
         return self.state_.trie
 
     @property
-    def image_ids_(self) -> list[str]:
+    def image_ids_(self) -> Names:
         """The image_id of each id, including ids that were removed."""
         return self.state_.image_ids
 
     @property
-    def labels_(self) -> list[str] | None:
+    def labels_(self) -> Labels | None:
         """The class of each id, or None for an index without classes."""
         return self.state_.labels
 
@@ -136,7 +140,7 @@ class ImageIndex:
         queries: Images | None = None,
         query_labels: Sequence[str] | None = None,
         metadata: Metadata | None = None,
-        keep_features: bool = True,
+        keep_features: bool | None = None,
         strict: bool = False,
         on_progress: OnProgress = None,
         checkpoint: Path | None = None,
@@ -150,7 +154,8 @@ class ImageIndex:
             queries: further photos that train retrieval and are not indexed, with their classes in query_labels.
             query_labels: the class of each of the queries.
             metadata: facts for filters: a CSV, TSV, JSON, JSONL or Parquet file, or a mapping of facts by image_id.
-            keep_features: keep the features of the images in the index, with which later additions are learned best.
+            keep_features: keep the features of the images in the index. None does so unless the feature cache has them,
+                from which `add`, `compact` and `evaluate` then read them.
             strict: raise an error if any file cannot be read, instead of skipping it.
             on_progress: a function that is called with a `Progress` at intervals.
             checkpoint: the folder of the checkpoint from which `resume=True` continues after an interruption.
@@ -174,7 +179,9 @@ class ImageIndex:
             checkpoint=checkpoint,
             resume=resume,
         )
-        self._put(state if keep_features else replace(state, features=None, thumbnails=None), PARTS)
+        if keep_features is None:
+            keep_features = not (self.reader.caches and state.hashes.complete)
+        self._put(state if keep_features else replace(state, features=None), PARTS)
         return self
 
     def add(
@@ -206,7 +213,7 @@ class ImageIndex:
         ).with_facts(metadata)
         state, result = add(before, given, self.reader, replace_changed=replace, on_progress=on_progress)
         if state is not before:
-            self._put(state, PARTS)
+            self._put(state, GROWING)
         return result
 
     def remove(self, images: Iterable[str | int]) -> None:
@@ -217,7 +224,7 @@ class ImageIndex:
         Raises:
             UsageError: an image is not in the index.
         """
-        self._put(remove(self.state_, resolve_ids(self.state_, images)), ("trie", "metadata"))
+        self._put(remove(self.state_, resolve_ids(self.state_, images)), ("live",))
 
     def compact(
         self, *, retrain: bool | None = None, keep_features: bool = True, on_progress: OnProgress = None
@@ -228,17 +235,19 @@ class ImageIndex:
         begin alike. Scores are calibrated again.
 
         Args:
-            retrain: whether to build the index again from the stored features. None does so if the index lost accuracy,
-                or if more than half of it was added or removed since it was built.
-            keep_features: keep the stored features. Without them the index is smaller, and later additions lose
-                quality.
+            retrain: whether to build the index again from features, stored or cached. None does so if the index lost
+                accuracy, or if more than half of it was added or removed since it was built.
+            keep_features: keep the stored features, if there are any, and the thumbnails. Without them the index is
+                smaller, and cannot find near-identical images.
             on_progress: as for `fit`.
 
         Raises:
-            UsageError: `retrain` is set and the features were dropped, or no image is left.
+            UsageError: `retrain` is set and there are no features, or no image is left.
         """
-        state = compact(self.state_, retrain=retrain, keep_features=keep_features, on_progress=on_progress)
-        self._put(state, PARTS)
+        given = self.state_
+        state = given if retrain is False else self._with_features(needed=retrain is True)
+        state = compact(state, retrain=retrain, keep_features=keep_features, on_progress=on_progress)
+        self._put(state if given.features is not None else replace(state, features=None), PARTS)
 
     def search(
         self,
@@ -422,7 +431,7 @@ class ImageIndex:
             threshold: the least similarity of two images of a group, up to 1.2.
 
         Raises:
-            UsageError: the features were dropped.
+            UsageError: the index keeps nothing that pictures can be compared by.
         """
         groups = near_identical(self.state_, threshold)
         return [[self.image_ids_[i] for i in members] for members in groups]
@@ -492,7 +501,7 @@ class ImageIndex:
             not be read.
 
         Raises:
-            UsageError: the features were dropped, or the folder cannot be read.
+            UsageError: the index keeps nothing that pictures can be compared by, or the folder cannot be read.
         """
         return compare_with_index(self.state_, images, self.reader, threshold, on_progress)
 
@@ -518,7 +527,7 @@ class ImageIndex:
             on_progress: as for `fit`.
         """
         return evaluate(
-            self.state_,
+            with_features(self.state_, self.reader),
             self.reader,
             queries,
             labels,
@@ -630,6 +639,15 @@ class ImageIndex:
     def info(self) -> dict[str, Any]:
         """Summarise the index as JSON values: size, ids, free ids, last changes and the report of the build."""
         return info(self.state_, self._origin)
+
+    def _with_features(self, *, needed: bool) -> IndexState:
+        """Return the state with features from the cache, if that has all. Unless `needed`, there may be no backbone."""
+        try:
+            return self.state_ if self.cache is None else with_features(self.state_, self.reader)
+        except UsageError:
+            if needed:
+                raise
+            return self.state_
 
     def _searching(self) -> Searcher:
         if self._searcher is None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vitdsi.columns.hashes import ContentHashes
+from vitdsi.columns.labels import Labels
+from vitdsi.columns.names import Names
+from vitdsi.columns.thumbnails import Thumbnails
 from vitdsi.config import IndexConfig
 from vitdsi.errors import ImageReadError
 from vitdsi.facts.store import MetadataStore
-from vitdsi.ids.trie import Trie
+from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.photos.keypoints import Keypoints
 
@@ -197,10 +202,9 @@ class IndexState:
         trie: the ids, with a mask of those that are live.
         image_ids: the image_id of each of the N ids, including ids that were removed.
         labels: the class of each id, or None for an index without classes.
-        hashes: the content hash of each image file, "" for images that were not files.
-        features: (N, *shape) stored features, as the backbone gave them, or None where they were dropped.
-        thumbnails: (N, 32, 32) uint8 grey thumbnails that near-identical images are recognised by, or None where they
-            were dropped.
+        hashes: the first 64 bits of the content hash of each image file, "" for images that were not files.
+        features: (N, *shape) stored features, as the backbone gave them, or None where the index keeps none.
+        thumbnails: grey pictures that near-identical images are recognised by, or None where they were dropped.
         differences: (D, *shape) feature differences between altered copies and their originals, and between captions
             and their photos.
         metadata: the facts about images that filters use.
@@ -218,11 +222,11 @@ class IndexState:
     resolved: IndexConfig
     model: Seq2Seq
     trie: Trie
-    image_ids: list[str]
-    labels: list[str] | None
-    hashes: list[str]
+    image_ids: Names
+    labels: Labels | None
+    hashes: ContentHashes
     features: Tensor | None
-    thumbnails: Tensor | None
+    thumbnails: Thumbnails | None
     differences: Tensor
     metadata: MetadataStore
     report: BuildReport
@@ -234,6 +238,13 @@ class IndexState:
     keypoints: Keypoints | None = None
     decisions: tuple[tuple[str, str], ...] = ()
 
+    def live_ids_of(self, image_ids: Sequence[str]) -> list[int]:
+        """Return the live id of each of these image_ids, NONE for those that the index does not have."""
+        return [
+            next((i for i in reversed(ids) if self.trie.live[i]), NONE)
+            for ids in self.image_ids.find(image_ids)
+        ]
+
     @property
     def reranks_by_default(self) -> bool:
         """Whether results are reranked by default: if embeddings start from features and the head compares them."""
@@ -243,6 +254,11 @@ class IndexState:
     def compares_pictures(self) -> bool:
         """Whether results are ordered by the likeness of pictures, so that it helps to read a query in parts."""
         return self.reranks_by_default and bool(self.model.stem.categories) and self.resolved.labels == "none"
+
+    @property
+    def compares_copies(self) -> bool:
+        """Whether near-identical images can be found."""
+        return self.thumbnails is not None and (self.features is not None or self.reranks_by_default)
 
     def category_vectors(self) -> Tensor | None:
         """The part for categories (N, C) of the vectors that the head keeps for all ids; None if there is none.

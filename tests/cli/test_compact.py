@@ -55,6 +55,6 @@ def test_compact_learns_again_by_itself_after_many_changes(copied: Path) -> None
 def test_compact_without_stored_features_learns_nothing_again(copied: Path) -> None:
     (summary,) = lines(run("compact", copied, "--drop-features"))
     assert summary["bytes_before"] - summary["bytes"] > COUNT * 3 * 32 * 32
-    one_error_line(run("compact", copied, "--retrain"), 2, "features were dropped")
+    one_error_line(run("compact", copied, "--retrain"), 2, "has the features of all images")
     one_error_line(run("duplicates", copied), 2, "keeps no features")
     assert lines(run("compact", copied))[0]["retrained"] is False

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers_images import photo
-from helpers_stored import add, collection, features, own_first, stored
+from helpers_stored import add, collection, content, features, own_first, stored
 
 from vitdsi import ImageIndex, load_config
 from vitdsi.collection.add import add as add_images
@@ -79,7 +79,7 @@ def test_new_images_are_those_with_another_name_or_content() -> None:
     given = collection(3)  # the same content
     fresh, replaced = new_images(index, given)
     assert fresh.image_ids == [] and replaced == []
-    changed = replace(given, hashes=[given.hashes[0], "other", given.hashes[2]])
+    changed = replace(given, hashes=[given.hashes[0], content("other", 0), given.hashes[2]])
     fresh, replaced = new_images(index, changed)
     assert (fresh.image_ids, replaced) == (["old/001.jpg"], [1])
     assert fresh.facts == {0: given.facts[1]}
@@ -97,7 +97,7 @@ def test_images_added_without_stored_features_are_found_and_old_ones_stay() -> N
     assert (rankings(grown, new, SearchOptions(k=1))[:, 0] == np.arange(60, 70)).mean() >= 0.8
     assert stored().features is not None
     assert (rankings(grown, stored().features, SearchOptions(k=1))[:, 0] == np.arange(60)).mean() >= 0.9
-    with pytest.raises(UsageError, match="features were dropped"):
+    with pytest.raises(UsageError, match="has the features of all images"):
         compact(grown, retrain=True)
 
 

@@ -70,5 +70,5 @@ def test_retraining_resolves_the_requested_settings_afresh() -> None:
 
 
 def test_retraining_without_stored_features_is_refused() -> None:
-    with pytest.raises(UsageError, match="the features were dropped"):
+    with pytest.raises(UsageError, match="has the features of all images"):
         compact(replace(stored(), features=None, thumbnails=None), retrain=True)

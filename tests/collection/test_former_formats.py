@@ -18,7 +18,12 @@ def manifest(version: int) -> dict[str, Any]:
 
 
 def test_the_present_format_stays_as_it_is() -> None:
-    assert upgraded(manifest(6)) == manifest(6)
+    present = {**manifest(6), "lineage": "a", "files": {"features": [("features.safetensors", 9)]}}
+    assert upgraded({**present}) == present
+
+
+def test_parts_were_one_file_each_up_to_format_5() -> None:
+    assert upgraded(manifest(5))["files"] == {"features": [("features.safetensors", 0)]}
 
 
 @pytest.mark.parametrize(("version", "categories"), [(2, 0), (3, 0), (4, 64)])

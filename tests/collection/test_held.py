@@ -21,7 +21,7 @@ class KnownPhotos:
         rows = [int(sources[place]) for place in kept]
         hashes = [state.hashes[i] if i == 9 else "" for i in rows]
         errors = [ImageReadError("photo", "no image")] * (len(sources) - len(kept))
-        return ReadPhotos(np.array(kept), state.features[rows], state.thumbnails[rows], hashes, errors)
+        return ReadPhotos(np.array(kept), state.features[rows], state.thumbnails.all()[rows], hashes, errors)
 
 
 def test_photos_are_compared_in_order_and_unreadable_ones_are_listed() -> None:

@@ -13,7 +13,8 @@ from vitdsi.progress import Progress
 
 
 def _equal(first: Keypoints, second: Keypoints) -> bool:
-    return all(np.array_equal(value, getattr(second, name)) for name, value in vars(first).items())
+    both = vars(first.since(0)), vars(second.since(0))
+    return all(np.array_equal(value, both[1][name]) for name, value in both[0].items())
 
 
 def test_keypoints_are_those_of_each_photo_in_order() -> None:
@@ -24,12 +25,12 @@ def test_keypoints_are_those_of_each_photo_in_order() -> None:
 
 def test_photo_that_cannot_be_read_has_no_keypoints() -> None:
     read = read_keypoints([textured(), b"broken", textured()], [""] * 3, 50)
-    assert np.diff(read.offsets).tolist() == [50, 0, 50]
+    assert np.diff(read.since(0).offsets).tolist() == [50, 0, 50]
 
 
 def test_photo_that_cannot_be_read_now_is_read_again_later(tmp_path: Path) -> None:
-    assert read_keypoints([b"broken"], ["a" * 32], 50, tmp_path).offsets.tolist() == [0, 0]
-    assert read_keypoints([textured()], ["a" * 32], 50, tmp_path).offsets.tolist() == [0, 50]
+    assert read_keypoints([b"broken"], ["a" * 32], 50, tmp_path).since(0).offsets.tolist() == [0, 0]
+    assert read_keypoints([textured()], ["a" * 32], 50, tmp_path).since(0).offsets.tolist() == [0, 50]
 
 
 def test_keypoints_come_from_the_cache_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

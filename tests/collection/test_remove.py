@@ -6,6 +6,7 @@ from helpers_stored import add, collection, own_first, stored
 from vitdsi.collection.info import info
 from vitdsi.collection.remove import remove
 from vitdsi.ids.capacity import slots_taken
+from vitdsi.search.filters import passing_ids
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import indexing_accuracy, rank, rankings
 
@@ -21,7 +22,7 @@ def test_removed_image_is_never_found_again() -> None:
     assert np.array_equal(after.ids, before.ids[left].reshape(60, 57))
     assert np.array_equal(after.log_probs, before.log_probs[left].reshape(60, 57))
     assert after.proven.all()
-    assert smaller.metadata.ids_where("width > 0").tolist() == sorted(set(range(60)) - set(gone))
+    assert passing_ids(smaller, "width > 0").tolist() == sorted(set(range(60)) - set(gone))
     # the code is free, and who gets it is found under its own id
     grown = add(smaller, 3)
     again = rank(grown, index.features[gone], SearchOptions(k=60)).ids

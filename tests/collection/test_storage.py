@@ -11,18 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers_stored import stored
+from helpers_former import write_format_5
+from helpers_stored import add, content, stored
 from safetensors.torch import load_file, save_file
 
 from vitdsi.collection import storage
+from vitdsi.collection.parts import GROWING, PARTS
 from vitdsi.collection.remove import remove
-from vitdsi.collection.storage import FORMAT_VERSION, PARTS, read_index, sizes, write_index, write_lock
+from vitdsi.collection.storage import FORMAT_VERSION, read_index, sizes, write_index, write_lock
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
+from vitdsi.ids.trie import Trie
+from vitdsi.model.coding import with_row_bytes
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
 from vitdsi.state import IndexState
 
-DECISIONS = (("hash old 1", "hash old 2"),)
+DECISIONS = (("1234567890abcdef", "abcdef1234567890"),)
+REMOVAL = ("live",)
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 def former(tmp_path: Path) -> Path:
     """An index as it was up to format 3, without a part for categories and without held-out views."""
     path = tmp_path / "former.dsi"
-    write_index(path, replace(stored(former=True), held_out=None))
+    write_format_5(path, replace(stored(former=True), held_out=None))
     return path
 
 
@@ -59,26 +64,33 @@ def test_read_index_equals_the_written_one(path: Path) -> None:
     before, after = stored(), read_index(path)
     for name in ("image_ids", "labels", "hashes", "report", "changes", "requested", "resolved"):
         assert getattr(after, name) == getattr(before, name)
-    for name in ("features", "thumbnails", "differences"):
+    for name in ("features", "differences"):
         assert torch.equal(getattr(after, name), getattr(before, name))
+    assert after.thumbnails is not None and before.thumbnails is not None
+    assert torch.equal(after.thumbnails.all(), before.thumbnails.all())
     for name in ("codes", "nodes", "child", "live", "allowed"):
         assert torch.equal(getattr(after.trie, name), getattr(before.trie, name))
     weights = before.model.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in after.model.state_dict().items())
     assert after.metadata.ids_where("album = 'a1'").tolist() == list(range(1, 60, 3))
     assert after.keypoints is not None and before.keypoints is not None
-    for name in ("descriptors", "positions", "offsets"):
-        assert np.array_equal(getattr(after.keypoints, name), getattr(before.keypoints, name))
+    for name in ("values", "offsets"):
+        assert np.array_equal(
+            getattr(after.keypoints.since(0), name), getattr(before.keypoints.since(0), name)
+        )
+    assert after.held_out is not None and before.held_out is not None
+    assert torch.equal(after.held_out.features, before.held_out.features)
+    assert torch.equal(after.held_out.ids, before.held_out.ids)
     assert after.generation == 1
 
 
 def test_only_the_given_parts_are_written(path: Path) -> None:
     before = {part: file for part in PARTS for file in path.glob(f"{part}-*")}
     inodes = {part: file.stat().st_ino for part, file in before.items()}
-    assert write_index(path, changed(path), ("trie", "metadata")) == 2
+    assert write_index(path, changed(path), REMOVAL) == 2
     for part in PARTS:
         (file,) = path.glob(f"{part}-*")
-        assert (file.stat().st_ino == inodes[part]) == (part not in ("trie", "metadata"))
+        assert (file.stat().st_ino == inodes[part]) == (part not in REMOVAL)
     assert len(read_index(path).trie.live_ids()) == 58
     assert set(sizes(path)) == set(PARTS)
 
@@ -97,24 +109,17 @@ def test_files_of_a_killed_write_are_ignored_and_cleared(path: Path) -> None:
     (path / "model-000002.safetensors").write_bytes(b"half")
     (path / "trie-000007.safetensors").write_bytes(b"")
     assert len(read_index(path).trie.live_ids()) == 60
-    write_index(path, changed(path), ("trie", "metadata"))
-    assert names(path) == {
-        "index.json",
-        "model-000001.safetensors",
-        "ids-000001.json",
-        "features-000001.safetensors",
-        "trie-000002.safetensors",
-        "metadata-000002.sqlite",
-        "decisions-000001.json",
-        "keypoints-000001.safetensors",
-    }
+    write_index(path, changed(path), REMOVAL)
+    generations = {part: 2 if part == "live" else 1 for part in PARTS}
+    written = {f"{part}-{generations[part]:06d}.{suffix}" for part, suffix in PARTS.items()}
+    assert names(path) == {"index.json", *written}
 
 
 class Crash(BaseException):
     """What stands for a kill."""
 
 
-@pytest.mark.parametrize("target", ["sync", "save_file", "write_atomically", "clear"])
+@pytest.mark.parametrize("target", ["sync", "write_part", "write_atomically", "clear"])
 @pytest.mark.parametrize("call", range(6))
 def test_write_that_crashes_leaves_the_index_as_before_or_after(
     path: Path, monkeypatch: pytest.MonkeyPatch, target: str, call: int
@@ -164,9 +169,9 @@ def test_index_that_changes_while_it_is_read_is_read_again(
 
 def test_parts_of_an_index_that_was_changed_meanwhile_are_not_overwritten(path: Path) -> None:
     mine = changed(path)
-    write_index(path, remove(read_index(path), [30]), ("trie", "metadata"))
+    write_index(path, remove(read_index(path), [30]), REMOVAL)
     with pytest.raises(UsageError, match="changed by another process"):
-        write_index(path, mine, ("trie", "metadata"))
+        write_index(path, mine, REMOVAL)
     assert len(read_index(path).trie.live_ids()) == 59
 
 
@@ -187,11 +192,11 @@ def test_write_during_another_write_is_refused_until_that_process_ends(path: Pat
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(IndexLockedError, match="being changed by another process"):
-            write_index(path, changed(path), ("trie", "metadata"))
+            write_index(path, changed(path), REMOVAL)
         assert len(read_index(path).trie.live_ids()) == 60  # readers do not wait
         holder.kill()
     with write_lock(path):  # the lock ended with its holder
-        write_index(path, changed(path), ("trie", "metadata"))  # and is the same inside
+        write_index(path, changed(path), REMOVAL)  # and is the same inside
     assert len(read_index(path).trie.live_ids()) == 58
 
 
@@ -224,30 +229,88 @@ def test_index_of_a_format_that_is_not_read_is_refused_with_advice(
         read_index(path)
 
 
+def test_file_outside_of_the_folder_is_not_read(path: Path) -> None:
+    manifest = json.loads((path / "index.json").read_text("utf-8"))
+    manifest["files"]["metadata"] = [["../metadata.sqlite", 60]]
+    (path / "index.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(IndexFormatError, match="outside of its folder"):
+        read_index(path)
+
+
 def test_removed_ids_are_read_with_their_codes(path: Path) -> None:
-    write_index(path, changed(path), ("trie", "metadata"))
+    write_index(path, changed(path), REMOVAL)
     before, after = stored().trie, read_index(path).trie
     assert not after.live[[4, 9]].any() and int(after.live.sum()) == 58
     assert torch.equal(after.codes, before.codes) and torch.equal(after.child, before.child)
 
 
-def test_index_of_format_4_has_no_keypoints(former: Path) -> None:
-    path = former
-    write_index(path, replace(read_index(path), keypoints=stored().keypoints))
-    manifest = json.loads((path / "index.json").read_text("utf-8"))
-    (path / manifest["files"].pop("keypoints")).unlink()
-    del manifest["requested"]["keypoints"], manifest["resolved"]["keypoints"]
-    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 4}), "utf-8")
-    index = read_index(path)
-    assert index.keypoints is None
-    assert write_index(path, remove(index, [1]), ("trie", "metadata")) == 3
-    assert read_index(path).keypoints is None and "keypoints" not in sizes(path)
+def test_added_images_are_written_beside_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "grown.dsi"
+    write_index(path, stored())
+    first = {file.name: file.stat().st_ino for file in path.iterdir()}
+    grown = add(read_index(path), 2)
+    write_index(path, grown, GROWING)
+    for part in ("trie", "ids", "metadata", "features", "thumbnails", "keypoints"):
+        old, new = sorted(path.glob(f"{part}-*"))
+        assert old.stat().st_ino == first[old.name] and new.stat().st_size <= old.stat().st_size, part
+    after = read_index(path)
+    for name in ("image_ids", "hashes", "labels"):
+        assert getattr(after, name) == getattr(grown, name)
+    for name in ("codes", "child", "live", "allowed"):
+        assert torch.equal(getattr(after.trie, name), getattr(grown.trie, name))
+    assert after.metadata.rows(range(62)) == grown.metadata.rows(range(62))
+    assert after.thumbnails is not None and grown.thumbnails is not None
+    assert torch.equal(after.thumbnails.all(), grown.thumbnails.all())
+    found = rank(after, after.features[-2:], SearchOptions(k=3))
+    assert np.array_equal(found.ids, rank(grown, grown.features[-2:], SearchOptions(k=3)).ids)
+
+
+def test_place_that_an_added_image_took_is_read_again(path: Path) -> None:
+    """The removed image keeps its row in the file of codes, but has no code any more."""
+    state = read_index(path)
+    codes = state.trie.codes.clone()
+    taken = remove(state, [7])
+    codes[7] = state.trie.vocabulary.pad
+    trie = Trie(codes, state.trie.vocabulary.base, taken.trie.live)
+    write_index(path, replace(taken, trie=trie, generation=1), GROWING[1:])
+    after = read_index(path).trie
+    assert after.codes[7].tolist() == codes[7].tolist() and not after.live[7]
+    assert torch.equal(after.child, trie.child)
 
 
 def test_keypoints_that_were_dropped_leave_the_folder(path: Path) -> None:
     write_index(path, replace(read_index(path), keypoints=None), ("keypoints",))
     assert read_index(path).keypoints is None
     assert not list(path.glob("keypoints-*"))
+
+
+def test_index_of_format_5_is_read_and_rewritten_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "former.dsi"
+    before = replace(stored(), model=with_row_bytes(stored().model, stored().trie, None))
+    write_format_5(path, before)
+    after = read_index(path)
+    assert after.image_ids == before.image_ids and after.labels == before.labels
+    assert list(after.hashes) == list(before.hashes)
+    assert after.decisions == ((content("old", 1)[:16], content("old", 2)[:16]),)
+    assert after.held_out is not None and after.keypoints is not None and before.keypoints is not None
+    assert np.array_equal(after.keypoints.since(0).values, before.keypoints.since(0).values)
+    found = rank(after, after.features, SearchOptions(k=3))
+    assert np.array_equal(found.ids, rank(before, before.features, SearchOptions(k=3)).ids)
+    write_index(path, remove(after, [1]), REMOVAL)
+    assert names(path) == {"index.json", *(f"{part}-000002.{suffix}" for part, suffix in PARTS.items())}
+    assert len(read_index(path).trie.live_ids()) == 59
+
+
+def test_index_of_format_4_has_no_keypoints(tmp_path: Path) -> None:
+    path = tmp_path / "former.dsi"
+    manifest = write_format_5(path, stored())
+    (path / manifest["files"].pop("keypoints")).unlink()
+    del manifest["requested"]["keypoints"], manifest["resolved"]["keypoints"]
+    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 4}), "utf-8")
+    index = read_index(path)
+    assert index.keypoints is None
+    assert write_index(path, remove(index, [1]), REMOVAL) == 2
+    assert read_index(path).keypoints is None and "keypoints" not in sizes(path)
 
 
 def test_removed_ids_of_format_3_have_no_code(former: Path) -> None:
@@ -265,7 +328,7 @@ def test_removed_ids_of_format_3_have_no_code(former: Path) -> None:
     assert index.trie.live_ids().tolist() == [i for i in range(60) if i not in (4, 9)]
     found = rank(index, index.features, SearchOptions(k=60, rerank=False))
     assert found.ids.shape == (60, 58) and found.proven.all()
-    write_index(path, index, ("trie",))
+    write_index(path, index, REMOVAL)
     assert json.loads((path / "index.json").read_text("utf-8"))["format_version"] == FORMAT_VERSION
     assert torch.equal(read_index(path).trie.live, index.trie.live)
 

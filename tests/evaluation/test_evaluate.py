@@ -11,6 +11,7 @@ from helpers_stored import CLASSES, features, stored
 
 from vitdsi.backbones.reader import ReadPhotos
 from vitdsi.collection.remove import remove
+from vitdsi.columns.labels import Labels
 from vitdsi.errors import UsageError
 from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.search.options import SearchOptions
@@ -71,7 +72,9 @@ def test_class_of_an_image_without_a_label_is_the_first_part_of_its_image_id() -
     state = stored()
     names = [f"class {i % CLASSES}/{i}.jpg" for i in range(60)]
     by_name = measured(replace(state, image_ids=names), PHOTOS, LABELS)
-    by_label = measured(replace(state, labels=[name.split("/")[0] for name in names]), PHOTOS, LABELS)
+    by_label = measured(
+        replace(state, labels=Labels.of([name.split("/")[0] for name in names])), PHOTOS, LABELS
+    )
     assert by_name["MAP"].value == by_label["MAP"].value > by_name["MAP"].chance
 
 

@@ -22,7 +22,8 @@ from vitdsi.facts.store import MetadataStore
 def test_loaded_store_equals_the_saved_one_for_any_file_name(tmp_path: Path, name: str) -> None:
     rng = random.Random(0)
     rows = {i: {f"c{j}": rng.choice([None, i, i / 7, f"t{i}"]) for j in range(5) if j < i} for i in range(60)}
-    facts = MetadataStore.create(rows).removing([3])
+    del rows[3]
+    facts = MetadataStore.create(rows)
     path = tmp_path / name
     facts.save(path)
     loaded = MetadataStore.load(path)
@@ -33,7 +34,7 @@ def test_loaded_store_equals_the_saved_one_for_any_file_name(tmp_path: Path, nam
     assert loaded.ids_where("not c0 = 'x'").tolist() == [i for i in range(60) if i != 3], (
         "ids with empty rows must be found too"
     )
-    assert contents(loaded.adding({0: {"new": 1}}))[0] == {**facts.columns(), "new": "integer"}
+    assert contents(loaded.adding({60: {"new": 1}}))[0] == {**facts.columns(), "new": "integer"}
 
 
 def test_save_overwrites_existing_file_and_load_takes_relative_path(
@@ -51,7 +52,7 @@ def test_equal_stores_are_saved_as_equal_bytes(tmp_path: Path) -> None:
     facts = store(1, "x", None)
     facts.save(tmp_path / "a")
     facts.save(tmp_path / "b")
-    facts.removing([0]).adding({0: {"x": 1}}).save(tmp_path / "c")
+    facts.take(range(3)).save(tmp_path / "c")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
 
 
@@ -109,6 +110,9 @@ def test_loading_a_broken_file_raises_one_line_with_its_name(tmp_path: Path, con
         "CREATE TABLE facts (a INTEGER)",
         "CREATE TABLE facts (vitdsi_id TEXT, a INTEGER)",
         "CREATE TABLE facts (vitdsi_id INTEGER PRIMARY KEY, a BLOB)",
+        "CREATE VIEW facts AS SELECT 1 AS vitdsi_id",
+        "CREATE VIRTUAL TABLE facts USING fts5(vitdsi_id)",
+        "CREATE TABLE facts (vitdsi_id INTEGER PRIMARY KEY, a TEXT AS (hex(vitdsi_id)))",
     ],
 )
 def test_loading_another_database_is_refused(tmp_path: Path, table: str) -> None:
@@ -135,7 +139,9 @@ def test_truncated_file_is_refused_and_damaged_file_never_raises_anything_else(t
         damaged[start : start + 8] = rng.randbytes(len(damaged[start : start + 8]))
         path.write_bytes(damaged)
         try:
-            MetadataStore.load(path)
+            facts = MetadataStore.load(path)
+            facts.ids_where("x = 'some text'")
+            facts.rows(range(0, 500, 7))
         except IndexFormatError:
             refused += 1
     assert refused > 3
@@ -168,3 +174,22 @@ def test_saved_file_is_plain_sqlite(tmp_path: Path) -> None:
         cursor = database.execute("SELECT * FROM facts")
         assert [name for name, *_ in cursor.description] == ["vitdsi_id", "album", "width", "f"]
         assert cursor.fetchall() == [(7, "2019", 800, 2.0)]
+
+
+def test_file_with_something_beside_the_table_is_refused(tmp_path: Path) -> None:
+    store("a").save(tmp_path / "m.sqlite")
+    with closing(sqlite3.connect(tmp_path / "m.sqlite")) as database:
+        database.execute("CREATE INDEX other ON facts (x)")
+    with pytest.raises(IndexFormatError, match="something else beside it"):
+        MetadataStore.load(tmp_path / "m.sqlite")
+
+
+def test_store_in_several_files_is_one(tmp_path: Path) -> None:
+    facts = store(*range(8)).adding({8: {"x": "text"}, 9: {"y": 2}})
+    store(*range(8)).save(tmp_path / "a")
+    facts.save(tmp_path / "b", first=8)
+    loaded = MetadataStore.load(tmp_path / "a", tmp_path / "b")
+    assert contents(loaded, 12) == contents(facts, 12)
+    assert loaded.ids_where("x = '3' or y = 2 or x = 'text'").tolist() == [3, 8, 9]
+    with pytest.raises(IndexFormatError, match="b: its ids are not higher"):
+        MetadataStore.load(tmp_path / "a", tmp_path / "b", tmp_path / "b")

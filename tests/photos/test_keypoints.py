@@ -7,7 +7,16 @@ from helpers_images import encoded, textured
 from PIL import Image
 
 from vitdsi.errors import ImageReadError
-from vitdsi.photos.keypoints import DESCRIPTOR_BYTES, SCALE, Keypoints, PhotoKeypoints, detect, pack, unpack
+from vitdsi.photos.keypoints import (
+    DESCRIPTOR_BYTES,
+    KEYPOINT_BYTES,
+    SCALE,
+    Keypoints,
+    PhotoKeypoints,
+    detect,
+    pack,
+    unpack,
+)
 
 
 def test_detect_gives_the_strongest_keypoints_of_a_photo() -> None:
@@ -73,18 +82,22 @@ def _keypoints(*counts: int) -> list[PhotoKeypoints]:
 def test_keypoints_are_taken_and_joined_by_photo() -> None:
     photos = _keypoints(3, 0, 5, 2)
     everything = Keypoints.of(photos)
-    assert len(everything) == 4 and everything.offsets.tolist() == [0, 3, 3, 8, 10]
-    for i, photo in enumerate(photos):
-        assert np.array_equal(everything.descriptors[everything.rows(i)], photo.descriptors)
-        assert np.array_equal(everything.positions[everything.rows(i)], photo.positions)
+    assert len(everything) == 4 and everything.total == 10
+    assert everything.since(0).offsets.tolist() == [0, 3, 3, 8, 10]
     chosen, expected = everything.take([2, 1]), Keypoints.of([photos[2], photos[1]])
     joined = Keypoints.of(photos[:2]).joined(Keypoints.of(photos[2:]))
     for found, wanted in ((chosen, expected), (joined, everything)):
-        for name, value in vars(wanted).items():
-            assert np.array_equal(getattr(found, name), value)
+        for i in range(len(wanted)):
+            for part, expected_part in zip(found.of_photo(i), wanted.of_photo(i), strict=True):
+                assert np.array_equal(part, expected_part)
+    for i, photo in enumerate(photos):
+        descriptors, positions = joined.of_photo(i)
+        assert np.array_equal(descriptors, photo.descriptors) and np.array_equal(positions, photo.positions)
+    later = joined.since(1)
+    assert len(later) == 3 and np.array_equal(later.values, everything.since(1).values)
 
 
 def test_keypoints_of_no_photos_are_empty() -> None:
     nothing = Keypoints.of([])
-    assert len(nothing) == 0 and nothing.descriptors.shape == (0, DESCRIPTOR_BYTES)
+    assert len(nothing) == 0 and nothing.since(0).values.shape == (0, KEYPOINT_BYTES)
     assert len(nothing.joined(Keypoints.of(_keypoints(2)))) == 1

@@ -8,6 +8,8 @@ from helpers_duplicates import index_with_copies, pairs
 
 from vitdsi.collection.compact import compact
 from vitdsi.collection.remove import remove
+from vitdsi.columns.hashes import ContentHashes
+from vitdsi.columns.names import Names
 from vitdsi.errors import UsageError
 from vitdsi.search.decisions import decide_again, keep_both, undecided, with_decisions
 from vitdsi.search.duplicates import near_identical
@@ -37,9 +39,9 @@ def test_decisions_survive_removal_and_compaction() -> None:
 def test_decision_is_about_content_and_not_about_names() -> None:
     state = keep_both(index_with_copies(), [5, 62])
     assert undecided(state, pairs((5, 62), (62, 5), (7, 63))).tolist() == [False, False, True]
-    renamed = replace(state, image_ids=[f"new {name}" for name in state.image_ids])
+    renamed = replace(state, image_ids=Names.of(f"new {name}" for name in state.image_ids))
     assert not undecided(renamed, pairs((5, 62))).any()
-    other = replace(state, hashes=[f"other {content}" for content in state.hashes])
+    other = replace(state, hashes=ContentHashes.of([content[::-1] for content in state.hashes]))
     assert undecided(other, pairs((5, 62))).all()
 
 
@@ -51,7 +53,7 @@ def test_decisions_of_another_index_are_added() -> None:
 
 def test_images_that_were_not_files_are_known_by_their_name() -> None:
     state = index_with_copies()
-    state = keep_both(replace(state, hashes=[""] * len(state.hashes)), [5, 62])
+    state = keep_both(replace(state, hashes=ContentHashes.of([""] * len(state.hashes))), [5, 62])
     assert undecided(state, pairs((5, 62), (5, 7))).tolist() == [False, True]
 
 

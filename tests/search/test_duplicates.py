@@ -9,6 +9,7 @@ from helpers_duplicates import COPIES, index_with_copies, pairs
 from helpers_stored import stored
 
 from vitdsi.collection.remove import remove
+from vitdsi.columns.thumbnails import Thumbnails
 from vitdsi.errors import UsageError
 from vitdsi.search.duplicates import (
     _mutual,
@@ -36,11 +37,11 @@ def test_near_identical_groups_each_original_with_its_copies(index: IndexState) 
 
 def test_near_identical_finds_turned_copies_although_no_search_proposes_them(index: IndexState) -> None:
     assert index.thumbnails is not None
-    thumbnails = index.thumbnails.clone()
+    thumbnails = index.thumbnails.all()
     for turns, (copy, original) in enumerate([(31, 12), (32, 13), (33, 14)], start=1):
         thumbnails[copy] = torch.rot90(thumbnails[original], turns)
     thumbnails[34] = thumbnails[15].T  # turned and mirrored
-    groups = near_identical(replace(index, thumbnails=thumbnails))
+    groups = near_identical(replace(index, thumbnails=Thumbnails.of(thumbnails)))
     assert groups == [[0, 60, 61], [5, 62], [7, 63], [9, 64], [12, 31], [13, 32], [14, 33], [15, 34]]
 
 
@@ -49,6 +50,10 @@ def test_near_identical_leaves_out_removed_images(index: IndexState) -> None:
     groups = near_identical(remove(index, removed))
     assert not {i for group in groups for i in group} & set(removed)
     assert [60, 61] in groups
+
+
+def test_near_identical_finds_the_same_groups_without_features(index: IndexState) -> None:
+    assert near_identical(replace(index, features=None)) == near_identical(index)
 
 
 def test_near_identical_of_a_single_image_has_no_groups(index: IndexState) -> None:

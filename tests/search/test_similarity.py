@@ -7,6 +7,7 @@ import torch
 from helpers_duplicates import COPIES, index_with_copies, pairs
 from helpers_stored import stored
 
+from vitdsi.columns.thumbnails import Thumbnails
 from vitdsi.errors import UsageError
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
 from vitdsi.state import IndexState
@@ -29,7 +30,7 @@ def test_copies_are_near_identical_and_other_pictures_are_not(index: IndexState)
 
 def test_turned_picture_is_near_identical_whatever_its_features(index: IndexState) -> None:
     assert index.thumbnails is not None
-    thumbnails = index.thumbnails.clone()
+    thumbnails = index.thumbnails.all()
     thumbnails[31] = torch.rot90(thumbnails[12])
     thumbnails[32] = (
         torch.rot90(thumbnails[12])[2:-2, 2:-2]
@@ -39,14 +40,14 @@ def test_turned_picture_is_near_identical_whatever_its_features(index: IndexStat
         .view(32, 7, 32, 7)
         .mean((1, 3))
     )  # and cropped
-    similarity = Similarity(replace(index, thumbnails=thumbnails))
+    similarity = Similarity(replace(index, thumbnails=Thumbnails.of(thumbnails)))
     assert similarity.at_least(pairs((12, 31), (31, 12), (12, 32)), NEAR_IDENTICAL_SIMILARITY).all()
     assert not similarity.at_least(pairs((12, 31)), 1.07).any()
 
 
 def test_further_photos_are_compared_under_the_numbers_after_the_last(index: IndexState) -> None:
     assert index.features is not None and index.thumbnails is not None
-    beside = index.features[[9, 20]], index.thumbnails[[9, 20]]
+    beside = index.features[[9, 20]], index.thumbnails.all()[[9, 20]]
     similarity = Similarity(index, beside)
     assert similarity.at_least(pairs((65, 9), (66, 20), (65, 20)), 1.19).tolist() == [True, True, False]
 
@@ -84,12 +85,6 @@ def test_shift_that_all_features_share_does_not_change_similarity(index: IndexSt
         assert (shifted_similarity.at_least(given, threshold) == expected).all()
 
 
-@pytest.mark.parametrize("dropped", ["features", "thumbnails"])
-def test_index_without_features_or_thumbnails_is_refused(dropped: str) -> None:
-    with pytest.raises(UsageError, match="keeps no features"):
-        Similarity(replace(stored(), **{dropped: None}))  # type: ignore[arg-type]
-
-
 def test_pictures_that_coarse_steps_rule_out_are_those_that_all_crops_rule_out(
     index: IndexState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,3 +94,25 @@ def test_pictures_that_coarse_steps_rule_out_are_those_that_all_crops_rule_out(
     everything = [Similarity(index).at_least(given, threshold) for threshold in (0.7, 0.9, 1.0, 1.1)]
     assert [part.tolist() for part in reached] == [part.tolist() for part in everything]
     assert 0 < reached[1].sum() < len(given)
+
+
+def test_vectors_of_the_model_stand_in_for_features(index: IndexState) -> None:
+    similarity = Similarity(replace(index, features=None))
+    assert similarity.at_least(pairs(*COPIES.items()), NEAR_IDENTICAL_SIMILARITY).all()
+    others = pairs(*((i, j) for i in range(20) for j in range(i)))
+    assert not similarity.at_least(others, NEAR_IDENTICAL_SIMILARITY).any()
+
+
+def test_index_without_thumbnails_is_refused() -> None:
+    with pytest.raises(UsageError, match="keeps no features or thumbnails"):
+        Similarity(replace(stored(), thumbnails=None))
+
+
+def test_index_without_features_whose_model_keeps_no_vectors_is_refused() -> None:
+    state = replace(stored(), features=None)
+    state.model.stem.embeds = False  # type: ignore[misc]
+    try:
+        with pytest.raises(UsageError, match="keeps no features or thumbnails"):
+            Similarity(state)
+    finally:
+        del state.model.stem.embeds

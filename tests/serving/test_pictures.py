@@ -11,6 +11,7 @@ import pytest
 from helpers_images import photo
 from PIL import Image
 
+from vitdsi.columns.names import Names
 from vitdsi.serving.errors import ApiError
 from vitdsi.serving.pictures import Pictures, is_inside
 from vitdsi.serving.served import Served
@@ -53,7 +54,7 @@ def test_an_index_whose_names_lead_elsewhere_shows_no_file(served: Served, tmp_p
     """An index may come from somebody else."""
     (tmp_path / "photos").mkdir()
     photo(200, 100).save(tmp_path / "secret.png")
-    state = replace(served.state, image_ids=["../secret.png", *served.state.image_ids[1:]])
+    state = replace(served.state, image_ids=Names.of(["../secret.png", *served.state.image_ids[1:]]))
     pictures = Pictures(tmp_path / "photos", 100_000, 100_000)
     assert _size(pictures.thumbnail(replace(served, state=state), 0, 256)) == (32, 32)
 
@@ -62,7 +63,7 @@ def test_a_thumbnail_keeps_the_proportions(served: Served, photos: Path) -> None
     pictures = Pictures(photos, 10_000, 100_000)
     assert _size(pictures.thumbnail(served, 0, 32)) == (48, 40)  # not enlarged
     photo(400, 200).save(photos.parent / "large.png")
-    state = replace(served.state, image_ids=["large.png", *served.state.image_ids[1:]])
+    state = replace(served.state, image_ids=Names.of(["large.png", *served.state.image_ids[1:]]))
     wide = replace(served, state=state)
     assert _size(Pictures(photos.parent, 100_000, 0).thumbnail(wide, 0, 128)) == (128, 64)
 

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from helpers_serving import client, refusal
 
 from vitdsi.collection.storage import read_index, write_index
+from vitdsi.columns.names import Names
 
 
 def test_a_thumbnail_and_a_photo_are_shown(reading: TestClient, photos: Path) -> None:
@@ -94,7 +95,7 @@ def test_the_name_of_a_file_can_neither_add_headers_nor_html(
     folder.mkdir()
     shutil.copy(photos / "round" / "01.png", folder / evil)
     state = read_index(copied)
-    write_index(copied, replace(state, image_ids=[evil, *state.image_ids[1:]]))
+    write_index(copied, replace(state, image_ids=Names.of([evil, *state.image_ids[1:]])))
     with client(copied, images=folder) as opened:
         photo = opened.get("/photo/0")
         assert photo.status_code == 200

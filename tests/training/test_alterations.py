@@ -88,12 +88,12 @@ def test_imagined_alterations_add_known_differences_to_the_given_rows() -> None:
     features = torch.rand(300, 4)
     differences = torch.full((3, 4), 0.5)
     rows = torch.arange(1000, 1300)
-    alterations = imagine_alterations(IndexConfig(), features, differences, rows, first=1000)
+    alterations = imagine_alterations(IndexConfig(), features, differences, rows, rows)
     assert alterations.differences is differences
     assert len(set(alterations.rows.tolist())) == 256 and alterations.rows.min() >= 1000
     moved = alterations.inputs - features[alterations.rows - 1000]
     assert bool((moved >= 0).all()) and moved.max() <= 1.5 and moved.mean() > 0.1
-    again = imagine_alterations(IndexConfig(), features, differences, rows, first=1000)
+    again = imagine_alterations(IndexConfig(), features, differences, rows, rows)
     assert torch.equal(again.rows, alterations.rows) and torch.equal(again.inputs, alterations.inputs)
 
 
@@ -103,5 +103,5 @@ def test_views_are_of_pixels_only_if_pixels_are_stored(
 ) -> None:
     given = torch.randint(0, 256, (2, 3, 8, 8)).to(dtype)
     known = Alterations(torch.empty(0), torch.arange(0), given[:0])
-    views = views_of(given, known, first=7)
-    assert isinstance(views, kind) and views.first == 7
+    views = views_of(given, known, torch.arange(7, 7 + len(given)))
+    assert isinstance(views, kind) and views.rows is not None and views.rows.tolist() == [7, 8]

@@ -29,6 +29,8 @@ from vitdsi.files import write_atomically
 
 __all__ = ["FeatureCache", "default_cache"]
 
+_BEGINNING = 16  # digits of a content hash that an index keeps
+
 _Rows: TypeAlias = npt.NDArray[Any]
 
 
@@ -91,6 +93,12 @@ class FeatureCache:
             self._broken |= broken
             self._where.clear()
             self._scanned.clear()
+
+    def completed(self, beginnings: Sequence[str]) -> list[str]:
+        """Return the content hash that begins with each of these 16 digits; "" for those that are not known."""
+        self._scan()
+        known = {name[:_BEGINNING]: name for name in self._where}
+        return [known.get(beginning, "") if beginning else "" for beginning in beginnings]
 
     def add(self, hashes: Sequence[str], features: _Rows, thumbnails: _Rows | None = None) -> None:
         """Write a shard with those photos that have a hash and are not in the cache yet.

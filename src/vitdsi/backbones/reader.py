@@ -132,6 +132,11 @@ class FeatureReader:
         return FeatureCache(self.cache_folder, f"{key}-{self.kind}{suffix}")
 
     @property
+    def caches(self) -> bool:
+        """Whether features of image files are cached."""
+        return self._cache is not None
+
+    @property
     def reads_text(self) -> bool:
         """Whether texts have features of the kind that is read."""
         return self.kind == "pooled" and isinstance(self.backbone, TextBackbone)
@@ -140,6 +145,18 @@ class FeatureReader:
         """Turn texts into float32 features (T, F), on the device of the reader; the backbone must read text."""
         assert isinstance(self.backbone, TextBackbone)
         return torch.cat([self.backbone.text_features([text]) for text in texts])
+
+    def recall(self, hashes: Sequence[str]) -> tuple[npt.NDArray[np.bool_], Tensor]:
+        """Read features from the cache alone, by the first 16 digits of content hashes.
+
+        Returns:
+            Which photos the cache has (N,), and stored features (N, *shape), which have no meaning for the others.
+        """
+        shape, dtype = self.backbone.shapes[self.kind], self.backbone.dtype
+        features = torch.empty(len(hashes), *shape, dtype=dtype)
+        if self._cache is None:
+            return np.zeros(len(hashes), dtype=bool), features
+        return self._cache.read(self._cache.completed(hashes), features.numpy()), features
 
     def features(self, pixels: Tensor) -> Tensor:
         """Turn uint8 pixels (B, 3, S, S) into model inputs (B, *shape): float32, on the device of the reader."""

@@ -22,7 +22,7 @@ from vitdsi.cli.common import INDEX_ARGUMENT, debug_option, say
 @click.option(
     "--drop-features",
     is_flag=True,
-    help="Drop the stored features: the index gets smaller, and later additions lose quality.",
+    help="Drop stored features and thumbnails: the index gets smaller, and finds no near-identical images.",
 )
 @debug_option
 def compact_verb(index: Path, retrain: bool | None, drop_features: bool) -> None:
@@ -34,10 +34,11 @@ def compact_verb(index: Path, retrain: bool | None, drop_features: bool) -> None
       vitdsi compact photos.dsi --retrain
       vitdsi compact photos.dsi --drop-features --no-retrain
     """
+    from vitdsi.backbones.cache import default_cache
     from vitdsi.cli.terminal import BuildDisplay
     from vitdsi.collection.storage import sizes
 
-    with contextlib.closing(BuildDisplay()) as display, changing(index) as opened:
+    with contextlib.closing(BuildDisplay()) as display, changing(index, default_cache()) as opened:
         before, ids = sum(sizes(index).values()), len(opened.image_ids_)
         opened.compact(retrain=retrain, keep_features=not drop_features, on_progress=display)
     after = sum(sizes(index).values())

@@ -180,9 +180,13 @@ def _moves_of_groups(
     index: ImageIndex, groups: list[list[str]], folder: Path, target: Path
 ) -> Iterator[Move]:
     """Yield a move for all but the best image of each group. What must stay is said on stderr."""
+    import numpy as np
+
     from vitdsi.cli.moving import Move, obstacle
 
-    hashes = {index.image_ids_[i]: index.state_.hashes[i] for i in index.trie_.live_ids().tolist()}
+    named = [image_id for group in groups for image_id in group]
+    ids = np.array(index.state_.live_ids_of(named), dtype=np.int64)
+    hashes = dict(zip(named, index.state_.hashes.at(ids), strict=True))
     for image_ids, (kept, reason) in zip(groups, index.best_copies(groups), strict=True):
         problem = obstacle(folder / kept, folder, hashes[kept])
         if problem is not None:

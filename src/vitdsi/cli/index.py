@@ -57,8 +57,8 @@ if TYPE_CHECKING:
 @click.option("--config", metavar="FILE|NAME", help="YAML file, or default, paper or paper_ours.")
 @click.option(
     "--keep-features/--drop-features",
-    default=True,
-    help="Keep the features of the images, for `add`, `compact` and `duplicates` [keep].",
+    default=None,
+    help="Keep the features of the images in the index [only if the feature cache does not have them].",
 )
 @click.option(
     "--robust",
@@ -94,7 +94,7 @@ def index_verb(
     epochs: float | None,
     minutes: float | None,
     config: str | None,
-    keep_features: bool,
+    keep_features: bool | None,
     robust: int | None,
     no_keypoints: bool,
     resume: bool,

@@ -53,7 +53,7 @@ def obstacle(
     Args:
         source: the photo.
         folder: the folder that it must be in.
-        content: the content hash that the index knows, if it has to be the same.
+        content: the beginning of the content hash, as the index knows it, if it has to be the same.
         kept: the file of the copy that stays, if it is known.
     """
     if source.is_symlink() or not source.is_file():
@@ -63,7 +63,7 @@ def obstacle(
     if kept is not None and os.path.samefile(source, kept):
         return "it is the same file as the one that is kept"
     try:
-        if content is not None and content_hash(source) != content:
+        if content is not None and not (content and content_hash(source).startswith(content)):
             return "it has changed since it was indexed"
     except ImageReadError as error:
         return error.reason

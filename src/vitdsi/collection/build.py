@@ -16,6 +16,10 @@ from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.keypoints import read_keypoints
 from vitdsi.collection.read import Collection, Images, Metadata, read_collection
 from vitdsi.collection.resolve import resolve_config
+from vitdsi.columns.hashes import ContentHashes
+from vitdsi.columns.labels import Labels
+from vitdsi.columns.names import Names
+from vitdsi.columns.thumbnails import Thumbnails
 from vitdsi.config import IndexConfig
 from vitdsi.errors import UsageError
 from vitdsi.facts.store import MetadataStore
@@ -96,11 +100,11 @@ def build(
         config,
         model.to(reader.device),
         trie,
-        collection.image_ids,
-        collection.labels,
-        collection.hashes,
+        Names.of(collection.image_ids),
+        None if collection.labels is None else Labels.of(collection.labels),
+        ContentHashes.of(collection.hashes),
         collection.features,
-        collection.thumbnails,
+        Thumbnails.of(collection.thumbnails),
         alterations.differences,
         MetadataStore.create(collection.facts),
         BuildReport(len(collection)),
@@ -232,7 +236,7 @@ def _held_out(
 
 
 def _categories(
-    config: IndexConfig, features: Tensor, labels: list[str] | None, more: Collection | None = None
+    config: IndexConfig, features: Tensor, labels: Sequence[str] | None, more: Collection | None = None
 ) -> Categories | None:
     """Learn category embeddings from classes; None where there are none, so that neighbours stand in for them.
 

@@ -42,7 +42,7 @@ def compact(
         keep_features: keep the stored features, with which later additions are learned best.
 
     Raises:
-        UsageError: `retrain` is set and the features were dropped, or no image is left.
+        UsageError: `retrain` is set and the state has no features, or no image is left.
     """
     live = state.trie.live_ids()
     if not len(live):
@@ -51,20 +51,21 @@ def compact(
         retrain = state.features is not None and _needs_training(state)
     if retrain and state.features is None:
         raise UsageError(
-            "the features were dropped, so the model cannot be trained again; make a new index of the images"
+            "neither the index nor the feature cache has the features of all images, so the model cannot be trained"
+            " again; make a new index of the images"
         )
     kept = live.tolist()
     trie = Trie(_without_empty_columns(state.trie.codes[live], state.trie), state.trie.vocabulary.base)
     small = replace(
         state,
         trie=trie,
-        image_ids=[state.image_ids[i] for i in kept],
-        labels=None if state.labels is None else [state.labels[i] for i in kept],
-        hashes=[state.hashes[i] for i in kept],
+        image_ids=state.image_ids.take(live.numpy()),
+        labels=None if state.labels is None else state.labels.take(live.numpy()),
+        hashes=state.hashes.take(live.numpy()),
         features=None if state.features is None else state.features[live],
-        thumbnails=None if state.thumbnails is None else state.thumbnails[live],
+        thumbnails=None if state.thumbnails is None else state.thumbnails.take(live.numpy()),
         keypoints=None if state.keypoints is None else state.keypoints.take(kept),
-        metadata=state.metadata.renumbered({old: new for new, old in enumerate(kept)}),
+        metadata=state.metadata.take(kept),
         held_out=None
         if state.held_out is None
         else state.held_out.with_ids(_renumbered(state.held_out.ids, live)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.read import Images, read_collection
+from vitdsi.columns.hashes import HASH_DIGITS
 from vitdsi.errors import ImageReadError
 from vitdsi.photos.decode import Source
 from vitdsi.progress import OnProgress
@@ -45,7 +46,7 @@ def compare_with_index(
         The photos that could be read, in order, and the files that could not.
 
     Raises:
-        UsageError: the index keeps no features, or the folder cannot be read.
+        UsageError: the index keeps nothing that pictures can be compared by, or the folder cannot be read.
     """
     given = read_collection(images, None, reader, on_progress, by_folder=False)
     found = copies_in_index(state, given.features, given.thumbnails, given.hashes, threshold)
@@ -54,7 +55,7 @@ def compare_with_index(
             image_id,
             source,
             tuple(state.image_ids[i] for i in ids),
-            sum(bool(content) and state.hashes[i] == content for i in ids),
+            sum(bool(content) and state.hashes[i] == content[:HASH_DIGITS] for i in ids),
         )
         for image_id, source, content, ids in zip(
             given.image_ids, given.sources, given.hashes, found, strict=True

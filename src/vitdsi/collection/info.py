@@ -8,7 +8,7 @@ from typing import Any
 
 from vitdsi.collection.storage import sizes
 from vitdsi.ids.capacity import capacity_left
-from vitdsi.photos.keypoints import Keypoints
+from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints
 from vitdsi.state import IndexState
 
 _MAX_CHANGES = 10
@@ -45,9 +45,9 @@ def info(state: IndexState, path: Path | None) -> dict[str, Any]:
 def _keypoints(keypoints: Keypoints) -> dict[str, float]:
     """Return how many keypoints an image has, and their bytes."""
     count = max(1, len(keypoints))
-    size = sum(part.nbytes for part in vars(keypoints).values())
+    size = KEYPOINT_BYTES * keypoints.total + 8 * count
     return {
-        "per_image": round(len(keypoints.positions) / count, 1),
+        "per_image": round(keypoints.total / count, 1),
         "bytes_per_image": round(size / count, 1),
     }
 

@@ -83,15 +83,17 @@ def place(model: Seq2Seq, trie: Trie, features: Tensor, embeddings: Tensor, leng
     The row of an image whose probable nodes are all full is PAD. The weights and the trie do not change.
     """
     base = trie.vocabulary.base
-    free = [np.flatnonzero(~row[:base]) for row in trie.allowed.numpy()]
+    free: dict[int, npt.NDArray[np.int64]] = {}
     wanted: dict[int, list[int]] = {}
     prefixes: dict[int, list[int]] = {}
     for i, nodes in enumerate(_likely_nodes(model, trie, features)):
         for node, sibling, depth in nodes:
             inside = wanted.setdefault(node, [])
+            if node not in free:
+                free[node] = np.flatnonzero(~trie.allowed[node, :base].numpy())
             if len(inside) < len(free[node]) * base ** (length - depth - 1):
                 inside.append(i)
-                prefixes[node] = trie.codes[sibling, :depth].tolist()
+                prefixes[node] = trie.tree.codes_of(torch.tensor(sibling))[:depth].tolist()
                 break
     codes = np.full((len(features), length), trie.vocabulary.pad, dtype=np.int64)
     for node, prefix in prefixes.items():
@@ -108,15 +110,17 @@ def _likely_nodes(model: Seq2Seq, trie: Trie, features: Tensor) -> Iterator[list
     """
     trie = trie.with_removed()
     device = next(model.parameters()).device
-    depths = (trie.nodes != NONE).sum(1) - 1
     for part in torch.split(features, _BATCH):
         ids, log_probs = (x.cpu() for x in beam_search(model, part.to(device), trie, BEAM_SIZE))
         for found, probabilities in zip(ids, log_probs.exp(), strict=True):
             mass: dict[int, float] = {}
             at: dict[int, tuple[int, int]] = {}
-            for i, probability in zip(found[found != NONE].tolist(), probabilities.tolist(), strict=False):
-                depth = int(depths[i])
-                node = int(trie.nodes[i, depth])
+            found = found[found != NONE]
+            nodes, _ = trie.tree.paths_of(found)
+            depths = (nodes != NONE).sum(1) - 1
+            last = nodes.gather(1, depths[:, None]).squeeze(1)
+            steps = zip(found.tolist(), probabilities.tolist(), depths.tolist(), last.tolist(), strict=False)
+            for i, probability, depth, node in steps:
                 mass[node] = mass.get(node, 0.0) + probability
                 at[node] = (i, depth)
             yield [(node, *at[node]) for node in sorted(mass, key=mass.__getitem__, reverse=True)]

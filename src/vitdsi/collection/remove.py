@@ -12,12 +12,13 @@ from vitdsi.state import IndexState
 def remove(state: IndexState, ids: Sequence[int]) -> IndexState:
     """Remove live ids. Nothing is trained, and the log-probabilities of all other images stay exactly as they are.
 
+    What the index knows of removed images stays in its files until it is compacted.
+
     Scores are calibrated again if more than one in a hundred images came or went since they last were.
     """
     removed = replace(
         state,
         trie=state.trie.without(ids),
-        metadata=state.metadata.removing(ids),
         changes=state.changed("remove", len(ids)),
     )
     return calibrate(removed) if needs_calibration(removed) else removed

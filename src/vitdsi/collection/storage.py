@@ -1,8 +1,7 @@
 """An index on disk: a folder whose `index.json` names the files that belong together.
 
-A change writes new files beside the old ones, syncs them, and then replaces `index.json`. A reader
-finds the index as it was before or after the change, never a mixture. Weights and tensors are safetensors, the rest is
-JSON and SQLite; nothing is pickled.
+A change writes new files beside the old ones, syncs them, and then replaces `index.json`. A reader finds the index as
+it was before or after the change, never a mixture. What the files hold is said in `vitdsi.collection.parts`.
 """
 
 from __future__ import annotations
@@ -10,39 +9,34 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from vitdsi.collection.former_formats import upgraded, upgraded_weights
+from vitdsi.collection.former_formats import (
+    FORMER_SUFFIXES,
+    is_former,
+    read_former_parts,
+    renumbered,
+    upgraded,
+    upgraded_weights,
+)
+from vitdsi.collection.parts import PARTS, SEGMENTED, Files, absent, read_parts, write_part
+from vitdsi.columns.segments import segments_to_keep
 from vitdsi.config import config_from_dict
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError, VitdsiError
-from vitdsi.facts.store import MetadataStore
 from vitdsi.files import replace_folder, sync, umask, write_atomically
-from vitdsi.ids.trie import Trie
-from vitdsi.model.coding import packed, unpacked
+from vitdsi.model.coding import unpacked
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.photos.keypoints import Keypoints
-from vitdsi.state import BuildReport, Change, HeldOut, IndexState, TextGap
+from vitdsi.state import BuildReport, Change, IndexState
 
 FORMAT_VERSION = 6
 _READABLE_VERSIONS = (2, 3, 4, 5, 6)
-PARTS = {
-    "model": "safetensors",
-    "trie": "safetensors",
-    "ids": "json",
-    "features": "safetensors",
-    "metadata": "sqlite",
-    "keypoints": "safetensors",
-    "decisions": "json",
-}
-_SUFFIXES_BY_FORMER_PART = {"tokens": "safetensors"}
 _LOCK = "lock"
 _MAX_ATTEMPTS = 20
 
@@ -70,7 +64,8 @@ def write_lock(path: Path) -> Iterator[None]:
 def write_index(path: Path, state: IndexState, parts: Collection[str] | None = None) -> int:
     """Write an index, replacing an existing one; or write only `parts` of it into the index that it was read from.
 
-    Readers see the old index or the new one, never a mixture. Returns the generation that was written.
+    Of parts in segments, only new rows are then written. An index of a former format is written as a whole. Readers see
+    the old index or the new one, never a mixture. Returns the generation that was written.
 
     Raises:
         UsageError: `path` exists and is not an index; or `parts` are given and another process has changed the index
@@ -79,7 +74,7 @@ def write_index(path: Path, state: IndexState, parts: Collection[str] | None = N
     """
     if not path.exists():
         with replace_folder(path) as folder:
-            _write(folder, state, PARTS, generation=1, kept={})
+            _write(folder, state, PARTS, generation=1, before={})
         return 1
     if not (path / "index.json").is_file():
         raise UsageError(f"{path} exists and is not an index; give another output")
@@ -89,29 +84,45 @@ def write_index(path: Path, state: IndexState, parts: Collection[str] | None = N
             raise UsageError(
                 f"{path} was changed by another process since it was opened; open it again, and repeat the change"
             )
-        changed = PARTS if parts is None else parts
-        kept = {part: name for part, name in before["files"].items() if part not in changed}
-        _write(path, state, changed, generation=before["generation"] + 1, kept=kept)
-        return int(before["generation"]) + 1
+        generation = int(before["generation"]) + 1
+        if parts is None or is_former(before):
+            parts, before = PARTS, {}
+        _write(path, state, parts, generation=generation, before=before)
+        return generation
 
 
 def _write(
-    folder: Path, state: IndexState, parts: Collection[str], *, generation: int, kept: dict[str, str]
+    folder: Path, state: IndexState, parts: Collection[str], *, generation: int, before: dict[str, Any]
 ) -> None:
-    files = dict(kept)
+    """Write parts of an index; what else the description `before` names is kept."""
+    grown = before.get("lineage") == state.image_ids.lineage
+    files: dict[str, list[tuple[str, int]]] = {}
     clear(folder)
     for part in PARTS:
-        if (part == "keypoints" and state.keypoints is None) or (part == "decisions" and not state.decisions):
-            files.pop(part, None)
-        elif part in parts:
-            files[part] = f"{part}-{generation:06d}.{PARTS[part]}"
-            _WRITERS[part](folder / files[part], state)
-            os.chmod(folder / files[part], 0o666 & ~umask())  # safetensors writes for the owner alone
-            sync(folder / files[part])
+        known = before.get("files", {}).get(part, [])
+        if absent(state, part):
+            continue
+        if part not in parts:
+            files[part] = known
+            continue
+        kept, count = [], len(state.image_ids)
+        if part in SEGMENTED and grown:
+            lengths = [rows for _, rows in known]
+            kept = known[: segments_to_keep(lengths, count - sum(lengths))]
+        first = sum(rows for _, rows in kept)
+        files[part] = kept
+        if first == count and kept:
+            continue
+        name = f"{part}-{generation:06d}.{PARTS[part]}"
+        files[part] = [*kept, (name, count - first)]
+        write_part(part, folder / name, state, first)
+        os.chmod(folder / name, 0o666 & ~umask())  # safetensors writes for the owner alone
+        sync(folder / name)
     sync(folder)
     manifest = {
         "format_version": FORMAT_VERSION,
         "generation": generation,
+        "lineage": state.image_ids.lineage,
         "files": files,
         "base": state.trie.vocabulary.base,
         "requested": asdict(state.requested),
@@ -129,8 +140,10 @@ def _write(
 
 def clear(folder: Path) -> None:
     """Delete the files of parts that `index.json` does not name: those of earlier or interrupted writes."""
-    named = set(_read_manifest(folder)["files"].values()) if (folder / "index.json").is_file() else set()
-    for part, suffix in {**PARTS, **_SUFFIXES_BY_FORMER_PART}.items():
+    named: set[str] = set()
+    if (folder / "index.json").is_file():
+        named = {file.name for files in _files(folder, _read_manifest(folder)).values() for file in files}
+    for part, suffix in [*PARTS.items(), *FORMER_SUFFIXES]:
         for file in folder.glob(f"{part}-*.{suffix}"):
             if file.name not in named:
                 file.unlink(missing_ok=True)
@@ -138,8 +151,15 @@ def clear(folder: Path) -> None:
 
 def sizes(path: Path) -> dict[str, int]:
     """Return the size of each part on disk in bytes."""
-    files = _read_manifest(path)["files"]
-    return {part: (path / name).stat().st_size for part, name in files.items()}
+    files = _files(path, _read_manifest(path))
+    return {part: sum(file.stat().st_size for file in files[part]) for part in files}
+
+
+def _files(path: Path, manifest: dict[str, Any]) -> Files:
+    names = [name for files in manifest["files"].values() for name, _ in files]
+    if outside := [name for name in names if Path(name).name != name]:
+        raise IndexFormatError(f"it names a file outside of its folder, {outside[0]!r}; do not trust it")
+    return {part: [path / name for name, _ in files] for part, files in manifest["files"].items()}
 
 
 def read_index(path: Path) -> IndexState:
@@ -170,7 +190,7 @@ def read_index(path: Path) -> IndexState:
         raise IndexFormatError("it changes faster than it can be read; try again later")
     except IndexFormatError as error:
         raise IndexFormatError(f"{path}: {error}") from error
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, VitdsiError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError, VitdsiError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise IndexFormatError(f"{path} is broken ({reason}); make it again from the images") from error
 
@@ -191,108 +211,25 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
-    files = {part: path / name for part, name in manifest["files"].items()}
+    files = _files(path, manifest)
     resolved = config_from_dict(manifest["resolved"])
-    trie = Trie.from_tensors(load_file(files["trie"]), manifest["base"])
-    model = Seq2Seq(resolved.model, trie, tuple(manifest["input_shape"]), manifest["row_bytes"])
-    model.load_state_dict(upgraded_weights(unpacked(load_file(files["model"])), trie))
-    ids = json.loads(files["ids"].read_text("utf-8"))
-    features = load_file(files["features"])
-    held_out = None
-    if "held_out" in features:
-        held_out = HeldOut(features["held_out"], features["held_out_ids"], ids["held_out_labels"])
-    text_gap = None
-    if "text_gap" in features:
-        scale, pairs = features["text_gap_scale"].tolist()
-        text_mean, photo_mean = features["text_gap"]
-        text_gap = TextGap(text_mean, photo_mean, scale, int(pairs))
+    former = is_former(manifest)
+    if former:
+        parts = read_former_parts(files, manifest["base"])
+    else:
+        parts = read_parts(files, manifest["base"], manifest["lineage"])
+    model = Seq2Seq(resolved.model, parts["trie"], tuple(manifest["input_shape"]), manifest["row_bytes"])
+    weights = unpacked(load_file(files["model"][0]))
+    model.load_state_dict(upgraded_weights(weights, parts["trie"]) if former else weights, assign=True)
+    if former:
+        model, parts["trie"] = renumbered(model, parts["trie"], resolved.seed)
     return IndexState(
-        config_from_dict(manifest["requested"]),
-        resolved,
-        model.eval(),
-        trie,
-        ids["image_ids"],
-        ids["labels"],
-        ids["hashes"],
-        features.get("features", features.get("inputs")),  # called "inputs" in format 2
-        features.get("thumbnails"),
-        features["differences"],
-        MetadataStore.load(files["metadata"]),
-        BuildReport.from_dict(manifest["report"]),
-        held_out,
-        tuple(Change(**change) for change in manifest["changes"]),
-        manifest.get("weights"),
-        text_gap,
-        manifest["generation"],
-        _read_keypoints(files["keypoints"]) if "keypoints" in files else None,
-        decisions=_read_decisions(files["decisions"]) if "decisions" in files else (),
+        requested=config_from_dict(manifest["requested"]),
+        resolved=resolved,
+        model=model.eval(),
+        report=BuildReport.from_dict(manifest["report"]),
+        changes=tuple(Change(**change) for change in manifest["changes"]),
+        weights=manifest.get("weights"),
+        generation=manifest["generation"],
+        **parts,
     )
-
-
-def _read_decisions(file: Path) -> tuple[tuple[str, str], ...]:
-    pairs = json.loads(file.read_text("utf-8"))["keep_both"]
-    return tuple((str(first), str(second)) for first, second in pairs)
-
-
-def _write_decisions(file: Path, state: IndexState) -> None:
-    file.write_text(json.dumps({"keep_both": state.decisions}), "utf-8")
-
-
-def _read_keypoints(file: Path) -> Keypoints:
-    tensors = load_file(file)
-    return Keypoints(*(tensors[name].numpy() for name in ("descriptors", "positions", "offsets")))
-
-
-def _write_keypoints(file: Path, state: IndexState) -> None:
-    assert state.keypoints is not None
-    save_file({name: torch.from_numpy(value) for name, value in vars(state.keypoints).items()}, file)
-
-
-def _write_ids(file: Path, state: IndexState) -> None:
-    ids = {
-        "image_ids": state.image_ids,
-        "labels": state.labels,
-        "hashes": state.hashes,
-        "held_out_labels": None if state.held_out is None else state.held_out.labels,
-    }
-    file.write_text(json.dumps(ids, ensure_ascii=False), "utf-8")
-
-
-def _write_model(file: Path, state: IndexState) -> None:
-    save_file(packed({name: value.contiguous() for name, value in state.model.state_dict().items()}), file)
-
-
-def _write_trie(file: Path, state: IndexState) -> None:
-    trie = state.trie
-    save_file({"codes": trie.codes, "nodes": trie.nodes, "child": trie.child, "live": trie.live}, file)
-
-
-def _write_features(file: Path, state: IndexState) -> None:
-    tensors = {"differences": state.differences.half().contiguous()}
-    if state.features is not None:
-        tensors["features"] = state.features.contiguous()
-    if state.thumbnails is not None:
-        tensors["thumbnails"] = state.thumbnails.contiguous()
-    if state.held_out is not None:
-        tensors["held_out"] = state.held_out.features.contiguous()
-        tensors["held_out_ids"] = state.held_out.ids.contiguous()
-    if state.text_gap is not None:
-        gap = state.text_gap
-        tensors["text_gap"] = torch.stack([gap.text_mean, gap.photo_mean])
-        tensors["text_gap_scale"] = torch.tensor([gap.scale, gap.pairs], dtype=torch.float64)
-    save_file(tensors, file)
-
-
-def _write_metadata(file: Path, state: IndexState) -> None:
-    state.metadata.save(file)
-
-
-_WRITERS: dict[str, Callable[[Path, IndexState], None]] = {
-    "model": _write_model,
-    "trie": _write_trie,
-    "ids": _write_ids,
-    "features": _write_features,
-    "metadata": _write_metadata,
-    "keypoints": _write_keypoints,
-    "decisions": _write_decisions,
-}

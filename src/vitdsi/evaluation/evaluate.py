@@ -61,7 +61,7 @@ def _as_held_out(
 def _ranking(state: IndexState, queries: Collection, beam_size: int | None) -> dict[str, Metric]:
     if queries.labels is None:
         raise UsageError("evaluate() needs the queries' classes: give labels, or a folder of class folders")
-    classes = state.labels or [image_id.split("/")[0] for image_id in state.image_ids]
+    classes = list(state.labels or (image_id.split("/")[0] for image_id in state.image_ids))
     live = state.trie.live_ids().tolist()
     by_class: dict[str, list[int]] = {}
     for i in live:

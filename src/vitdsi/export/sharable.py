@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitdsi.collection.compact import compact
+from vitdsi.columns.hashes import ContentHashes
+from vitdsi.columns.labels import Labels
+from vitdsi.columns.names import Names
 from vitdsi.config import IndexConfig
 from vitdsi.errors import UsageError
 from vitdsi.facts.store import MetadataStore
@@ -81,7 +84,7 @@ def sharable(state: IndexState, sharing: Sharing) -> IndexState:
     if "metadata" not in include:
         state = replace(state, metadata=MetadataStore.create({}))
     if "hashes" not in include:
-        state = replace(state, hashes=[""] * len(state.hashes))
+        state = replace(state, hashes=ContentHashes.of([""] * len(state.hashes)))
     return state if sharing.names else _numbered(state)
 
 
@@ -96,10 +99,10 @@ def _without_folder(config: IndexConfig) -> IndexConfig:
 def _numbered(state: IndexState) -> IndexState:
     """Return the state with numbers in place of the names of images and classes."""
     labels, held_out = state.labels, state.held_out
-    numbers = {name: f"{i:03}" for i, name in enumerate(sorted(set(labels or ())))}
+    numbers = {name: f"{i:03}" for i, name in enumerate(sorted(labels.classes if labels is not None else ()))}
     if labels is not None:
-        labels = [numbers[name] for name in labels]
+        labels = Labels([numbers[name] for name in labels.classes], labels.rows)
     if held_out is not None and held_out.labels is not None:
         held_out = replace(held_out, labels=[numbers.get(name, "none") for name in held_out.labels])
-    names = [f"{i:06}" for i in range(len(state.image_ids))]
+    names = Names.of(f"{i:06}" for i in range(len(state.image_ids)))
     return replace(state, image_ids=names, labels=labels, held_out=held_out, decisions=())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vitdsi.errors import UsageError
-from vitdsi.facts.store import MetadataStore, Value
+from vitdsi.facts.store import MetadataStore
+from vitdsi.facts.table import Value
 
 __all__ = ["Facet", "count_values"]
 
@@ -48,16 +48,16 @@ def count_values(
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}; it must be at least 1")
     columns = list(store.columns()) if by is None else [_column(store, name) for name in by]
-    rows = list(store.rows(ids).values())
+    numbers = list(ids)
     facets = []
     for name in columns:
-        counts = Counter(row[name] for row in rows if name in row)
+        counts = store.counts(numbers, name)
         if by is None and not 1 <= len(counts) <= MAX_VALUES:
             continue
         # The values of a column are of one kind, so they can be sorted.
         ranked = sorted(counts.items(), key=lambda item: item[0])
         ranked.sort(key=lambda item: item[1], reverse=True)
-        facets.append(Facet(name, tuple(ranked[:limit]), len(counts), len(rows) - counts.total()))
+        facets.append(Facet(name, tuple(ranked[:limit]), len(counts), len(numbers) - counts.total()))
     return facets
 
 

@@ -1,43 +1,38 @@
-"""The prefix tree of the ids, stored in tensors: which tokens the decoder may write next.
+"""The prefix tree of the ids, stored in arrays: which tokens the decoder may write next.
 
 Only inner nodes have a row, so a trie of N ids has about N / base rows. `child[node, token]` is NONE, the number of
-an inner node (>= 0), or a leaf stored as `-2 - id`. Node numbers never change during the lifetime of an index,
-because they address the weights of the trie head.
+an inner node (>= 0), or a leaf stored as `-2 - id`. Nodes are numbered level by level, in the order of their prefixes,
+so the codes alone determine the trie. Node numbers address the weights of the trie head.
 
 `child` holds every id that the weights know, including ids that were removed: probabilities are normalised over it, and
 so do not change when an id is removed or a filter is set. Which ids exist and which of them a search may return are
-masks over the same tensors.
+masks over the same arrays.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vitdsi.errors import UsageError
 from vitdsi.ids.codes import Codes, Vocabulary
+from vitdsi.ids.tree import NONE, PrefixTree, leaf
 
-NONE = -1
+__all__ = ["NONE", "Ids", "Trie", "leaf"]
 
 Ids = Iterable[int] | npt.NDArray[np.int64] | Tensor
-
-
-def leaf(ids: Tensor) -> Tensor:
-    """Convert ids to the values that `child` has for them, and back: the function is its own inverse."""
-    return -2 - ids
 
 
 class Trie:
     """A prefix tree of ids, built from their codes (N, L).
 
     Args:
-        codes: (N, L) tokens of each id, PAD after its end. Rows of ids without a code are all PAD.
+        codes: (N, L) tokens of each id, PAD after its end, of any integer type. Rows of ids without a code are all PAD.
         base: the digits are 0 .. base - 1.
         live: (N,) bool, which ids exist; None for all that have a code.
 
@@ -45,92 +40,69 @@ class Trie:
 
     Attributes:
         vocabulary: the tokens; V = `vocabulary.outputs` of them can be written.
-        child: (M, V) int64, what each token leads to in each node; see the module docstring. Node 0 is the root.
-        nodes: (N, L) int64; nodes[i, t] is the node in which id i writes its t-th token, NONE after its end.
-        codes: (N, L) int64, the tokens of each id.
+        tree: the tree of all ids that have a code, which restrictions share. Its whole arrays are `codes`, `nodes` and
+            `child` here.
         live: (N,) bool, the ids that exist and are not ruled out by a restriction. An id that was removed keeps its
             code until an added image takes its place.
+        live_count: the number of these ids.
         allowed: (M, V) bool, the branches below which at least one live id lies.
     """
 
-    def __init__(self, codes: Codes, base: int, live: Tensor | None = None) -> None:
-        self.vocabulary = Vocabulary(base)
-        self.codes = torch.full((0, 1), self.vocabulary.pad)
-        self.nodes = torch.full((0, 1), NONE)
-        self.child = torch.full((1, self.vocabulary.outputs), NONE)
-        if len(codes):
-            self._build(codes)
-        self._set_live(torch.ones(len(codes), dtype=torch.bool) if live is None else live)
-
-    def _build(self, codes: Codes) -> None:
-        pad, count, length = self.vocabulary.pad, len(codes), codes.shape[1]
-        nodes = np.full((count, length), NONE, dtype=np.int64)
-        child = [np.full((1, self.vocabulary.outputs), NONE, dtype=np.int64)]
-        current = np.zeros(count, dtype=np.int64)
-        alive = codes[:, 0] != pad
-        total = 1
-        for t in range(length):
-            nodes[alive, t] = current[alive]
-            ends = alive & ((codes[:, t + 1] == pad) if t + 1 < length else np.ones(count, dtype=bool))
-            goes_on = alive & ~ends
-            edge = current * self.vocabulary.outputs + codes[:, t]
-            inner, number = np.unique(edge[goes_on], return_inverse=True)
-            leaves, first = np.unique(edge[ends], return_index=True)
-            if len(leaves) < ends.sum() or np.isin(leaves, inner).any():
-                raise UsageError(
-                    "the codes are not prefix-free: two ids share a code, or one code is the beginning of another"
-                )
-            table = np.concatenate(child)
-            table.reshape(-1)[inner] = total + np.arange(len(inner))
-            table.reshape(-1)[leaves] = -2 - np.flatnonzero(ends)[first]
-            child = [table, np.full((len(inner), self.vocabulary.outputs), NONE, dtype=np.int64)]
-            current[goes_on] = total + number
-            total += len(inner)
-            alive = goes_on
-        self.child = torch.from_numpy(np.concatenate(child))
-        self.nodes = torch.from_numpy(nodes)
-        self.codes = torch.from_numpy(np.asarray(codes, dtype=np.int64).copy())
+    def __init__(
+        self, codes: npt.NDArray[np.integer[Any]] | Tensor, base: int, live: Tensor | None = None
+    ) -> None:
+        given = codes if isinstance(codes, Tensor) else torch.from_numpy(codes)
+        self._start(PrefixTree(given, Vocabulary(base)), live)
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], base: int) -> Trie:
-        """Return the trie whose `codes`, `nodes`, `child` and `live` were saved; without `live`, all ids are live."""
-        trie = cls(np.empty((0, 1), dtype=np.int64), base)
-        trie.codes, trie.nodes, trie.child = tensors["codes"], tensors["nodes"], tensors["child"]
-        trie._set_live(tensors.get("live", torch.ones(len(trie.codes), dtype=torch.bool)))
+        """Return the trie whose `codes`, `child` and `live` were saved up to format 5; without `live`, all are live.
+
+        Its nodes may be numbered in another order, with nodes among them that nothing leads to.
+        """
+        trie = cls.__new__(cls)
+        trie._start(PrefixTree(tensors["codes"], Vocabulary(base), tensors["child"]), tensors.get("live"))
         return trie
 
-    def _set_live(self, live: Tensor) -> None:
-        self.live = live & (self.nodes[:, 0] != NONE)
-        nodes, codes = self.nodes[self.live], self.codes[self.live]
-        at = nodes != NONE
-        self.allowed = torch.zeros(self.child.shape, dtype=torch.bool)
-        self.allowed[nodes[at], codes[at]] = True
+    def _start(self, tree: PrefixTree, live: Tensor | None) -> None:
+        self.vocabulary, self.tree = tree.vocabulary, tree
+        self._set_live(tree.small_codes[:, 0] != self.vocabulary.pad, tree.small_child != NONE)
+        if live is not None and not bool(live.all()):
+            others = self.without(torch.nonzero(~live).squeeze(1))
+            self._set_live(others.live, others.allowed)
+
+    def _set_live(self, live: Tensor, allowed: Tensor) -> None:
+        self.live, self.live_count, self.allowed = live, int(live.sum()), allowed
+
+    @property
+    def codes(self) -> Tensor:
+        """The tokens of each id (N, L), int64."""
+        return self.tree.codes
+
+    @property
+    def nodes(self) -> Tensor:
+        """The nodes (N, L), int64: nodes[i, t] is the one in which id i writes its t-th token, NONE after its end."""
+        return self.tree.nodes
+
+    @property
+    def child(self) -> Tensor:
+        """What each token leads to in each node (M, V), int64; see the module docstring."""
+        return self.tree.child
+
+    @property
+    def parents(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The parent of each inner node, the token that leads to it, and its depth; see `PrefixTree.parents`."""
+        return self.tree.parents
 
     @property
     def num_nodes(self) -> int:
         """The number of inner nodes, M."""
-        return len(self.child)
+        return len(self.tree.small_child)
 
     @property
     def max_length(self) -> int:
         """The number of tokens of the longest code, L."""
-        return self.codes.shape[1]
-
-    @cached_property
-    def parents(self) -> tuple[Tensor, Tensor, Tensor]:
-        """For each inner node (M,): its parent, the token that leads to it, and how many tokens lead to it.
-
-        The parent of the root, and of nodes that nothing leads to, is NONE.
-        """
-        parent = torch.full((self.num_nodes,), NONE)
-        token, depth = torch.zeros_like(parent), torch.zeros_like(parent)
-        above, written = torch.nonzero(self.child >= 0, as_tuple=True)
-        below = self.child[above, written]
-        parent[below], token[below] = above, written
-        for t in range(self.max_length):
-            nodes = self.nodes[:, t]
-            depth[nodes[nodes != NONE]] = t
-        return parent, token, depth
+        return self.tree.small_codes.shape[1]
 
     def live_ids(self) -> Tensor:
         """Return the live ids (n,), in ascending order."""
@@ -141,34 +113,41 @@ class Trie:
 
         The values are meaningless for ids without a code.
         """
-        nodes, codes = self.nodes[ids], self.codes[ids]
+        nodes, codes = self.tree.paths_of(ids)
         last = ((nodes != NONE).sum(-1, keepdim=True) - 1).clamp(min=0)
         return nodes.gather(-1, last).squeeze(-1), codes.gather(-1, last).squeeze(-1)
 
     def restrict(self, ids: Ids) -> Trie:
         """Return this trie with only those of `ids` live that are live in it. Unknown ids are ignored."""
-        return self._masked(self.live & self._mask(ids))
+        live = self.live & self._mask(ids)
+        nodes, codes = self.tree.paths_of(torch.nonzero(live).squeeze(1))
+        written = nodes != NONE
+        allowed = torch.zeros_like(self.allowed)
+        allowed[nodes[written], codes[written]] = True
+        return self._masked(live, allowed)
 
     def without(self, ids: Ids) -> Trie:
         """Return this trie without `ids`, which are removed. Unknown ids are ignored."""
-        return self._masked(self.live & ~self._mask(ids))
+        removed = self.live & self._mask(ids)
+        nodes, codes = self.tree.paths_of(torch.nonzero(removed).squeeze(1))
+        allowed = self.allowed.clone()
+        for t in reversed(range(self.max_length)):
+            written = nodes[:, t] != NONE
+            node, token = nodes[written, t], codes[written, t]
+            child = self.tree.children_of(node, token)
+            empty = (child < NONE) | ~allowed[child.clamp(min=0)].any(1)
+            allowed[node[empty], token[empty]] = False
+        return self._masked(self.live & ~removed, allowed)
 
     def with_removed(self) -> Trie:
         """Return this trie with all ids live that have a code, including those that were removed."""
-        return self._masked(torch.ones_like(self.live))
+        other = copy.copy(self)
+        other._start(self.tree, None)
+        return other
 
     def clashing(self, codes: Codes) -> Tensor:
         """Return the ids (n,) whose codes are not prefix-free together with `codes` (m, L'), none of which is empty."""
-        tokens = torch.from_numpy(codes)
-        place = torch.zeros(len(tokens), dtype=torch.long)
-        for token in tokens.T:
-            goes_on = (place >= 0) & (token != self.vocabulary.pad)
-            place[goes_on] = self.child[place[goes_on], token[goes_on]]
-        reached = torch.zeros(self.num_nodes + 1, dtype=torch.bool)  # the last one stands for NONE
-        reached[place[place >= 0]] = True
-        clash = reached[self.nodes].any(1)
-        clash[leaf(place[place < NONE])] = True
-        return torch.nonzero(clash).squeeze(1)
+        return self.tree.clashing(codes)
 
     def _mask(self, ids: Ids) -> Tensor:
         """Mark ids in a mask (N,)."""
@@ -178,11 +157,11 @@ class Trie:
             numbers = torch.from_numpy(ids.astype(np.int64))
         else:
             numbers = torch.from_numpy(np.fromiter(ids, dtype=np.int64))
-        mask = torch.zeros(len(self.codes), dtype=torch.bool)
+        mask = torch.zeros(len(self.live), dtype=torch.bool)
         mask[numbers[(numbers >= 0) & (numbers < len(mask))]] = True
         return mask
 
-    def _masked(self, live: Tensor) -> Trie:
+    def _masked(self, live: Tensor, allowed: Tensor) -> Trie:
         other = copy.copy(self)
-        other._set_live(live)
+        other._set_live(live, allowed)
         return other

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -105,8 +104,6 @@ def rank(model: Seq2Seq, trie: Trie, pixels: Tensor, beam: int) -> Ids:
     """Rank ids for uint8 pixels (Q, 3, S, S): (Q, min(beam, N)), best first."""
     model.eval()
     device = next(model.parameters()).device
-    trie = copy.copy(trie)
-    trie.child = trie.child.to(device)
     batch = max(1, min(64, 20_000 // beam))
     found = [
         beam_search(model, part.to(device), trie, beam)[0].cpu().numpy()

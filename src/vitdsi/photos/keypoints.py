@@ -15,13 +15,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from vitdsi.columns.segments import Ragged, segments_to_keep
 from vitdsi.photos.decode import MAX_PIXELS, Source, decode
 from vitdsi.photos.regions import Region
 
-__all__ = ["DESCRIPTOR_BYTES", "Keypoints", "PhotoKeypoints", "detect"]
+__all__ = ["DESCRIPTOR_BYTES", "KEYPOINT_BYTES", "Keypoints", "PhotoKeypoints", "detect"]
 
 DESCRIPTOR_BYTES = 16
 """Bytes of a descriptor: 32 numbers of 4 bits."""
+
+KEYPOINT_BYTES = DESCRIPTOR_BYTES + 4
+"""Bytes of a keypoint: its descriptor, and two numbers of 16 bits for its position."""
 
 SCALE = 65535
 """The position of a point on the right or lower edge of a photo."""
@@ -56,53 +60,58 @@ class PhotoKeypoints:
         return PhotoKeypoints(self.descriptors[kept], self.positions[kept], self.size)
 
 
-@dataclass(frozen=True)
 class Keypoints:
-    """The keypoints of N photos, one photo after the other.
+    """The keypoints of N photos, each as 20 bytes: its descriptor and then its position, as in `PhotoKeypoints`.
 
-    Attributes:
-        descriptors: (P, 16) uint8.
-        positions: (P, 2) uint16; see `PhotoKeypoints`.
-        offsets: (N + 1,) int64; those of photo i are the rows from offsets[i] up to offsets[i + 1].
+    Args:
+        segments: the keypoints (P, 20) uint8 of each photo, in one or more segments.
     """
 
-    descriptors: Descriptors
-    positions: Positions
-    offsets: npt.NDArray[np.int64]
+    def __init__(self, segments: Sequence[Ragged]) -> None:
+        self._segments = tuple(segments)
+        self._starts = np.cumsum([0, *map(len, self._segments)])
 
     @classmethod
     def of(cls, photos: Sequence[PhotoKeypoints]) -> Keypoints:
         """Return the keypoints of several photos as one value."""
-        counts = [len(photo.positions) for photo in photos]
-        return cls(
-            np.concatenate([np.empty((0, DESCRIPTOR_BYTES), np.uint8), *(p.descriptors for p in photos)]),
-            np.concatenate([np.empty((0, 2), np.uint16), *(p.positions for p in photos)]),
-            np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
-        )
+        values = [
+            np.hstack([p.descriptors, np.ascontiguousarray(p.positions).view(np.uint8)]) for p in photos
+        ]
+        joined = np.concatenate([np.empty((0, KEYPOINT_BYTES), np.uint8), *values])
+        return cls([Ragged.of(joined, np.array([len(part) for part in values], np.int64))])
 
     def __len__(self) -> int:
         """The number of photos."""
-        return len(self.offsets) - 1
+        return int(self._starts[-1])
 
-    def rows(self, photo: int) -> slice:
-        """Return the rows of one photo."""
-        return slice(int(self.offsets[photo]), int(self.offsets[photo + 1]))
+    @property
+    def total(self) -> int:
+        """The number of keypoints of all photos."""
+        return sum(len(segment.values) for segment in self._segments)
+
+    def of_photo(self, photo: int) -> tuple[Descriptors, Positions]:
+        """Return the descriptors (n, 16) and the positions (n, 2) of one photo."""
+        number = int(np.searchsorted(self._starts, photo, side="right")) - 1
+        found = self._segments[number][photo - int(self._starts[number])]
+        positions = np.ascontiguousarray(found[:, DESCRIPTOR_BYTES:]).view(np.uint16)
+        return found[:, :DESCRIPTOR_BYTES], positions.reshape(-1, 2)
+
+    def since(self, photo: int) -> Ragged:
+        """Return the keypoints of the photos from this one on."""
+        number = min(int(np.searchsorted(self._starts, photo, side="right")), len(self._segments)) - 1
+        return Ragged.concatenated(self._segments[number:]).since(photo - int(self._starts[number]))
 
     def take(self, photos: Sequence[int]) -> Keypoints:
         """Return the keypoints of these photos, in this order."""
-        return Keypoints.of(
-            [
-                PhotoKeypoints(self.descriptors[rows], self.positions[rows], (0, 0))
-                for rows in map(self.rows, photos)
-            ]
-        )
+        return Keypoints([Ragged.concatenated(self._segments).take(np.asarray(photos, np.int64))])
 
     def joined(self, other: Keypoints) -> Keypoints:
         """Return the keypoints of these photos, then those of the others."""
+        if not len(other):
+            return self
+        kept = segments_to_keep([len(segment) for segment in self._segments], len(other))
         return Keypoints(
-            np.concatenate([self.descriptors, other.descriptors]),
-            np.concatenate([self.positions, other.positions]),
-            np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]),
+            [*self._segments[:kept], Ragged.concatenated([*self._segments[kept:], *other._segments])]
         )
 
 

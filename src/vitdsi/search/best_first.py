@@ -69,7 +69,7 @@ def best_first_search(
         beam_size: the number of prefixes that the beam keeps for each query.
         max_expansions: the number of prefixes from which on only the beam expands more; 0 is the beam search alone.
     """
-    search = _Search(model, memory, embedding, trie, min(k, int(trie.live.sum())))
+    search = _Search(model, memory, embedding, trie, min(k, trie.live_count))
     search.follow_beam(beam_size, alone=max_expansions == 0)
     search.follow_best(max_expansions)
     return search.found()
@@ -92,7 +92,7 @@ class _Search:
     def __init__(self, model: Seq2Seq, memory: Memory, embedding: Tensor, trie: Trie, k: int) -> None:
         batch, device = len(embedding), embedding.device
         self.model, self.memory, self.embedding, self.length = model, memory, embedding, trie.max_length
-        self.child, self.allowed = trie.child.to(device), trie.allowed.to(device)
+        self.child, self.allowed = trie.tree.small_child.to(device), trie.allowed.to(device)
         self.parent, self.token, self.depth = (x.clamp(min=0).to(device) for x in trie.parents)
         self.rows = torch.arange(batch, device=device)
         self.pending = torch.full((batch, trie.num_nodes + 1), -torch.inf, device=device)
@@ -166,7 +166,7 @@ class _Search:
         some_missing = not bool(inside.all())
         if some_missing:  # There, another node of the query is scored again, which costs least.
             at = torch.where(inside, nodes, nodes.amax(1, keepdim=True).clamp(min=0))
-        children, allowed = self.child[at], self.allowed[at]
+        children, allowed = self.child[at].long(), self.allowed[at]
         if some_missing:
             children, allowed = children.masked_fill(~inside[..., None], NONE), allowed & inside[..., None]
         self.expansions[rows] += inside.sum(1)

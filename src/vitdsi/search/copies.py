@@ -39,22 +39,20 @@ def copies_in_index(
         The ids for each photo: those of files with the same bytes first, then others in their order.
 
     Raises:
-        UsageError: the index keeps no features.
+        UsageError: the index keeps nothing that pictures can be compared by.
     """
     similarity = Similarity(state, beside=(features, thumbnails))
     live = state.trie.live_ids()
     if not len(live) or not len(features):
         return [[] for _ in range(len(features))]
     first = len(state.image_ids)
-    same: dict[str, list[int]] = {}
-    for i in live.tolist():
-        same.setdefault(state.hashes[i], []).append(i)
+    same = state.hashes.find(hashes)
     found = torch.from_numpy(rankings(state, features, SearchOptions(k=min(_PROPOSALS, len(live)))))
     turned = nearest_turned(similarity.turn_free[first:], similarity.turn_free[live])
     proposed = torch.cat([found, live[turned]], dim=1)
     copies = []
-    for row, content in enumerate(hashes):
-        exact = same.get(content, []) if content else []
+    for row in range(len(hashes)):
+        exact = [i for i in same[row] if state.trie.live[i]]
         ids = sorted({i for i in proposed[row].tolist() if i >= 0} - set(exact))
         pairs = np.array([(first + row, i) for i in ids], dtype=np.int64).reshape(-1, 2)
         copies.append(exact + pairs[similarity.at_least(pairs, threshold), 1].tolist())

@@ -19,6 +19,7 @@ from vitdsi.search.decisions import undecided
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import ORIENTATIONS, Ids, Ranking, rank, rankings
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
+from vitdsi.search.stored_query import stored_queries
 from vitdsi.search.turned import NUM_PROPOSED, nearest_turned
 from vitdsi.state import IndexState
 
@@ -37,15 +38,15 @@ def near_identical(state: IndexState, threshold: float = NEAR_IDENTICAL_SIMILARI
         Groups of at least two sorted ids, larger groups first.
 
     Raises:
-        UsageError: if the index keeps no features.
+        UsageError: the index keeps nothing that pictures can be compared by.
     """
     similarity = Similarity(state)
     live = state.trie.live_ids()
     if len(live) < 2:
         return []
-    assert state.features is not None
     proposals = SearchOptions(k=min(_PROPOSALS + 1, len(live)))
-    found = rankings(state, state.features[live], proposals)
+    queries, embedded = stored_queries(state, live)
+    found = rankings(state, queries, proposals, embedded=embedded)
     turned = nearest_turned(similarity.turn_free[live], similarity.turn_free[live], NUM_PROPOSED + 1)
     proposed = [_mutual(live.numpy(), found), _mutual(live.numpy(), live[turned].numpy())]
     pairs = np.unique(np.concatenate(proposed), axis=0)

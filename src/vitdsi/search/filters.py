@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitdsi.errors import UsageError
-from vitdsi.ids.trie import Trie
+from vitdsi.ids.trie import NONE, Trie
 from vitdsi.search.options import SearchOptions
 from vitdsi.state import IndexState
 
@@ -67,17 +67,18 @@ def resolve_ids(state: IndexState, images: Iterable[str | int]) -> list[int]:
 
     Each id is returned once, in the given order. Raises UsageError for an image that is not in the index.
     """
-    live = state.trie.live_ids().tolist()
-    id_of = {state.image_ids[i]: i for i in live}
-    known = set(live)
-    found: dict[int, None] = {}
+    images = list(images)
+    names = [image for image in images if isinstance(image, str)]
+    id_of = dict(zip(names, state.live_ids_of(names), strict=True))
+    live, found = state.trie.live, dict[int, None]()
     for image in images:
-        number = id_of.get(image) if isinstance(image, str) else image
-        if number is None and isinstance(image, str) and image.isdecimal():
+        number = id_of[image] if isinstance(image, str) else image
+        if number == NONE and isinstance(image, str) and image.isdecimal():
             number = int(image)
-        if number is None or number not in known:
+        if not (0 <= number < len(live) and live[number]):
             raise UsageError(
-                f"{image!r} is not in the index, which has {len(live)} images; give image_ids or ids of these"
+                f"{image!r} is not in the index, which has {state.trie.live_count} images; give image_ids or ids of"
+                " these"
             )
         found[number] = None
     return list(found)

@@ -22,14 +22,14 @@ def log_probs_of(model: Seq2Seq, memory: Memory, embedding: Tensor, trie: Trie, 
     """
     device = embedding.device
     known = ids.clamp(min=0).cpu()
-    codes, nodes = trie.codes[known].to(device), trie.nodes[known].to(device)
-    branches = (trie.child != NONE).to(device)
+    nodes, codes = (path.to(device) for path in trie.tree.paths_of(known))
     state = model.start(memory)
     tokens, at = torch.full_like(codes[:, :1, 0], model.vocabulary.bos), nodes[:, :1, 0]
     total = torch.zeros(ids.shape, device=device)
     for depth in range(trie.max_length):
         scores = model.step(tokens, at, depth, embedding, state).float()
-        scores = scores.masked_fill(~branches[at], -torch.inf).log_softmax(-1).expand(-1, ids.shape[1], -1)
+        branches = trie.tree.children_of(at.cpu()).to(device) != NONE
+        scores = scores.masked_fill(~branches, -torch.inf).log_softmax(-1).expand(-1, ids.shape[1], -1)
         written = nodes[..., depth] != NONE
         digits = codes[..., depth : depth + 1].clamp(max=scores.shape[-1] - 1)
         total += torch.where(written, scores.gather(2, digits).squeeze(2), 0.0)

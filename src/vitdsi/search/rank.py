@@ -196,10 +196,12 @@ def rank(
     )
 
 
-def rankings(state: IndexState, features: Tensor, options: SearchOptions) -> Ids:
+def rankings(state: IndexState, features: Tensor, options: SearchOptions, *, embedded: bool = False) -> Ids:
     """Rank ids (Q, min(k, n)) for any number of queries (Q, *shape), in batches that bound the memory of the search."""
     batch = max(1, min(_BATCH, _MAX_PREFIXES_IN_BATCH // (options.beam_size or options.k)))
-    return np.concatenate([rank(state, part, options).ids for part in torch.split(features, batch)])
+    return np.concatenate(
+        [rank(state, part, options, embedded=embedded).ids for part in torch.split(features, batch)]
+    )
 
 
 def indexing_accuracy(state: IndexState) -> tuple[float, int] | None:

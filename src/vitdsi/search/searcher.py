@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from vitdsi.errors import UsageError
@@ -15,7 +16,7 @@ from vitdsi.search.filters import Filters
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.rank import Ranking, rank
 from vitdsi.search.similarity import Similarity
-from vitdsi.search.stored_query import stored_query
+from vitdsi.search.stored_query import stored_queries
 from vitdsi.search.verify import (
     indexed_keypoints,
     keypoints_for,
@@ -75,7 +76,7 @@ class Searcher:
             raise UsageError(
                 "the index keeps images whole and upright; search with the photo, or without regions and any_rotation"
             )
-        query, embedded = stored_query(self._state, number)
+        query, embedded = stored_queries(self._state, torch.tensor([number]))
         within = self._filters.trie_for(options) or self._state.trie
         within = within.without([number])
         keypoints = keypoints_for(self._state, options)

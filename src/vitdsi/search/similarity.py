@@ -43,8 +43,9 @@ class Similarity:
 
     The similarity is the highest correlation of the thumbnail of one image, as it is or mirrored, with any crop of the
     thumbnail of the other, plus 0.2 times the cosine of their whitened features (plus 0.2 where the model reads pixels
-    and has no features). Differences in brightness and contrast do not matter. If the correlation is higher with one of
-    them turned by 90, 180 or 270 degrees, that correlation plus 0.065 is the similarity.
+    and has no features). The vectors of the model stand in for features that the index does not keep. Differences in
+    brightness and contrast do not matter. If the correlation is higher with one of them turned by 90, 180 or 270
+    degrees, that correlation plus 0.065 is the similarity.
 
     Features say what a picture shows, which two photos of the same fish have in common. Whether one picture is a part
     of the other can only be seen by laying their pixels over one another. Of a turned copy the features say little.
@@ -54,23 +55,20 @@ class Similarity:
         beside: features (n, *shape) and thumbnails (n, 32, 32) of further photos, which have the numbers N, N + 1, ...
 
     Raises:
-        UsageError: if the index keeps no features and thumbnails.
+        UsageError: if the index keeps no thumbnails, or neither features nor vectors of its images.
     """
 
     def __init__(self, state: IndexState, beside: tuple[Tensor, Tensor] | None = None) -> None:
-        if state.thumbnails is None or state.features is None:
+        if state.thumbnails is None or not state.compares_copies:
             raise UsageError(
-                "the index keeps no features, by which near-identical images are recognised; index the images again"
+                "the index keeps no features or thumbnails, by which near-identical images are recognised; index the"
+                " images again with --keep-features"
             )
-        features, self._thumbnails = state.features, state.thumbnails
+        self._thumbnails = state.thumbnails.all()
         if beside is not None:
-            features = torch.cat([features, beside[0].to(features.dtype)])
             self._thumbnails = torch.cat([self._thumbnails, beside[1]])
-        self._features: Tensor | None = None
-        if not are_pixels(features):
-            self._features = _whiten(
-                features if features.dim() == 2 else pooled(features), state.trie.live_ids()
-            )
+        features = _compared(state, None if beside is None else beside[0])
+        self._features = None if features is None else _whiten(features, state.trie.live_ids())
         self.turn_free = turn_free(self._thumbnails)
         self._patches = lru_cache(maxsize=2 * _CACHED_IMAGES)(self._make_patches)
 
@@ -110,6 +108,26 @@ class Similarity:
         )
         whole = F.adaptive_avg_pool2d(thumbnail, _PATCH_SIDE)[:, 0]
         return _standardise(crops.flatten(1)), _standardise(orientations(whole).flatten(1))
+
+
+def _compared(state: IndexState, beside: Tensor | None) -> Tensor | None:
+    """Return what is compared of the images and of photos beside them (N + n, F); None if the model reads pixels.
+
+    These are their features, or where the index keeps none, the vectors that the head keeps and embeddings: those parts
+    of them that compare pictures.
+    """
+    if state.features is not None:
+        features = state.features
+        if beside is not None:
+            features = torch.cat([features, beside.to(features.dtype)])
+        if are_pixels(features):
+            return None
+        return features if features.dim() == 2 else pooled(features)
+    everything = torch.arange(len(state.image_ids))
+    vectors = state.model.head.vectors(everything).detach().cpu()
+    if beside is not None:
+        vectors = torch.cat([vectors, state.model.embeddings(beside)])
+    return F.normalize(vectors[:, : vectors.shape[1] - state.model.stem.categories], dim=1)
 
 
 def _whiten(features: Tensor, live: Tensor) -> Tensor:

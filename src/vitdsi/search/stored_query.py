@@ -1,4 +1,4 @@
-"""An image of the index as a query: by its stored feature, or by the vector that the head keeps for it."""
+"""Images of the index as queries: by their stored features, or by the vectors that the head keeps for them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from torch import Tensor
 from vitdsi.errors import UsageError
 from vitdsi.state import IndexState
 
-__all__ = ["stored_query"]
+__all__ = ["stored_queries"]
 
 
 @torch.inference_mode()
-def stored_query(state: IndexState, number: int) -> tuple[Tensor, bool]:
-    """Return what `rank` searches with for the image of an id, and whether that is an embedding.
+def stored_queries(state: IndexState, ids: Tensor) -> tuple[Tensor, bool]:
+    """Return what `rank` searches with for the images of ids (n,), and whether these are embeddings.
 
     Returns:
-        The stored feature (1, *shape) and False; or, where features were dropped, the vector that the head keeps for
-        the image (1, E), a unit vector, and True.
+        The stored features (n, *shape) and False; or, where the index keeps none, the vectors that the head keeps for
+        the images (n, E), unit vectors, and True.
 
     Raises:
-        UsageError: the features were dropped, and the model does not start from embeddings.
+        UsageError: the index keeps no features, and its model does not start from embeddings.
     """
     if state.features is not None:
-        return state.features[number : number + 1], False
+        return state.features[ids], False
     if not state.reranks_by_default:
         raise UsageError(
             "the index keeps no features, and its model cannot search with anything else; search with the photo"
         )
-    device = next(state.model.parameters()).device
-    vector = state.model.head.vectors(torch.tensor([number], device=device))
-    return F.normalize(vector, dim=-1), True
+    vectors = state.model.head.vectors(ids.to(next(state.model.parameters()).device))
+    return F.normalize(vectors, dim=-1), True

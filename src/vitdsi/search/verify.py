@@ -136,12 +136,12 @@ def verify_results(
 
 def indexed_keypoints(state: IndexState, keypoints: Keypoints, number: int) -> PhotoKeypoints:
     """Return the keypoints of an indexed image, as those of a query."""
-    rows = keypoints.rows(number)
+    descriptors, positions = keypoints.of_photo(number)
     facts = state.metadata.rows([number])[number]
     width, height = (float(str(facts.get(name, 1))) for name in ("width", "height"))
     scale = QUERY_SIDE / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return PhotoKeypoints(keypoints.descriptors[rows], keypoints.positions[rows], size)
+    return PhotoKeypoints(descriptors, positions, size)
 
 
 def _with_proof(result: SearchResult, proof: Proof) -> SearchResult:
@@ -163,12 +163,12 @@ def prove(query: PhotoKeypoints, keypoints: Keypoints, images: Sequence[int]) ->
     places = query.positions / SCALE
     proofs = []
     for image in images:
-        rows = keypoints.rows(image)
-        ours, theirs = _matches(unpack(keypoints.descriptors[rows]), described)
+        descriptors, positions = keypoints.of_photo(image)
+        ours, theirs = _matches(unpack(descriptors), described)
         if len(ours) < _MIN_MATCHES:
             proofs.append(_NOTHING)
         else:
-            proofs.append(_geometry(keypoints.positions[rows][ours] / SCALE, places[theirs], query.size))
+            proofs.append(_geometry(positions[ours] / SCALE, places[theirs], query.size))
     return proofs
 
 

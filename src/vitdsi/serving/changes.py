@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vitdsi.collection.add import AddResult, add
+from vitdsi.collection.parts import GROWING
 from vitdsi.collection.read import Collection, read_collection
 from vitdsi.collection.remove import remove
 from vitdsi.errors import ImageReadError
@@ -55,7 +56,7 @@ def add_images(
             state, result = add(served.state, given, served.reader, replace_changed=replace_changed)
         return state
 
-    served = holder.change(change)
+    served = holder.change(change, GROWING)
     assert result is not None
     return served, result
 
@@ -123,7 +124,7 @@ def remove_images(holder: IndexHolder, image_id: str) -> tuple[Served, str]:
         removed = served.state.image_ids[number]
         return remove(served.state, resolve_ids(served.state, [number]))
 
-    return holder.change(change, ("trie", "metadata")), removed
+    return holder.change(change, ("live",)), removed
 
 
 def keep_images(holder: IndexHolder, images: Sequence[str]) -> list[str]:

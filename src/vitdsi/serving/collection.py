@@ -124,7 +124,7 @@ async def summary(request: Request, engine: Shared) -> dict[str, Any]:
         "writable": settings.writable,
         "verify": served.state.keypoints is not None,
         "photos": settings.images is not None,
-        "duplicates": served.state.features is not None and served.state.thumbnails is not None,
+        "duplicates": served.state.compares_copies,
         "min_score": served.state.report.calibration.min_score,
         "limits": {
             "body_bytes": settings.max_body_bytes,

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 from PIL import Image
 
 from vitdsi.errors import ImageReadError
@@ -98,7 +99,7 @@ class Pictures:
     def _grey(self, served: Served, number: int) -> bytes:
         if served.state.thumbnails is None:
             raise ApiError(404, "there is no picture of this image; start the server with --images DIR")
-        return _jpeg(Image.fromarray(served.state.thumbnails[number].numpy()))
+        return _jpeg(Image.fromarray(served.state.thumbnails.at(np.array([number]))[0].numpy()))
 
     def _keep(self, key: tuple[str, str, int], picture: bytes) -> None:
         with self._lock:

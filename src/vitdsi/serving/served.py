@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitdsi.backbones.reader import FeatureReader
+from vitdsi.ids.trie import NONE
 from vitdsi.search.searcher import Searcher
 from vitdsi.serving.errors import ApiError
 from vitdsi.state import IndexState
@@ -52,20 +53,16 @@ class Served:
         ids: npt.NDArray[np.int64] = self.state.trie.live_ids().numpy()
         return ids
 
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {self.state.image_ids[i]: i for i in self.live.tolist()}
-
     def number(self, image_id: str) -> int:
         """Return the id of a live image that is given as image_id, or as an id in decimal digits.
 
         Raises:
             ApiError: 404, there is no such image.
         """
-        number = self._numbers.get(image_id)
-        if number is None and image_id.isascii() and image_id.isdecimal() and len(image_id) < 16:
+        (number,) = self.state.live_ids_of([image_id])
+        if number == NONE and image_id.isascii() and image_id.isdecimal() and len(image_id) < 16:
             number = int(image_id)
-        if number is None or not self.has(number):
+        if not self.has(number):
             raise ApiError(404, f"there is no image {image_id[:200]!r} in this index")
         return number
 

@@ -43,11 +43,11 @@ class Alterations:
     first_hard: int = 0
 
 
-def views_of(features: Tensor, alterations: Alterations, first: int = 0) -> Views:
-    """Return clean and altered views of stored features (Q, *shape), which belong to the rows from `first` on."""
+def views_of(features: Tensor, alterations: Alterations, of: Tensor | None = None) -> Views:
+    """Return clean and altered views of stored features (Q, *shape), of the rows `of` (Q,), or of 0, 1, ..."""
     if are_pixels(features):
-        return PixelViews(features, first)
-    return FeatureViews(features, alterations.differences, first, alterations.hard, alterations.first_hard)
+        return PixelViews(features, of)
+    return FeatureViews(features, alterations.differences, of, alterations.hard, alterations.first_hard)
 
 
 def read_altered(
@@ -90,17 +90,17 @@ def measure_alterations(
 
 
 def imagine_alterations(
-    config: IndexConfig, features: Tensor, differences: Tensor, rows: Tensor, first: int = 0
+    config: IndexConfig, features: Tensor, differences: Tensor, rows: Tensor, of: Tensor | None = None
 ) -> Alterations:
     """Make held-out altered copies without the photos, from differences that were measured before.
 
     Args:
-        features: (Q, *shape) stored features of the rows from `first` on.
+        features: (Q, *shape) stored features.
         differences: (D, *shape) measured differences.
         rows: (R,) the rows of which some are altered and held out.
-        first: the row of the first features.
+        of: (Q,) the rows that these features belong to, ascending; None for 0, 1, ...
     """
     generator = torch.Generator().manual_seed(config.seed)
     rows = rows[torch.randperm(len(rows), generator=generator)[:MAX_HELD_OUT]]
     known = Alterations(differences, rows, features[:0])
-    return replace(known, inputs=views_of(features, known, first).altered(rows, generator), imagined=True)
+    return replace(known, inputs=views_of(features, known, of).altered(rows, generator), imagined=True)

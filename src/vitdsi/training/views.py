@@ -32,22 +32,22 @@ class FeatureViews:
     that have hard views are hard views.
 
     Attributes:
-        features: (Q, *shape) features of the rows from `first` on.
+        features: (Q, *shape) features.
         differences: (D, *shape) features of an altered copy minus features of its image.
-        first: the row of the first features.
+        rows: (Q,) the rows that these features belong to, ascending; None for 0, 1, ...
         hard: (H, V, *shape) features of hard views of the rows from `first_hard` on, or None.
         first_hard: the row of the first hard views.
     """
 
     features: Tensor
     differences: Tensor
-    first: int = 0
+    rows: Tensor | None = None
     hard: Tensor | None = None
     first_hard: int = 0
 
     def clean(self, rows: Tensor) -> Tensor:
         """Return the features (B, *shape)."""
-        return self.features[rows - self.first].float()
+        return self.features[_places(rows, self.rows)].float()
 
     def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return hard views, and features with a transferred difference."""
@@ -79,17 +79,22 @@ class PixelViews:
     """Views of pixels; alterations are random crops, flips and colour changes.
 
     Attributes:
-        pixels: (Q, 3, S, S) uint8 pixels of the rows from `first` on.
-        first: the row of the first pixels.
+        pixels: (Q, 3, S, S) uint8 pixels.
+        rows: (Q,) the rows that these pixels belong to, ascending; None for 0, 1, ...
     """
 
     pixels: Tensor
-    first: int = 0
+    rows: Tensor | None = None
 
     def clean(self, rows: Tensor) -> Tensor:
         """Return pixels (B, 3, S, S) in 0..1."""
-        return self.pixels[rows - self.first].float() / 255
+        return self.pixels[_places(rows, self.rows)].float() / 255
 
     def altered(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return augmented pixels (B, 3, S, S) in 0..1."""
         return augment(self.clean(rows), generator)
+
+
+def _places(rows: Tensor, known: Tensor | None) -> Tensor:
+    """Return where rows are among known ones, which are ascending."""
+    return rows if known is None else torch.searchsorted(known, rows)

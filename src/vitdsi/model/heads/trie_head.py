@@ -48,7 +48,7 @@ class TrieHead(Head):
         leaf_bias: (N,).
         branches: M (1 + P) rows, first those of the branch that leads to node 0. Nothing leads to the root.
         branch_bias: (M, 1 + P).
-        child: (M, V), what each token leads to in each node; see `vitdsi.ids.trie`.
+        child: (M, V) int32, what each token leads to in each node; see `vitdsi.ids.trie`.
     """
 
     compares = True
@@ -63,20 +63,20 @@ class TrieHead(Head):
         mixed = 1 + config.prototypes
         if row_bytes is None:
             self.centres = None
-            self.leaves: Rows = FloatRows(len(trie.codes), config.embedding_dim)
+            self.leaves: Rows = FloatRows(len(trie.live), config.embedding_dim)
             branches = FloatRows(trie.num_nodes * mixed, config.embedding_dim)
             branches.weight.requires_grad_(trie.num_nodes * mixed <= MAX_TRAINED_BRANCH_ROWS)
             self.branches: Rows = branches
         else:
             self.centres = Centres(config.embedding_dim, row_bytes)
-            self.leaves = CodedRows(len(trie.codes), self.centres)
+            self.leaves = CodedRows(len(trie.live), self.centres)
             self.branches = CodedRows(trie.num_nodes * mixed, self.centres, cached=True)
-        self.leaf_bias = nn.Parameter(torch.zeros(len(trie.codes)))
+        self.leaf_bias = nn.Parameter(torch.zeros(len(trie.live)))
         bias = torch.full((trie.num_nodes, mixed), _UNUSED_BIAS)
         bias[:, 0] = 0.0
         self.branch_bias = nn.Parameter(bias)
-        self.register_buffer("child", trie.child, persistent=False)
-        used = torch.nonzero((trie.child != NONE).any(0))
+        self.register_buffer("child", trie.tree.small_child, persistent=False)
+        used = torch.nonzero((self.child != NONE).any(0))
         self._width = int(used[-1]) + 1 if len(used) else 1  # tokens from here on lead nowhere
 
     def forward(self, hidden: Tensor, embedding: Tensor | None, nodes: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class TrieHead(Head):
         slot = torch.arange(len(query), device=nodes.device) - (counts.cumsum(0) - counts)[group]
         stacked = query.new_zeros(len(nodes), int(counts.max()), query.shape[1])
         stacked = stacked.index_put((group, slot), query)
-        children = self.child[nodes, : self._width]
+        children = self.child[nodes, : self._width].long()
         used = int(torch.nonzero((children != NONE).any(0))[-1]) + 1
         missing = children[:, :used] == NONE
         ids = leaf(children[:, :used]).masked_fill(missing, 0)
@@ -116,7 +116,7 @@ class TrieHead(Head):
 
     def _one_by_one(self, query: Tensor, nodes: Tensor, counts: Tensor) -> Tensor:
         """The same as `_together` for nodes of any kind, with matrix products for each of them."""
-        children = self.child[nodes, : self._width]
+        children = self.child[nodes, : self._width].long()
         at_leaf, leaf_tokens = torch.nonzero(children < NONE, as_tuple=True)
         at_inner, inner_tokens = torch.nonzero(children >= 0, as_tuple=True)
         ids, below = leaf(children[at_leaf, leaf_tokens]), children[at_inner, inner_tokens]
@@ -175,8 +175,9 @@ class TrieHead(Head):
         self.leaves.put(ids, embeddings)
         if known is not None:
             last, _ = trie.last_edges(ids)
-            for node in torch.unique(last[known[last]]).tolist():
-                below = leaf(trie.child[node][trie.child[node] < NONE])
+            for node in torch.unique(last[known[last]]):
+                children = trie.tree.children_of(node)
+                below = leaf(children[children < NONE])
                 new = torch.isin(below, ids)
                 self.leaf_bias[below[new]] = (
                     self.leaf_bias[below[~new]].mean() if not bool(new.all()) else 0.0
