@@ -32,6 +32,8 @@ from torch import Tensor
 from vitdsi.collection.build import learn
 from vitdsi.collection.resolve import resolve_config
 from vitdsi.collection.storage import read_index, sizes, write_index
+from vitdsi.columns.hashes import ContentHashes
+from vitdsi.columns.names import Names
 from vitdsi.config import load_config
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids.assign import assign_ids
@@ -74,7 +76,8 @@ def build(given: Derived, overrides: list[str], phases: Phases) -> IndexState:
     held = imagine_alterations(config, features, given.differences, torch.arange(count)[-_HELD_OUT:])
     alterations = replace(known, rows=held.rows, inputs=held.inputs)
     state = IndexState(
-        requested, config, model, trie, [str(i) for i in range(count)], None, [f"{i:032x}" for i in range(count)],
+        requested, config, model, trie, Names.of(map(str, range(count))), None,
+        ContentHashes.of([f"{i + 1:016x}" for i in range(count)]),
         features, None, given.differences, MetadataStore.create({}), BuildReport(count),
     )  # fmt: skip
     state = phases.run("training and calibration", lambda: learn(state, None, alterations))
