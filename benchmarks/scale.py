@@ -49,6 +49,7 @@ from vitdsi.training.alterations import Alterations, imagine_alterations
 _HELD_OUT = 64
 _TIMED = 200  # searches whose times are measured one by one
 _PEER_WIDTH = 384
+_TRAINED_ON = 20_000  # vectors that peers learn their codebooks from, at most
 _SETTINGS = ("training.hard_views=0", "keypoints=0", "device=cpu")
 
 
@@ -149,7 +150,7 @@ def measure_peers(given: Derived) -> dict[str, Any]:
     for name, factory in kinds.items():
         index = faiss.index_factory(_PEER_WIDTH, factory, faiss.METRIC_INNER_PRODUCT)
         started = time.perf_counter()
-        index.train(vectors[np.random.default_rng(0).permutation(count)[:100_000]])
+        index.train(vectors[np.random.default_rng(0).permutation(count)[:_TRAINED_ON]])
         shared = len(faiss.serialize_index(index))
         index.add(vectors)
         seconds = time.perf_counter() - started
