@@ -1,6 +1,6 @@
 """What do vectors of fewer bytes lose, beside FAISS codes of as many bytes?
 
-    python benchmarks/vector_bytes.py NAME=FOLDER --size N [--queries validation|test] [--seed 0] [-o FILE] [key=value ...]
+    python benchmarks/vector_bytes.py NAME=FOLDER --size N [--queries validation|test] [--seed 0] [-o FILE] [key=value]
 
 A cell is that of `quality.py`. The product is built once with float vectors; then its rows are coded with 8 to 512
 bytes, and everything is measured again. The peers are product quantizers with a learned rotation (OPQ), inverted files

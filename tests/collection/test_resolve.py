@@ -65,3 +65,11 @@ def test_limit_that_was_given_stays(limit: str) -> None:
 def test_bytes_of_a_vector_divide_its_width(width: int, asked: int | None, resolved: int | None) -> None:
     requested = replace(IndexConfig(vector_bytes=asked), model=ModelConfig(embedding_dim=width))
     assert resolve_config(requested, 10).vector_bytes == resolved
+
+
+@pytest.mark.parametrize(
+    ("count", "prototypes"), [(10, 16), (200_000, 16), (300_000, 8), (10**6, 4), (10**8, 1)]
+)
+def test_branches_of_very_many_images_have_fewer_prototypes(count: int, prototypes: int) -> None:
+    assert resolve_config(IndexConfig(), count).model.prototypes == prototypes
+    assert resolve_config(load_config(overrides=["model.prototypes=0"]), count).model.prototypes == 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from vitdsi.config.budget import SMALL, Budget, budget_of
@@ -24,7 +26,7 @@ def test_vectors_come_first_then_thumbnails_then_keypoints(given: int, kept: Bud
 
 def test_more_bytes_never_keep_less() -> None:
     budgets = [budget_of(given) for given in range(26, 8000, 13)]
-    for smaller, larger in zip(budgets, budgets[1:], strict=False):
+    for smaller, larger in itertools.pairwise(budgets):
         assert smaller.vector_bytes <= larger.vector_bytes
         assert smaller.thumbnails <= larger.thumbnails and smaller.keypoints <= larger.keypoints
 

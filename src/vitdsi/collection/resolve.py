@@ -11,6 +11,8 @@ from vitdsi.model.heads.rows import largest_divisor
 
 MIN_EMBEDDING_DIM = 32
 MAX_ROW_NUMBERS = 2**28  # in the vectors of all images together, to bound the memory of training
+MAX_BRANCH_NUMBERS = 2**25  # in the rows of all branches together, which a search keeps in memory as floats
+IMAGES_PER_BRANCH = 64  # about; half of the digits below a cluster are given to images
 MIN_EPOCHS = 25.0
 _EPOCHS_TIMES_ROOT = 1800.0  # epochs of a small collection times the square root of its number of images
 
@@ -21,6 +23,8 @@ def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> Inde
     - `ids.base`, if it was left open, is the default of the id scheme.
     - `model.embedding_dim` is halved while the vectors of all images would hold more than 2^28 numbers, 1 GiB: 512 is
       kept up to 524,288 images, and a million have 256.
+    - `model.prototypes` are halved while the rows of branches would hold more than 2^25 numbers, which searches
+      keep in memory as 128 MiB of floats: 16 are kept up to some 250,000 images, and a million have 4.
     - `vector_bytes` is lowered to a divisor of `model.embedding_dim`.
     - `training.retrieval_ratio` is raised so that each further photo is drawn as often as an indexed image.
     - `training.max_epochs`, if neither it nor `training.minutes` was given, is `epochs_for(count)`.
@@ -41,7 +45,11 @@ def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> Inde
         requested,
         vector_bytes=vector_bytes,
         ids=replace(requested.ids, base=base),
-        model=replace(requested.model, embedding_dim=width),
+        model=replace(
+            requested.model,
+            embedding_dim=width,
+            prototypes=prototypes_for(count, width, requested.model.prototypes),
+        ),
         training=training,
     )
 
@@ -52,6 +60,14 @@ def embedding_dim_for(count: int, most: int) -> int:
     while width >= 2 * MIN_EMBEDDING_DIM and count * width > MAX_ROW_NUMBERS:
         width //= 2
     return width
+
+
+def prototypes_for(count: int, width: int, most: int) -> int:
+    """Return the number of prototypes of a branch for `count` images: `most`, or less for very large collections."""
+    prototypes = most
+    while prototypes > 1 and count / IMAGES_PER_BRANCH * (1 + prototypes) * width > MAX_BRANCH_NUMBERS:
+        prototypes //= 2
+    return prototypes
 
 
 def epochs_for(count: int) -> float:

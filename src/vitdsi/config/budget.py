@@ -50,4 +50,6 @@ def budget_of(bytes_per_image: int) -> Budget:
     left = bytes_per_image - _ALWAYS - _VECTORS * vector
     thumbnails = left >= THUMBNAIL_BYTES
     keypoints = int((left - THUMBNAIL_BYTES) // KEYPOINT_BYTES) if thumbnails else 0
-    return Budget(vector, thumbnails, min(keypoints, _MOST_KEYPOINTS) if keypoints >= _FEWEST_KEYPOINTS else 0)
+    return Budget(
+        vector, thumbnails, min(keypoints, _MOST_KEYPOINTS) if keypoints >= _FEWEST_KEYPOINTS else 0
+    )
