@@ -23,6 +23,7 @@ from vitdsi.collection.storage import read_index, write_index
 from vitdsi.columns.labels import Labels
 from vitdsi.columns.names import Names
 from vitdsi.config import IndexConfig
+from vitdsi.config.budget import budget_of
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.export.hub import pull, push
@@ -227,7 +228,12 @@ class ImageIndex:
         self._put(remove(self.state_, resolve_ids(self.state_, images)), ("live",))
 
     def compact(
-        self, *, retrain: bool | None = None, keep_features: bool = True, on_progress: OnProgress = None
+        self,
+        *,
+        retrain: bool | None = None,
+        keep_features: bool = True,
+        bytes_per_image: int | None = None,
+        on_progress: OnProgress = None,
     ) -> None:
         """Drop removed images, and train the model again if that is worth it.
 
@@ -239,14 +245,19 @@ class ImageIndex:
                 accuracy, or if more than half of it was added or removed since it was built.
             keep_features: keep the stored features, if there are any, and the thumbnails. Without them the index is
                 smaller, and cannot find near-identical images.
+            bytes_per_image: what the index may keep of each image, for its vector, its thumbnail and its keypoints, in
+                this order. None keeps what there is.
             on_progress: as for `fit`.
 
         Raises:
-            UsageError: `retrain` is set and there are no features, or no image is left.
+            UsageError: `retrain` is set and there are no features, no image is left, or there are too few bytes.
         """
+        budget = None if bytes_per_image is None else budget_of(bytes_per_image)
         given = self.state_
         state = given if retrain is False else self._with_features(needed=retrain is True)
-        state = compact(state, retrain=retrain, keep_features=keep_features, on_progress=on_progress)
+        state = compact(
+            state, retrain=retrain, keep_features=keep_features, budget=budget, on_progress=on_progress
+        )
         self._put(state if given.features is not None else replace(state, features=None), PARTS)
 
     def search(

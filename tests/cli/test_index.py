@@ -9,6 +9,9 @@ import pytest
 from click.testing import Result
 from helpers_cli import COUNT, index, lines, one_error_line, run
 
+from vitdsi.collection.storage import read_index
+from vitdsi.config.budget import SMALL, budget_of
+
 
 class TestIndex:
     def test_prints_one_json_line_and_leaves_no_training_state(self, built: tuple[Path, Result]) -> None:
@@ -182,6 +185,21 @@ class TestFeatures:
         one_error_line(run("compact", dropped, "--retrain"), 2, "has the features of all images")
         sizes = [json.loads(run("info", dsi, "--json").stdout)["bytes"] for dsi in (kept, dropped)]
         assert "features" not in sizes[1] and sizes[0]["features"] > COUNT * 3 * 32 * 32
+
+    def test_sizes_and_budgets_become_settings(self, photos: Path, tmp_path: Path) -> None:
+        small, exact = tmp_path / "small.dsi", tmp_path / "exact.dsi"
+        for out, size in ((small, "small"), (exact, "exact")):
+            assert index(photos, out, "--size", size, "--epochs", 2).exit_code == 0
+        states = [read_index(out) for out in (small, exact)]
+        assert [state.requested.vector_bytes for state in states] == [budget_of(SMALL).vector_bytes, None]
+        assert [state.thumbnails is None for state in states] == [True, False]
+        assert [state.keypoints is None for state in states] == [True, False]
+        assert [state.features is None for state in states] == [True, False]
+        assert f"small: {SMALL} bytes an image" in " ".join(run("index", "--help").output.split())
+        result = run("index", photos, "-o", tmp_path / "both.dsi", "--size", "small", "--bytes-per-image", 99)
+        assert result.exit_code == 2 and "contradict" in result.stderr
+        result = run("index", photos, "-o", tmp_path / "few.dsi", "--bytes-per-image", 9)
+        assert result.exit_code == 2 and "9 bytes an image are too few" in result.stderr
 
     def test_named_configuration_of_the_paper_builds_an_index(self, photos: Path, tmp_path: Path) -> None:
         out = tmp_path / "paper.dsi"

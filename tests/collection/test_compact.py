@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers_stored import own_first, stored
+from helpers_stored import add, keypoints, own_first, stored
 
 from vitdsi.collection.compact import compact
 from vitdsi.collection.remove import remove
+from vitdsi.config.budget import Budget
 from vitdsi.errors import UsageError
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
@@ -72,3 +73,18 @@ def test_retraining_resolves_the_requested_settings_afresh() -> None:
 def test_retraining_without_stored_features_is_refused() -> None:
     with pytest.raises(UsageError, match="has the features of all images"):
         compact(replace(stored(), features=None, thumbnails=None), retrain=True)
+
+
+def test_compact_within_a_budget_keeps_the_strongest_and_holds_for_later_images() -> None:
+    index = replace(stored(), keypoints=keypoints(60))
+    small = compact(index, retrain=False, budget=Budget(vector_bytes=8, thumbnails=False, keypoints=2))
+    assert small.model.row_bytes == 8 and small.thumbnails is None
+    assert small.resolved.vector_bytes == small.requested.vector_bytes == 8
+    for i in range(60):
+        for before, after in zip(index.keypoints.of_photo(i), small.keypoints.of_photo(i), strict=True):
+            np.testing.assert_array_equal(after, before[:2])
+    assert own_first(small, range(60)) >= 0.95
+    grown = add(small, 3)
+    assert grown.model.row_bytes == 8 and grown.thumbnails is None
+    none = compact(index, retrain=False, budget=Budget(vector_bytes=16, thumbnails=True, keypoints=0))
+    assert none.keypoints is None and none.thumbnails is not None and none.model.row_bytes == 16

@@ -56,3 +56,10 @@ def test_ragged_rows_keep_their_lengths() -> None:
     assert later.offsets.tolist() == [0, 3, 4] and later.values.tolist() == [2, 3, 4, 5]
     both = Ragged.concatenated([made, later])
     assert len(both) == 6 and both[4].tolist() == [2, 3, 4]
+
+
+def test_first_values_of_ragged_rows() -> None:
+    rows = Ragged.of(np.arange(6), np.array([0, 4, 2]))
+    for count in range(5):
+        first = rows.first(count)
+        assert [first[i].tolist() for i in range(3)] == [[], [0, 1, 2, 3][:count], [4, 5][:count]]

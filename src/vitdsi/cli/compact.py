@@ -24,8 +24,14 @@ from vitdsi.cli.common import INDEX_ARGUMENT, debug_option, say
     is_flag=True,
     help="Drop stored features and thumbnails: the index gets smaller, and finds no near-identical images.",
 )
+@click.option(
+    "--bytes-per-image",
+    type=click.IntRange(min=1),
+    metavar="B",
+    help="What the index may keep of each image: vector, thumbnail and keypoints [what there is].",
+)
 @debug_option
-def compact_verb(index: Path, retrain: bool | None, drop_features: bool) -> None:
+def compact_verb(index: Path, retrain: bool | None, drop_features: bool, bytes_per_image: int | None) -> None:
     """Drop removed images from the files of INDEX.dsi, and train the model again if that is worth it.
 
     \b
@@ -33,6 +39,7 @@ def compact_verb(index: Path, retrain: bool | None, drop_features: bool) -> None
       vitdsi compact photos.dsi
       vitdsi compact photos.dsi --retrain
       vitdsi compact photos.dsi --drop-features --no-retrain
+      vitdsi compact photos.dsi --bytes-per-image 64
     """
     from vitdsi.backbones.cache import default_cache
     from vitdsi.cli.terminal import BuildDisplay
@@ -40,7 +47,12 @@ def compact_verb(index: Path, retrain: bool | None, drop_features: bool) -> None
 
     with contextlib.closing(BuildDisplay()) as display, changing(index, default_cache()) as opened:
         before, ids = sum(sizes(index).values()), len(opened.image_ids_)
-        opened.compact(retrain=retrain, keep_features=not drop_features, on_progress=display)
+        opened.compact(
+            retrain=retrain,
+            keep_features=not drop_features,
+            bytes_per_image=bytes_per_image,
+            on_progress=display,
+        )
     after = sum(sizes(index).values())
     count = len(opened.image_ids_)
     retrained = opened.state_.changes[-1].verb == "build"

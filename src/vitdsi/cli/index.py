@@ -61,6 +61,17 @@ if TYPE_CHECKING:
     help="Keep the features of the images in the index [only if the feature cache does not have them].",
 )
 @click.option(
+    "--bytes-per-image",
+    type=click.IntRange(min=1),
+    metavar="B",
+    help="What the index may keep of each image: vector, thumbnail and keypoints [about 6,500].",
+)
+@click.option(
+    "--size",
+    type=click.Choice(["small", "standard", "exact"]),
+    help="small: 64 bytes an image; exact: vectors of floats, and the features of the images [standard].",
+)
+@click.option(
     "--robust",
     type=click.IntRange(min=0),
     metavar="N",
@@ -95,6 +106,8 @@ def index_verb(
     minutes: float | None,
     config: str | None,
     keep_features: bool | None,
+    bytes_per_image: int | None,
+    size: str | None,
     robust: int | None,
     no_keypoints: bool,
     resume: bool,
@@ -119,6 +132,7 @@ def index_verb(
       vitdsi index photos -o photos.dsi training.batch_size=128 model.depth=2
       vitdsi index photos -o photos.dsi --metadata albums.csv
       vitdsi index photos -o photos.dsi --backbone facebook/dinov2-small
+      vitdsi index photos -o photos.dsi --size small
       vitdsi index photos -o photos.dsi --resume
     """
     for text in overrides:
@@ -128,12 +142,17 @@ def index_verb(
             )
     if cache is not None and no_cache:
         raise UsageError("--cache and --no-cache contradict each other; give one of them")
+    if size is not None and bytes_per_image is not None:
+        raise UsageError("--size and --bytes-per-image contradict each other; give one of them")
+    if keep_features is None and (bytes_per_image is not None or size in ("small", "exact")):
+        keep_features = size == "exact"
     state = out.with_name(f"{out.name}.training")
     check_output(out, replace=resume or force)
 
     from vitdsi.backbones.cache import default_cache
     from vitdsi.cli.terminal import BuildDisplay, problems
     from vitdsi.config import load_config
+    from vitdsi.config.budget import SMALL, budget_of
     from vitdsi.facts.sidecar import read_sidecar
     from vitdsi.index import ImageIndex
     from vitdsi.training.checkpoint import has_checkpoint
@@ -145,7 +164,7 @@ def index_verb(
         raise UsageError(f"{state}: there is no stopped run to resume; run without --resume")
     if stopped and not resume:
         say(f"note: {state} belongs to a stopped run and will be replaced; --resume continues that run")
-    options = {
+    options: dict[str, object] = {
         "labels": labels,
         "seed": seed,
         "device": device,
@@ -157,8 +176,13 @@ def index_verb(
         "training.paper.retrieval_epochs": epochs,
         "training.minutes": minutes,
         "training.hard_views": robust,
-        "keypoints": 0 if no_keypoints else None,
     }
+    if size == "exact":
+        options["vector_bytes"] = "null"
+    elif size == "small" or bytes_per_image is not None:
+        options |= budget_of(bytes_per_image or SMALL).as_settings()
+    if no_keypoints:
+        options["keypoints"] = 0
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
     settings = load_config(config, [*overrides, *given])
     facts = (

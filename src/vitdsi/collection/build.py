@@ -104,7 +104,7 @@ def build(
         None if collection.labels is None else Labels.of(collection.labels),
         ContentHashes.of(collection.hashes),
         collection.features,
-        Thumbnails.of(collection.thumbnails),
+        Thumbnails.of(collection.thumbnails) if config.thumbnails else None,
         alterations.differences,
         MetadataStore.create(collection.facts),
         BuildReport(len(collection)),

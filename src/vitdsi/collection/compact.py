@@ -9,10 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitdsi.collection.build import rebuild
+from vitdsi.config.budget import Budget
 from vitdsi.errors import UsageError
 from vitdsi.ids.codes import Codes
 from vitdsi.ids.trie import NONE, Trie
+from vitdsi.model.coding import with_row_bytes
 from vitdsi.model.graft import graft
+from vitdsi.model.heads.rows import largest_divisor
 from vitdsi.model.pictures import Pictures
 from vitdsi.model.stems.pooled_stem import PooledStem
 from vitdsi.progress import OnProgress
@@ -29,6 +32,7 @@ def compact(
     *,
     retrain: bool | None = None,
     keep_features: bool = True,
+    budget: Budget | None = None,
     on_progress: OnProgress = None,
 ) -> IndexState:
     """Return the index with live ids only, numbered 0, 1, ... in their previous order.
@@ -40,10 +44,13 @@ def compact(
         retrain: whether to build the index again from the stored features, with new ids. None does so if the index lost
             accuracy, or if more than half of it was added or removed since it was built.
         keep_features: keep the stored features, with which later additions are learned best.
+        budget: what to keep of each image; None keeps what there is.
 
     Raises:
         UsageError: `retrain` is set and the state has no features, or no image is left.
     """
+    if budget is not None:
+        state = _within(state, budget)
     live = state.trie.live_ids()
     if not len(live):
         raise UsageError("every image was removed; make a new index with: vitdsi index IMAGES -o INDEX.dsi")
@@ -77,6 +84,25 @@ def compact(
         model, _ = graft(state.model, state.trie, trie, state.resolved.seed, live)
         small = calibrate(replace(small, model=model))
     return small if keep_features else replace(small, features=None, thumbnails=None)
+
+
+def _within(state: IndexState, budget: Budget) -> IndexState:
+    """Return the state with no more of each image than the budget allows. It also holds for later additions."""
+    requested, resolved = (
+        replace(config, **budget.as_settings()) for config in (state.requested, state.resolved)
+    )
+    resolved = replace(
+        resolved, vector_bytes=largest_divisor(resolved.model.embedding_dim, budget.vector_bytes)
+    )
+    keypoints = state.keypoints.strongest(budget.keypoints) if state.keypoints and budget.keypoints else None
+    return replace(
+        state,
+        requested=requested,
+        resolved=resolved,
+        model=with_row_bytes(state.model, state.trie, resolved.vector_bytes, resolved.seed),
+        thumbnails=state.thumbnails if budget.thumbnails else None,
+        keypoints=keypoints,
+    )
 
 
 def _pictures(state: IndexState, live: Tensor) -> Pictures | None:

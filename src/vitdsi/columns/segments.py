@@ -120,9 +120,14 @@ class Ragged:
 
     def take(self, ids: Ids) -> Ragged:
         """Return the rows of these ids (n,), in their order."""
-        lengths = np.diff(self.offsets)[ids]
+        return self._beginning(self.offsets[ids], np.diff(self.offsets)[ids])
+
+    def first(self, count: int) -> Ragged:
+        """Return the first `count` values of each row, or all where there are fewer."""
+        return self._beginning(self.offsets[:-1], np.minimum(np.diff(self.offsets), count))
+
+    def _beginning(self, starts: Ids, lengths: Ids) -> Ragged:
+        """Return rows of these lengths (n,), whose values begin at `starts` (n,)."""
         ends = np.cumsum(lengths)
-        places = np.repeat(self.offsets[ids] - ends + lengths, lengths) + np.arange(
-            ends[-1] if len(ends) else 0
-        )
+        places = np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
         return Ragged.of(self.values[places], lengths)

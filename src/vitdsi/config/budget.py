@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from vitdsi.errors import UsageError
 
@@ -31,6 +32,10 @@ class Budget:
     vector_bytes: int
     thumbnails: bool
     keypoints: int
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return the settings of an index that is built within the budget."""
+        return asdict(self)
 
 
 def budget_of(bytes_per_image: int) -> Budget:

@@ -237,6 +237,8 @@ class IndexConfig(Section):
     keypoints: Annotated[int, Field(ge=0)] = 300
     """Keypoints of each photo, by which a search verifies that a result shows the same thing as the query; 0 for none.
     Each takes 20 bytes."""
+    thumbnails: bool = True
+    """Keep a small grey picture of each image, by which near-identical images are found. Each takes 182 bytes."""
     vector_bytes: Annotated[int, Field(ge=1)] | None = 128
     """Bytes that the vector of an image takes in the index, lowered to a divisor of `model.embedding_dim`: after
     training, the rows of the trie head become codes of a product quantizer. None keeps floats, four bytes a number."""

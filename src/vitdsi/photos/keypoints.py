@@ -105,6 +105,10 @@ class Keypoints:
         """Return the keypoints of these photos, in this order."""
         return Keypoints([Ragged.concatenated(self._segments).take(np.asarray(photos, np.int64))])
 
+    def strongest(self, count: int) -> Keypoints:
+        """Return at most `count` keypoints of each photo, the strongest ones, which come first."""
+        return Keypoints([segment.first(count) for segment in self._segments])
+
     def joined(self, other: Keypoints) -> Keypoints:
         """Return the keypoints of these photos, then those of the others."""
         if not len(other):
