@@ -40,7 +40,7 @@ from vitdsi.files import write_atomically
 from vitdsi.paper.machine import describe_machine, machine_class
 from vitdsi.photos.decode import Source, content_hash, decode, to_square
 from vitdsi.photos.find import find_images
-from vitdsi.photos.keypoints import Keypoints, PhotoKeypoints, detect
+from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints, PhotoKeypoints, detect
 from vitdsi.search.verify import CANDIDATES, CERTAIN, QUERY_KEYPOINTS, QUERY_SIDE, prove
 
 _DISTRACTORS = 2_000  # photos of imagenette
@@ -180,9 +180,8 @@ def measure(root: Path, imagenette: Path, coco: Path, count: int, index: Path | 
     return {
         "indexed": len(given.paths),
         "queries": len(queries),
-        "keypoints an image": len(given.keypoints.positions) / len(given.paths),
-        "bytes of keypoints an image": sum(part.nbytes for part in vars(given.keypoints).values())
-        / len(given.paths),
+        "keypoints an image": given.keypoints.total / len(given.paths),
+        "bytes of keypoints an image": KEYPOINT_BYTES * given.keypoints.total / len(given.paths),
         "ms detecting": detecting,
         "machine": describe_machine(machine_class()),
         "photos from outside": {"queries": count, "certain": sum(inliers >= CERTAIN for inliers in outside)},

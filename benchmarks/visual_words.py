@@ -33,7 +33,8 @@ class VisualWords:
     def __init__(self, keypoints: Keypoints, words: int = 10_000) -> None:
         import faiss
 
-        vectors = unpack(keypoints.descriptors)
+        photos = [keypoints.of_photo(i)[0] for i in range(len(keypoints))]
+        vectors = unpack(np.concatenate(photos))
         rng = np.random.default_rng(0)
         sample = vectors[np.sort(rng.permutation(len(vectors))[:_SAMPLE])]
         self._words = min(words, len(sample))
@@ -43,7 +44,7 @@ class VisualWords:
         with threadpool_limits(limits=1):
             learned.train(sample)
         self._centres = learned.index
-        images = np.repeat(np.arange(len(keypoints)), np.diff(keypoints.offsets))
+        images = np.repeat(np.arange(len(photos)), [len(photo) for photo in photos])
         counts = self._counts(vectors, images, len(keypoints))
         present = np.bincount(counts.indices, minlength=self._words)
         self._idf = np.log(len(keypoints) / np.maximum(present, 1))

@@ -28,7 +28,9 @@ def test_info_has_metadata_columns_capacity_and_bytes_of_each_part(dsi: Path) ->
     }
     assert (facts["removed"], facts["changes"], facts["labels"]) == (0, [], "none")
     assert facts["capacity_left"] == facts["base"] ** facts["digits"] - COUNT
-    assert set(facts["bytes"]) == {"model", "trie", "ids", "features", "metadata", "keypoints"}
+    assert set(facts["bytes"]) == {
+        "differences", "features", "held_out", "ids", "keypoints", "live", "metadata", "model", "thumbnails", "trie"
+    }  # fmt: skip
     assert all(size > 0 for size in facts["bytes"].values())
 
 
