@@ -59,10 +59,15 @@ def fit(
     on_progress: OnProgress = show_evaluation,
     **queries: Any,
 ) -> ImageIndex:
-    """Index the records, with their classes if the configuration uses labels. `queries` are arguments of `fit`."""
+    """Index the records, with their classes if the configuration uses labels, and keep their features.
+
+    `queries` are arguments of `fit`.
+    """
     labels = [r.label or "" for r in records] if config.labels == "folder" else None
     index = ImageIndex(config, cache=default_cache())
-    return index.fit([r.path for r in records], labels, on_progress=on_progress, **queries)
+    return index.fit(
+        [r.path for r in records], labels, keep_features=True, on_progress=on_progress, **queries
+    )
 
 
 def altered_features(
