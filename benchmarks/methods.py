@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from shared import fit
 from torch import Tensor
 
 from vitdsi import ImageIndex
+from vitdsi.collection.storage import write_index
 from vitdsi.config import ModelConfig, load_config
 from vitdsi.evaluation.peers import peer_named
 from vitdsi.evaluation.peers.base import best
@@ -152,8 +153,8 @@ def _by_likeness(state: IndexState, features: Tensor, k: int) -> Found:
 
 
 def _saved_bytes(index: ImageIndex) -> int:
-    """Bytes of the index on disk, with everything that later changes need."""
+    """Bytes of the index on disk, without features, which are in the feature cache."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "i.dsi"
-        index.save(path)
+        write_index(path, replace(index.state_, features=None))
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
