@@ -14,7 +14,6 @@ what is right for them is left out of their results.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitdsi.columns.labels import Labels
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE
 from vitdsi.search.evidence import LOWEST_LOG_PROB, probability
@@ -116,10 +116,9 @@ def _usable(state: IndexState) -> HeldOut | None:
     return views.take(torch.nonzero(usable).squeeze(1)) if usable.sum() >= MIN_VIEWS else None
 
 
-def _class_numbers(labels: Sequence[str]) -> tuple[npt.NDArray[np.int64], dict[str, int]]:
+def _class_numbers(labels: Labels) -> tuple[npt.NDArray[Any], dict[str, int]]:
     """Return the number of the class of each image (N,), and the number of each class by its name."""
-    names, numbers = np.unique(np.asarray(labels), return_inverse=True)
-    return numbers, {name: number for number, name in enumerate(names.tolist())}
+    return labels.numbers, {name: number for number, name in enumerate(labels.classes)}
 
 
 def _right(state: IndexState, views: HeldOut, view: int, ids: Tensor) -> npt.NDArray[np.bool_]:
