@@ -13,6 +13,7 @@ from helpers_images import difference, encoded, photo, stored_with
 from PIL import Image, PngImagePlugin
 
 from vitdsi.errors import ImageReadError, UsageError
+from vitdsi.photos import decode as decode_module
 from vitdsi.photos.decode import content_hash, decode, load_square, oriented_size, to_square
 
 # ---- decode
@@ -174,6 +175,19 @@ def test_image_with_more_pixels_than_the_limit_is_refused() -> None:
         decode(data, max_pixels=4999)
     with pytest.raises(ImageReadError, match="limit of 4999"):
         decode(photo(100, 50), max_pixels=4999)
+
+
+@pytest.mark.parametrize("size", [(1_000_001, 1), (1, 1_000_001)])
+def test_image_with_a_side_beyond_the_limit_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageReadError, match="no side may be longer than 1000000"):
+        decode(encoded(Image.new("1", size), "PNG"))
+
+
+def test_readers_that_need_more_memory_have_lower_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(decode_module._MAX_PIXELS_OF, "WEBP", 96 * 64 - 1)
+    with pytest.raises(ImageReadError, match="96 x 64 pixels are more than the limit of 6143"):
+        decode(encoded(photo(), "WEBP"))
+    assert decode(encoded(photo(), "PNG")).size == (96, 64)
 
 
 def test_decompression_bomb_is_refused_before_it_is_decoded() -> None:

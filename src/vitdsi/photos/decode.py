@@ -16,10 +16,11 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.photos.heif import HEADER_BYTES, formats_for
+from vitdsi.photos.upright import orientation_of, upright_rgb
 
 __all__ = [
     "FORMATS",
@@ -41,19 +42,18 @@ Source: TypeAlias = "Path | str | bytes | Image.Image | Pixels"
 # The size from which Pillow warns. At Pillow's 4 bytes per pixel it is 0.36 GB for each decoding thread.
 MAX_PIXELS = 178_956_970 // 2
 
+# The readers of these formats hold an image several times at once.
+_MAX_PIXELS_OF = {
+    "WEBP": MAX_PIXELS // 2,
+    **dict.fromkeys(("AVIF", "HEIF", "JPEG2000"), MAX_PIXELS * 3 // 4),
+}
+
+# Pillow decodes row by row, and a file of a few bytes could have many millions of rows.
+_MAX_SIDE = 1_000_000
+
 # The list is closed because Pillow detects the format by content: otherwise a file called .jpg could reach its EPS
 # reader, which starts Ghostscript. HEIF files are recognised by `vitdsi.photos.heif`.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM")
-
-_ORIENTATIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def decode(source: Source, *, min_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -66,7 +66,9 @@ def decode(source: Source, *, min_side: int | None = None, max_pixels: int = MAX
         min_side: the shorter side that is needed, in pixels. JPEG files are then decoded at 1/2, 1/4 or 1/8 of their
             size (the scaled DCT of libjpeg), which is several times faster. Other formats keep their size.
         max_pixels: upper limit of the pixels to decode. They are counted after that reduction, except in progressive
-            files. Pillow's own limit, twice PIL.Image.MAX_IMAGE_PIXELS, applies before the reduction.
+            files. Pillow's own limit, twice PIL.Image.MAX_IMAGE_PIXELS, applies before the reduction. WebP
+            files have at most half of `MAX_PIXELS`, and AVIF, HEIF and JPEG 2000 files three quarters: their readers
+            need more memory.
 
     Raises:
         ImageReadError: the source is not an image, or is empty, truncated, too large or unreadable.
@@ -78,14 +80,14 @@ def decode(source: Source, *, min_side: int | None = None, max_pixels: int = MAX
         try:
             if isinstance(source, Image.Image):
                 _check_pixels(image, name, max_pixels)
-                return _upright_rgb(image)
+                return upright_rgb(image)
             if image.info.get("progressive"):  # libjpeg holds all coefficients at full size
                 _check_pixels(image, name, max_pixels)
             if min_side is not None and image.format in ("JPEG", "MPO"):
                 image.draft(None, (min_side, min_side))
             _check_pixels(image, name, max_pixels)
             image.load()
-            return _upright_rgb(image)
+            return upright_rgb(image, release=True)
         except ImageReadError:
             raise
         except Exception as error:  # Pillow's readers raise nearly any exception on broken data
@@ -99,7 +101,7 @@ def oriented_size(source: Path) -> tuple[int, int]:
         ImageReadError: the file is not an image or cannot be read.
     """
     with open_image(source) as (image, _):
-        return displayed_size(image, _orientation(image))
+        return displayed_size(image, orientation_of(image))
 
 
 def displayed_size(image: Image.Image, orientation: object) -> tuple[int, int]:
@@ -214,6 +216,9 @@ def open_image(source: Path | str | bytes | Image.Image) -> Iterator[tuple[Image
 
 def _check_pixels(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
+    if max(width, height) > _MAX_SIDE:
+        raise ImageReadError(name, f"{width} x {height} pixels: no side may be longer than {_MAX_SIDE}")
+    max_pixels = min(max_pixels, _MAX_PIXELS_OF.get(image.format or "", max_pixels))
     if width * height > max_pixels:
         reason = f"{width} x {height} pixels are more than the limit of {max_pixels}; make the image smaller"
         raise ImageReadError(name, reason)
@@ -240,42 +245,3 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
             f"array of {array.dtype} {array.shape}: images are uint8 arrays of shape (H, W, 3) or (H, W)"
         )
     return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # the pixels can be read in spite of broken metadata
-        return 1
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    image.load()
-    # This comes after load(): EXIF may follow the pixels of a PNG. TIFF and HEIF files are turned upright by their
-    # readers, which then say so.
-    transpose = _ORIENTATIONS.get(_orientation(image))
-    if image.mode.startswith("I") or image.mode == "F":
-        rgb = _deep_to_grey(image).convert("RGB")
-    elif image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        rgb = Image.new("RGB", image.size, "white")
-        rgb.paste(rgba, mask=rgba.getchannel("A"))
-    else:
-        rgb = image.copy() if image.mode == "RGB" else image.convert("RGB")
-    if transpose is not None:
-        rgb = rgb.transpose(transpose)
-    rgb.info.clear()  # otherwise decoding the result again would turn it again
-    return rgb
-
-
-def _deep_to_grey(image: Image.Image) -> Image.Image:
-    """Convert 16-bit, 32-bit or float grey to 8 bits, where Pillow's own conversion would clip at 255.
-
-    White is 65535 in 16-bit modes. In other modes it is the smallest of 1 (floats only), 255 and 65535 that no value
-    exceeds, else the maximum.
-    """
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-    top = float(values.max())
-    choices = [1.0, 255.0, 65535.0] if image.mode == "F" else [255.0, 65535.0]
-    white = 65535.0 if image.mode.startswith("I;16") else next((c for c in choices if top <= c), top)
-    return Image.fromarray(np.clip(values * (255 / white), 0, 255).round().astype(np.uint8))

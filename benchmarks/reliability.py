@@ -1,0 +1,91 @@
+"""Does anything break? Thousands of broken inputs, interrupted changes and random sequences of changes.
+
+    python benchmarks/reliability.py images [cases=5000]    broken image files: indexed, searched and described
+
+Cases are numbered, and the same number is the same case each time; `first=N` starts at another one. Each case runs in a
+process of its own with limits. One JSON object is written to stdout; failures are shown on stderr at once.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fuzzed_images import mutated
+from fuzzing import outcomes, summary
+
+from vitdsi.errors import ImageReadError
+
+_SIDE = 224  # pixels that the default backbone reads
+
+
+def read_image(case: int) -> tuple[str, str]:
+    """Read one broken image as `index`, `search` and a server do."""
+    from vitdsi.facts.exif import read_facts
+    from vitdsi.photos.decode import decode, load_square
+    from vitdsi.photos.keypoints import detect
+
+    kind, data = mutated(case)
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+        file.write(data)
+        file.flush()
+        facts = read_facts(Path(file.name))
+        json.dumps(facts)
+        results = {
+            _result(lambda: load_square(Path(file.name), _SIDE), file.name),
+            _result(lambda: decode(data, min_side=2 * _SIDE), "<bytes>"),
+            _result(lambda: detect(data, 100, 2 * _SIDE), "<bytes>"),
+        }
+    if len(results) > 1:
+        raise AssertionError(f"{kind}: a file and its bytes are read differently: {results}")
+    return kind, results.pop()
+
+
+def _result(read: Any, name: str) -> str:
+    """Return `read` or `refused`, and check what an error says."""
+    try:
+        read()
+    except ImageReadError as error:
+        if error.path != name or not error.reason or not error.reason.isprintable():
+            raise AssertionError(f"an error without a name or a reason in one line: {error!r}") from error
+        return "refused"
+    return "read"
+
+
+def images(cases: int, first: int) -> dict[str, Any]:
+    """Broken image files."""
+    return summary(outcomes(read_image, range(first, first + cases)), _show)
+
+
+def _show(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+JOBS = {"images": (images, 5000)}
+
+
+def main() -> None:
+    """Run the job that the command line names."""
+    if len(sys.argv) < 2 or sys.argv[1] not in JOBS:
+        sys.exit(__doc__)
+    job, cases = JOBS[sys.argv[1]]
+    options = {
+        "cases": cases,
+        "first": 0,
+        **{k: int(v) for k, _, v in (a.partition("=") for a in sys.argv[2:])},
+    }
+    result = job(**options)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    command = f"python benchmarks/reliability.py {' '.join(sys.argv[1:])}"
+    print(json.dumps({"command": command, "commit": commit, **result}, indent=1))
+    sys.exit(1 if result["failures"] else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The first cases of the benchmark of reliability; results/reliability has those of thousands."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def _refuse(case: int) -> tuple[str, str]:
+    """A case that goes wrong in the way of its number."""
+    if case == 1:
+        os.abort()
+    if case == 2:
+        raise ValueError("a reason")
+    if case == 3:
+        return "large", f"{len(bytearray(b'x') * 3_000_000)} bytes"
+    if case == 4:
+        end = time.monotonic() + 600
+        while time.monotonic() < end:
+            pass
+    return "well", "done"
+
+
+@pytest.mark.slow
+def test_crashes_hangs_memory_and_tracebacks_are_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fuzzing
+
+    found = list(fuzzing.outcomes(_refuse_quickly, range(5)))
+    assert [outcome.case for outcome in found] == list(range(5))
+    assert [bool(outcome.failure) for outcome in found] == [False, True, True, True, True]
+    for outcome, failure in zip(found[1:], ("crash: SIGABRT", "a reason", "GiB", "more than"), strict=True):
+        assert failure in outcome.failure
+
+
+def _refuse_quickly(case: int) -> tuple[str, str]:
+    """`_refuse` with limits that a test can reach."""
+    import signal
+
+    import fuzzing
+
+    fuzzing.GIGABYTE = 1 << 20
+    signal.setitimer(signal.ITIMER_PROF, 0.5)
+    return _refuse(case)
+
+
+def _check(job: str, cases: int) -> None:
+    import reliability
+
+    run: Callable[[int, int], dict[str, Any]] = reliability.JOBS[job][0]
+    result = run(cases, 0)
+    assert result["cases"] == cases and not result["failures"]
+
+
+def test_broken_images_are_read_or_refused_by_name() -> None:
+    from reliability import read_image
+
+    assert {read_image(case)[1] for case in range(20)} == {"read", "refused"}
+
+
+@pytest.mark.slow
+def test_many_broken_images_are_read_or_refused_by_name() -> None:
+    _check("images", 300)
