@@ -52,7 +52,9 @@ class Table:
         self.kinds = dict(database.execute(f"SELECT name, lower(type) FROM pragma_table_info('{_FACTS}')"))
         if self.kinds.pop(ID_COLUMN, "") != "integer" or not set(self.kinds.values()) <= set(KINDS):
             raise ValueError("it has no table of facts")
-        query = f"SELECT min({ID_COLUMN}), max({ID_COLUMN}) FROM {_FACTS}"
+        # Each of them alone is found in the tree of the ids; together, SQLite would read all rows.
+        least, most = (f"(SELECT {name}({ID_COLUMN}) FROM {_FACTS})" for name in ("min", "max"))
+        query = f"SELECT {least}, {most}"
         low, high = database.execute(query).fetchone()
         self.first, self.last = (0, -1) if low is None else (int(low), int(high))
         database.create_function("vitdsi_text", 1, _as_text, deterministic=True)

@@ -141,12 +141,12 @@ def _children(codes: npt.NDArray[np.integer[Any]], vocabulary: Vocabulary) -> np
             raise UsageError(
                 "the codes are not prefix-free: two ids share a code, or one code is the beginning of another"
             )
-        numbers = np.cumsum(inner) - 1
-        width = int(inner.sum())
-        table[inner] = total + np.arange(width)
         tables.append(table)
+        if not len(goes_on):
+            break
+        numbers = np.cumsum(inner) - 1
+        width = int(numbers[-1]) + 1
+        table[inner] = total + np.arange(width)
         total += width
         places, ids = numbers[goes_on], ids[~ends]
-        if not len(ids):
-            break
     return np.concatenate(tables).reshape(-1, outputs)

@@ -54,9 +54,14 @@ def passing_ids(
     Raises:
         UsageError: the condition is not valid, or an image is not in the index.
     """
-    ids: npt.NDArray[np.int64] = state.trie.live_ids().numpy()
+    live = state.trie.live.numpy()
+    ids: npt.NDArray[np.int64] = np.flatnonzero(live)
     if where is not None:
-        ids = np.intersect1d(ids, state.metadata.ids_where(where))
+        found = state.metadata.ids_where(where)
+        found = found[
+            (found >= 0) & (found < len(live))
+        ]  # a stranger's file may know of ids that do not exist
+        ids = found[live[found]]
     if allow is not None:
         ids = np.intersect1d(ids, resolve_ids(state, allow))
     return ids
