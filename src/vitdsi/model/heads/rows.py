@@ -8,6 +8,7 @@ small last ones.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -136,7 +137,8 @@ class CodedRows(Rows):
         super().__init__()
         self._shared = (centres,)  # in a tuple, because they are no part of this table
         self._cached, self._vectors = cached, torch.empty(0)
-        self.register_buffer("codes", torch.zeros(count, len(centres.values), dtype=torch.uint8))
+        # NumPy's zeros take no time and no memory until they are written, and loaded codes replace them.
+        self.register_buffer("codes", torch.from_numpy(np.zeros((count, len(centres.values)), np.uint8)))
 
     def take(self, numbers: Tensor) -> Tensor:
         return F.embedding(numbers, self._all()) if self._cached else self._decoded(numbers)
