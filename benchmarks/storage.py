@@ -28,7 +28,7 @@ from vitdsi.collection.resolve import resolve_config
 from vitdsi.collection.storage import read_index, sizes, write_index
 from vitdsi.columns.hashes import ContentHashes
 from vitdsi.columns.names import Names
-from vitdsi.columns.segments import Rows
+from vitdsi.columns.segments import Column
 from vitdsi.columns.thumbnails import Thumbnails
 from vitdsi.config import load_config
 from vitdsi.facts.store import MetadataStore
@@ -71,9 +71,9 @@ def synthetic(count: int) -> IndexState:
         trie,
         Names.of(f"album {i // 1000:05}/IMG_{i:07}.jpg" for i in range(count)),
         None,
-        ContentHashes(Rows([hashes])),
+        ContentHashes(Column([hashes])),
         None,
-        Thumbnails(Rows([rows[np.arange(count) % len(rows)]])),
+        Thumbnails(Column([rows[np.arange(count) % len(rows)]])),
         torch.zeros(0, _FEATURES, dtype=torch.half),
         MetadataStore.create(facts),
         BuildReport(count),

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from vitdsi.columns.segments import Ragged, Rows, segments_to_keep
+from vitdsi.columns.segments import Column, Ragged, segments_to_keep
 
 
 def test_adding_one_row_at_a_time_leaves_few_segments_and_copies_each_row_seldom() -> None:
@@ -19,8 +19,8 @@ def test_adding_one_row_at_a_time_leaves_few_segments_and_copies_each_row_seldom
     assert copied < 500 * 20
 
 
-def grown(rows: np.ndarray, steps: list[int]) -> Rows:
-    made, start = Rows([rows[: steps[0]]]), steps[0]
+def grown(rows: np.ndarray, steps: list[int]) -> Column:
+    made, start = Column([rows[: steps[0]]]), steps[0]
     for step in steps[1:]:
         made, start = made.joined(rows[start : start + step]), start + step
     return made
@@ -39,8 +39,8 @@ def test_rows_are_the_same_however_they_came(steps: list[int]) -> None:
 
 def test_rows_of_one_segment_are_not_copied() -> None:
     rows = np.zeros((5, 2))
-    assert Rows([rows]).since(0) is not rows and np.shares_memory(Rows([rows]).since(0), rows)
-    assert np.shares_memory(Rows([rows]).joined(np.ones((1, 2))).since(0)[:5], rows) is False
+    assert Column([rows]).since(0) is not rows and np.shares_memory(Column([rows]).since(0), rows)
+    assert np.shares_memory(Column([rows]).joined(np.ones((1, 2))).since(0)[:5], rows) is False
 
 
 def test_ragged_rows_keep_their_lengths() -> None:

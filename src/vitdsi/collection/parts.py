@@ -23,7 +23,7 @@ from torch import Tensor
 from vitdsi.columns.hashes import ContentHashes
 from vitdsi.columns.labels import Labels
 from vitdsi.columns.names import Names
-from vitdsi.columns.segments import Array, Ragged, Rows
+from vitdsi.columns.segments import Array, Column, Ragged
 from vitdsi.columns.thumbnails import Thumbnails
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids.trie import Trie
@@ -166,14 +166,14 @@ def read_parts(files: Files, base: int, lineage: str) -> dict[str, Any]:
     labels = None
     if "labels" in ids[-1]:
         classes = _list(files["ids"][-1], "classes") or []
-        labels = Labels(classes, Rows([part["labels"] for part in ids]))
+        labels = Labels(classes, Column([part["labels"] for part in ids]))
         if len(labels) and not 0 <= int(labels.numbers.min()) <= int(labels.numbers.max()) < len(classes):
             raise ValueError("there are images of unknown classes")
     parts: dict[str, Any] = {
         "trie": _read_trie(files, base, len(names)),
         "image_ids": names,
         "labels": labels,
-        "hashes": ContentHashes(Rows([part["content"] for part in ids])),
+        "hashes": ContentHashes(Column([part["content"] for part in ids])),
         "features": None,
         "thumbnails": None,
         "keypoints": None,
@@ -186,7 +186,9 @@ def read_parts(files: Files, base: int, lineage: str) -> dict[str, Any]:
         read = [load_file(file)["features"] for file in files["features"]]
         parts["features"] = read[0] if len(read) == 1 else torch.cat(read)
     if "thumbnails" in files:
-        parts["thumbnails"] = Thumbnails(Rows([_arrays(file)["thumbnails"] for file in files["thumbnails"]]))
+        parts["thumbnails"] = Thumbnails(
+            Column([_arrays(file)["thumbnails"] for file in files["thumbnails"]])
+        )
     if "keypoints" in files:
         parts["keypoints"] = Keypoints([Ragged(**_arrays(file)) for file in files["keypoints"]])
     if "held_out" in files:

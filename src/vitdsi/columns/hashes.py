@@ -7,7 +7,7 @@ from typing import overload
 
 import numpy as np
 
-from vitdsi.columns.segments import Array, Ids, Rows
+from vitdsi.columns.segments import Array, Column, Ids
 
 __all__ = ["HASH_DIGITS", "ContentHashes"]
 
@@ -22,14 +22,14 @@ class ContentHashes(Sequence[str]):
     of about N^2 / 2^65: 3e-8 for a million files.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Column) -> None:
         """Take ownership of the hashes as integers (N,) int64, 0 for none. Use `of` instead."""
         self.rows = rows
 
     @classmethod
     def of(cls, hashes: Sequence[str]) -> ContentHashes:
         """Return hexadecimal texts of at least 16 digits, or "", as content hashes."""
-        return cls(Rows([_numbers(hashes)]))
+        return cls(Column([_numbers(hashes)]))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -7,7 +7,7 @@ from typing import overload
 
 import numpy as np
 
-from vitdsi.columns.segments import Array, Ids, Rows
+from vitdsi.columns.segments import Array, Column, Ids
 
 __all__ = ["Labels"]
 
@@ -20,14 +20,14 @@ class Labels(Sequence[str]):
         rows: (N,) int32, the number of the class of each image.
     """
 
-    def __init__(self, classes: Sequence[str], rows: Rows) -> None:
+    def __init__(self, classes: Sequence[str], rows: Column) -> None:
         """Take ownership of classes and rows. Use `of` instead."""
         self.classes, self.rows = tuple(classes), rows
 
     @classmethod
     def of(cls, labels: Sequence[str]) -> Labels:
         """Return the names of classes as labels."""
-        return cls((), Rows([np.empty(0, np.int32)])).joined(labels)
+        return cls((), Column([np.empty(0, np.int32)])).joined(labels)
 
     @property
     def numbers(self) -> Array:

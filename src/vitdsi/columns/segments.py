@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Ids", "Ragged", "Rows", "segments_to_keep"]
+__all__ = ["Array", "Column", "Ids", "Ragged", "segments_to_keep"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -31,7 +31,7 @@ def segments_to_keep(lengths: Sequence[int], added: int) -> int:
     return count
 
 
-class Rows:
+class Column:
     """Rows (N, *shape) of equal length, in segments. Nothing is changed in place.
 
     Args:
@@ -67,16 +67,16 @@ class Rows:
         parts[0] = parts[0][row - int(self._starts[number]) :]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def joined(self, more: Array) -> Rows:
+    def joined(self, more: Array) -> Column:
         """Return these rows, then those of `more` (n, *shape)."""
         if not len(more):
             return self
         kept = segments_to_keep([len(segment) for segment in self._segments], len(more))
-        return Rows([*self._segments[:kept], np.concatenate([*self._segments[kept:], more])])
+        return Column([*self._segments[:kept], np.concatenate([*self._segments[kept:], more])])
 
-    def take(self, ids: Ids) -> Rows:
+    def take(self, ids: Ids) -> Column:
         """Return the rows of these ids as another column."""
-        return Rows([self.at(ids)])
+        return Column([self.at(ids)])
 
 
 @dataclass(frozen=True)

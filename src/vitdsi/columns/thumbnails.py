@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitdsi.columns.segments import Array, Ids, Rows
+from vitdsi.columns.segments import Array, Column, Ids
 
 __all__ = ["Thumbnails"]
 
@@ -31,14 +31,14 @@ class Thumbnails:
         rows: what is stored of each, (N, 182) uint8.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Column) -> None:
         """Take ownership of what is stored. Use `of` instead."""
         self.rows = rows
 
     @classmethod
     def of(cls, thumbnails: Tensor) -> Thumbnails:
         """Return grey pictures (N, 32, 32) uint8 as thumbnails."""
-        return cls(Rows([_packed(thumbnails)]))
+        return cls(Column([_packed(thumbnails)]))
 
     def __len__(self) -> int:
         return len(self.rows)

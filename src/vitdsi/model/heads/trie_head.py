@@ -88,11 +88,12 @@ class TrieHead(Head):
         inside = inside[order]
         present, counts = torch.unique_consecutive(at, return_counts=True)
         apart = (counts > _CROWDED) | (self.child[present] >= 0).any(1)
-        rows_apart = apart.repeat_interleave(counts)
+        place_apart = apart.repeat_interleave(counts)
         scores = query.new_zeros(len(flat), self._width)
-        for chosen, score in ((apart, self._one_by_one), (~apart, self._together)):
+        for alone, score in ((True, self._one_by_one), (False, self._together)):
+            chosen = apart == alone
             if bool(chosen.any()):
-                places = inside[rows_apart if chosen is apart else ~rows_apart]
+                places = inside[place_apart == alone]
                 scores = scores.index_copy(0, places, score(query[places], present[chosen], counts[chosen]))
         scores = F.pad(scores, (0, self.child.shape[1] - self._width), value=-torch.inf)
         return scores.view(*nodes.shape, -1)
