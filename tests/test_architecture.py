@@ -35,6 +35,7 @@ _ORDER = [
     "model",
     "state",
     "search",
+    "exported",
     "training",
     "collection",
     "evaluation",

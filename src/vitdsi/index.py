@@ -27,7 +27,9 @@ from vitdsi.config.budget import budget_of
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.export.hub import pull, push
+from vitdsi.export.onnx import export_onnx
 from vitdsi.export.sharable import Sharing
+from vitdsi.exported.manifest import FOLDER as EXPORT_FOLDER
 from vitdsi.facts.best_copy import best_copy
 from vitdsi.facts.facets import Facet
 from vitdsi.ids.trie import Trie
@@ -589,6 +591,26 @@ class ImageIndex:
         index._put(state, ())
         index._origin, index._changed = Path(path).absolute(), set()
         return index
+
+    def export_onnx(self, folder: str | Path | None = None) -> Path:
+        """Write the index as ONNX graphs and flat arrays, which `vitdsi.exported` searches without torch.
+
+        Args:
+            folder: where to write. None writes it into the folder of the index, where `vitdsi search` finds it.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UsageError: onnx is not installed, `folder` exists and is not an exported index, the index is on a GPU, or it
+                was not saved since it was changed and `folder` is None.
+        """
+        saved = None if self._changed else self._origin
+        if folder is None and saved is None:
+            raise UsageError("the index was not saved since it was changed; save it, or give a folder")
+        target = Path(folder) if folder is not None or saved is None else saved / EXPORT_FOLDER
+        export_onnx(self.state_, self.reader, target, saved)
+        return target
 
     def push_to_hub(
         self,

@@ -12,6 +12,7 @@ from vitdsi.cli.compact import compact_verb
 from vitdsi.cli.completion import completion_verb
 from vitdsi.cli.duplicates import duplicates_verb
 from vitdsi.cli.evaluate import evaluate_verb
+from vitdsi.cli.export import export_verb
 from vitdsi.cli.facets import facets_verb
 from vitdsi.cli.index import index_verb
 from vitdsi.cli.info import info_verb
@@ -61,6 +62,7 @@ for verb in (
     evaluate_verb,
     info_verb,
     completion_verb,
+    export_verb,
     push_verb,
     pull_verb,
     serve_verb,

@@ -167,18 +167,28 @@ def search_verb(
     if sheet is not None and any(path is None for _, path in queries):
         raise UsageError("--sheet shows files and cannot show stdin; save the image and give its path")
 
+    from vitdsi.cli.opening import current_export
     from vitdsi.cli.terminal import json_results, plain_results
-    from vitdsi.index import ImageIndex
     from vitdsi.photos.regions import Region
     from vitdsi.search.options import SearchOptions
 
-    opened = ImageIndex.load(index, backbone=backbone)
+    exported = None
+    if not (texts or like or where or collapse or any_rotation or offset is not None or backbone):
+        exported = current_export(index, verify=verify)
+    if exported is not None:
+        opened: ImageIndex | ExportedIndex = exported
+        threshold = exported.min_score
+    else:
+        from vitdsi.index import ImageIndex
+
+        opened = ImageIndex.load(index, backbone=backbone)
+        threshold = opened.report_.calibration.min_score
     options = SearchOptions(
         k,
         where=where,
         allow=allow,
         collapse=collapse,
-        min_score=_min_score(opened, min_score),
+        min_score=_min_score(threshold, min_score),
         beam_size=beam_size,
         rerank=rerank,
         offset=offset or 0,
@@ -276,12 +286,12 @@ def _check(
         )
 
 
-def _min_score(index: ImageIndex, min_score: str | None) -> float:
-    """Return the score that --min-score stands for."""
+def _min_score(threshold: float | None, min_score: str | None) -> float:
+    """Return the score that --min-score stands for, where auto is the threshold of the index."""
     if min_score is None:
         return 0.0
     try:
-        number = float((index.report_.calibration.min_score or 0.0) if min_score == "auto" else min_score)
+        number = float((threshold or 0.0) if min_score == "auto" else min_score)
     except ValueError:
         number = -1.0
     if not 0 <= number <= 1:

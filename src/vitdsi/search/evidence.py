@@ -6,6 +6,8 @@ removed. So neither does the order of two images, nor the score that is computed
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +19,7 @@ LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
 # Weights of the relevance; EXPERIMENTS.md has the evidence.
 _LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES = 0.05, 0.1
 _PICTURE_WEIGHT, _PICTURE_WEIGHT_OF_VIEWS = 10.0, 20.0  # without and with hard views
-_PART_PENALTY = 0.05  # on the cosine of a part of a query
+PART_PENALTY = 0.05  # on the cosine of a part of a query
 _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES = 0.3, 15.0
 
 
@@ -59,11 +61,35 @@ def merged_evidence(
         vectors = state.model.head.vectors(ids.clamp(min=0))
         split = embedding.shape[-1] - state.model.stem.categories
         pictures = F.normalize(vectors[..., :split], dim=-1) @ F.normalize(embedding[..., :split], dim=-1).mT
-        pictures[..., 1:] -= _PART_PENALTY
+        pictures[..., 1:] -= PART_PENALTY
         picture, part = pictures.max(-1)
         if state.model.stem.categories:
             category = F.cosine_similarity(vectors[..., split:], embedding[:, :1, split:], dim=-1)
     return torch.stack([log_probs, picture, category], dim=-1), part
+
+
+class RelevanceWeights(NamedTuple):
+    """What the evidence of a candidate is weighed with.
+
+    Attributes:
+        log_prob, picture, category: the weights.
+        picture_above: only what the cosine of pictures exceeds this by counts; None counts all of it.
+    """
+
+    log_prob: float
+    picture: float
+    category: float
+    picture_above: float | None = None
+
+
+def relevance_weights(state: IndexState) -> RelevanceWeights:
+    """Return the weights that `relevance` is computed with, for queries that show pictures."""
+    if not state.model.stem.categories:
+        return RelevanceWeights(_LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES, 0.0)
+    if state.resolved.labels == "folder":
+        return RelevanceWeights(_LOG_PROB_WEIGHT_OF_CLASSES, 0.0, 1.0)
+    weight = _PICTURE_WEIGHT_OF_VIEWS if state.resolved.training.hard_views else _PICTURE_WEIGHT
+    return RelevanceWeights(_LOG_PROB_WEIGHT, weight, 1.0, state.report.calibration.different_pictures)
 
 
 def relevance(state: IndexState, found: Tensor, pictures: bool = True) -> Tensor:
@@ -81,15 +107,12 @@ def relevance(state: IndexState, found: Tensor, pictures: bool = True) -> Tensor
     Without `pictures`, which is how texts are searched, it is the cosine of categories alone where there are any.
     """
     log_prob, picture, category = found.unbind(-1)
-    if not state.model.stem.categories:
-        return _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES * log_prob + _PICTURE_WEIGHT_WITHOUT_CATEGORIES * picture
-    if not pictures:
+    if state.model.stem.categories and not pictures:
         return category
-    if state.resolved.labels == "folder":
-        return category + _LOG_PROB_WEIGHT_OF_CLASSES * log_prob
-    weight = _PICTURE_WEIGHT_OF_VIEWS if state.resolved.training.hard_views else _PICTURE_WEIGHT
-    same = (picture - state.report.calibration.different_pictures).clamp(min=0)
-    return category + _LOG_PROB_WEIGHT * log_prob + weight * same
+    weights = relevance_weights(state)
+    if weights.picture_above is not None:
+        picture = (picture - weights.picture_above).clamp(min=0)
+    return weights.category * category + weights.log_prob * log_prob + weights.picture * picture
 
 
 def probability(state: IndexState, found: Tensor) -> Tensor:

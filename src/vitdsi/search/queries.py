@@ -18,6 +18,11 @@ from vitdsi.state import IndexState
 _PARTS = 5  # in which a photo is read by default; EXPERIMENTS.md has the evidence
 
 
+def regions_by_default(state: IndexState) -> int:
+    """Return in how many regions a photo is read if the options do not say it."""
+    return _PARTS if state.compares_pictures else 1
+
+
 def photo_queries(
     state: IndexState,
     reader: FeatureReader,
@@ -36,8 +41,7 @@ def photo_queries(
         ImageReadError: a photo cannot be read.
     """
     size, resample = reader.image_size, reader.backbone.resample
-    several = state.compares_pictures and not options.any_rotation
-    count = options.regions or (_PARTS if several else 1)
+    count = options.regions or (1 if options.any_rotation else regions_by_default(state))
     turns = range(ORIENTATIONS if options.any_rotation else 1)
     whole = count == 1 and options.region is None
     squares, regions = [], []

@@ -1,0 +1,1 @@
+"""Exported indexes: searched with ONNX Runtime and NumPy, without torch."""

@@ -1,0 +1,144 @@
+"""Ranking the candidates of a query in NumPy: the same evidence, relevance and scores as `vitdsi.search`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitdsi.exported.best_first import Found
+from vitdsi.exported.decoding import Decoding
+from vitdsi.exported.heads import Rows
+
+__all__ = ["Ranking", "Scoring", "rank"]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the evidence for a candidate becomes its relevance and its score; see `vitdsi.search.evidence`.
+
+    Attributes:
+        categories: how many numbers at the end of an embedding compare what photos show.
+        part_penalty: on the cosine of a part of a query that is not the whole.
+        log_prob, picture, category: weights of the relevance.
+        picture_above: only what the cosine of pictures exceeds this by counts; None counts all of it.
+        weights, bias: of the score, which is a sigmoid; None if the score is the probability of the decoder.
+        lowest_log_prob: lower log-probabilities count as this one in a score.
+    """
+
+    categories: int
+    part_penalty: float
+    log_prob: float
+    picture: float
+    category: float
+    picture_above: float | None
+    weights: Sequence[float] | None
+    bias: float
+    lowest_log_prob: float
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Scoring:
+        """Return the values of a manifest."""
+        return cls(**values)
+
+    def relevance(self, evidence: Floats) -> Floats:
+        """Return the relevance (K,) of candidates with this evidence (K, 3)."""
+        log_prob, picture, category = evidence.T
+        if self.picture_above is not None:
+            picture = np.maximum(picture - np.float32(self.picture_above), 0)
+        found: Floats = (
+            np.float32(self.category) * category
+            + np.float32(self.log_prob) * log_prob
+            + np.float32(self.picture) * picture
+        )
+        return found
+
+    def scores(self, evidence: Floats) -> Floats:
+        """Return the probability (K,) that candidates with this evidence (K, 3) are right."""
+        if self.weights is None:
+            probabilities: Floats = np.exp(evidence[:, 0])
+            return probabilities
+        clipped = evidence.copy()
+        clipped[:, 0] = np.maximum(clipped[:, 0], self.lowest_log_prob)
+        logits = clipped @ np.array(self.weights, np.float32) + np.float32(self.bias)
+        found: Floats = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+        return found
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The candidates of a query, best first: ids, scores, log-probabilities and parts (K,), and whether it is proven."""
+
+    ids: Array
+    scores: Floats
+    log_probs: Floats
+    parts: Array
+    proven: bool
+
+
+def rank(
+    decodings: Sequence[Decoding],
+    found: Sequence[Found],
+    embeddings: Floats,
+    leaves: Rows | None,
+    scoring: Scoring,
+    *,
+    rerank: bool,
+    block: int,
+) -> Ranking:
+    """Rank the candidates of a query that was read in R parts, first the whole photo.
+
+    Args:
+        decodings, found: of the parts.
+        embeddings: (R, E) of the parts, unit vectors.
+        leaves: the vector of each id, None if the vectors do not start from features.
+        scoring: how evidence is weighed.
+        rerank: order candidates by their relevance, and not by their probability.
+        block: the candidates are ordered in blocks of so many, so that the pages of a long list are parts of it.
+    """
+    ids, log_probs = found[0].ids, found[0].log_probs
+    blocks = np.arange(len(ids)) // block
+    if len(found) > 1:
+        everything = np.concatenate([each.ids for each in found])
+        blocks = np.concatenate([np.arange(len(each.ids)) // block for each in found])
+        order = np.lexsort((blocks, everything))
+        ids, first = np.unique(everything[order], return_index=True)
+        blocks = blocks[order][first]
+        of_parts = np.stack([decoding.log_probs_of(ids) for decoding in decodings])
+        log_probs = np.logaddexp.reduce(of_parts) - np.float32(np.log(len(found)))
+    evidence, parts = _evidence(ids, log_probs, embeddings, leaves, scoring)
+    value = scoring.relevance(evidence) if rerank else log_probs
+    order = np.lexsort((-value, blocks))
+    evidence = evidence[order]
+    proven = all(each.proven for each in found)
+    return Ranking(ids[order], scoring.scores(evidence), evidence[:, 0], parts[order], proven)
+
+
+def _evidence(
+    ids: Array, log_probs: Floats, embeddings: Floats, leaves: Rows | None, scoring: Scoring
+) -> tuple[Floats, Array]:
+    """Return the evidence (K, 3) for candidates, and the part (K,) of the query that is most like each of them."""
+    evidence, parts = np.zeros((len(ids), 3), np.float32), np.zeros(len(ids), np.int64)
+    evidence[:, 0] = log_probs
+    if leaves is None or not len(ids):
+        return evidence, parts
+    vectors, split = leaves.take(ids), embeddings.shape[1] - scoring.categories
+    pictures = _unit(vectors[:, :split]) @ _unit(embeddings[:, :split]).T
+    pictures[:, 1:] -= np.float32(scoring.part_penalty)
+    parts = pictures.argmax(1)
+    evidence[:, 1] = pictures.max(1)
+    if scoring.categories:
+        evidence[:, 2] = _unit(vectors[:, split:]) @ _unit(embeddings[:1, split:])[0]
+    return evidence, parts
+
+
+def _unit(vectors: Floats) -> Floats:
+    """Return vectors (n, E) of length 1."""
+    found: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return found
