@@ -602,8 +602,8 @@ class ImageIndex:
             The folder.
 
         Raises:
-            UsageError: onnx is not installed, `folder` exists and is not an exported index, the index is on a GPU, or it
-                was not saved since it was changed and `folder` is None.
+            UsageError: onnx is not installed, `folder` exists and is not an exported index, the index is on a GPU, or
+                `folder` is None and the index was not saved since it was changed.
         """
         saved = None if self._changed else self._origin
         if folder is None and saved is None:

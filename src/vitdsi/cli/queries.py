@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from vitdsi.cli.common import say
 from vitdsi.errors import ImageReadError
 
 if TYPE_CHECKING:
     from vitdsi.index import ImageIndex
+    from vitdsi.photos.decode import Source
     from vitdsi.search.options import SearchOptions, SearchResult
 
-__all__ = ["Answer", "expand", "more_like", "search_files", "watched"]
+__all__ = ["Answer", "Searchable", "expand", "more_like", "search_files", "text_answers", "watched"]
 
 _BATCH = 64
-# The name of a query, its file if there is one, and its results, None if the image cannot be read.
-Answer: TypeAlias = "tuple[str, Path | None, list[SearchResult] | None]"
+# The name of a query, its file or text if there is one, and its results, None if the image cannot be read.
+Answer: TypeAlias = "tuple[str, Path | str | None, list[SearchResult] | None]"
+
+
+class Searchable(Protocol):
+    """An index, or an export of one."""
+
+    def search_with(
+        self, images: Sequence[Source], options: SearchOptions, *, batch_size: int = ...
+    ) -> list[list[SearchResult]]:
+        """Search for many photos."""
+        ...
+
+
+def text_answers(index: ImageIndex, texts: tuple[str, ...], options: SearchOptions) -> Iterator[Answer]:
+    """Yield the answer for each text."""
+    for text in texts:
+        yield text, text, index.search_with([], options, texts=[text])[0]
 
 
 def more_like(
@@ -30,7 +47,7 @@ def more_like(
         yield image_id, path, index.more_like_with(image_id, options)
 
 
-def watched(index: ImageIndex, folder: Path | None, strict: bool, options: SearchOptions) -> Iterator[Answer]:
+def watched(index: Searchable, folder: Path | None, strict: bool, options: SearchOptions) -> Iterator[Answer]:
     """Yield the answer for each photo that appears in a folder."""
     if folder is None:
         return
@@ -41,7 +58,7 @@ def watched(index: ImageIndex, folder: Path | None, strict: bool, options: Searc
 
 
 def search_files(
-    index: ImageIndex,
+    index: Searchable,
     queries: list[tuple[str, Path | None]],
     strict: bool,
     options: SearchOptions,

@@ -17,7 +17,8 @@ from vitdsi.cli.common import (
     named_lines,
     say,
 )
-from vitdsi.cli.queries import expand, more_like, search_files, watched
+from vitdsi.cli.opening import current_export
+from vitdsi.cli.queries import Searchable, expand, more_like, search_files, text_answers, watched
 from vitdsi.errors import UsageError
 
 if TYPE_CHECKING:
@@ -167,22 +168,21 @@ def search_verb(
     if sheet is not None and any(path is None for _, path in queries):
         raise UsageError("--sheet shows files and cannot show stdin; save the image and give its path")
 
-    from vitdsi.cli.opening import current_export
     from vitdsi.cli.terminal import json_results, plain_results
     from vitdsi.photos.regions import Region
     from vitdsi.search.options import SearchOptions
 
-    exported = None
-    if not (texts or like or where or collapse or any_rotation or offset is not None or backbone):
-        exported = current_export(index, verify=verify)
+    # An export holds what a search by photos needs, but neither facts, nor thumbnails, nor the reader of texts.
+    beyond = texts or like or where or collapse or any_rotation or offset is not None or backbone
+    exported = None if beyond else current_export(index)
+    loaded = None
     if exported is not None:
-        opened: ImageIndex | ExportedIndex = exported
         threshold = exported.min_score
     else:
         from vitdsi.index import ImageIndex
 
-        opened = ImageIndex.load(index, backbone=backbone)
-        threshold = opened.report_.calibration.min_score
+        loaded = ImageIndex.load(index, backbone=backbone)
+        threshold = loaded.report_.calibration.min_score
     options = SearchOptions(
         k,
         where=where,
@@ -199,17 +199,17 @@ def search_verb(
     )
     answered: list[tuple[Path | str, list[SearchResult]]] = []
     count = found = 0
-    if offset is not None:
-        total = opened.images(where, allow=allow, limit=0).total
-        page = f"results {offset + 1} to {min(offset + k, total)} of the {total} images that are searched"
-        say(page if offset < total else f"no results after the first {offset}: {total} images are searched")
-    everything = chain(
-        more_like(opened, like, options, folder),
-        search_files(opened, queries, strict, options),
-        ((text, text, opened.search_with([], options, texts=[text])[0]) for text in texts),
-        watched(opened, watch, strict, options),
-    )
-    for name, shown, results in everything:
+    searched: Searchable = loaded or exported  # type: ignore[assignment]  # one of them is there
+    everything = [
+        search_files(searched, queries, strict, options),
+        watched(searched, watch, strict, options),
+    ]
+    if loaded is not None:
+        if offset is not None:
+            say(_page(loaded, where, allow, offset, k))
+        everything.insert(0, more_like(loaded, like, options, folder))
+        everything.insert(2, text_answers(loaded, texts, options))
+    for name, shown, results in chain.from_iterable(everything):
         if results is None:
             continue
         text = plain_results(name, results) if plain else json_results(name, results)
@@ -284,6 +284,14 @@ def _check(
         raise UsageError(
             "--min-score has no meaning for --text, as scores are calibrated on photos; leave it out"
         )
+
+
+def _page(index: ImageIndex, where: str | None, allow: list[str] | None, offset: int, k: int) -> str:
+    """Say which results are shown of how many images."""
+    total = index.images(where, allow=allow, limit=0).total
+    if offset < total:
+        return f"results {offset + 1} to {min(offset + k, total)} of the {total} images that are searched"
+    return f"no results after the first {offset}: {total} images are searched"
 
 
 def _min_score(threshold: float | None, min_score: str | None) -> float:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader
@@ -112,6 +111,9 @@ def _arrays(state: IndexState) -> dict[str, Array]:
         "names": np.frombuffer(b"".join(names), np.uint8),
         "name_ends": np.cumsum([len(name) for name in names], dtype="<u4"),
     }
+    if state.keypoints is not None:
+        kept = state.keypoints.since(0)
+        arrays |= {"keypoints": kept.values, "keypoint_offsets": kept.offsets.astype("<i8")}
     head = state.model.head
     if isinstance(head, TrieHead):
         arrays |= {

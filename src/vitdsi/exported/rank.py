@@ -73,7 +73,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The candidates of a query, best first: ids, scores, log-probabilities and parts (K,), and whether it is proven."""
+    """The candidates of a query (K,), best first; `proven` says whether no other id is more probable."""
 
     ids: Array
     scores: Floats

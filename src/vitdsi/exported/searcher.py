@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from vitdsi.columns.segments import Ragged
 from vitdsi.errors import UsageError
 from vitdsi.exported.best_first import BEAM_SIZE, MAX_EXPANSIONS, best_first_search
 from vitdsi.exported.decoding import Decoding
@@ -21,8 +22,10 @@ from vitdsi.exported.manifest import array_of, read_manifest
 from vitdsi.exported.rank import Ranking, Scoring, rank
 from vitdsi.exported.trie import ExportedTrie
 from vitdsi.photos.decode import Source, decode
+from vitdsi.photos.keypoints import Keypoints
 from vitdsi.photos.regions import Region, parts_of, read_region
 from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.search.verify import options_for_candidates, verify_results
 
 __all__ = ["ExportedIndex"]
 
@@ -76,12 +79,39 @@ class ExportedIndex:
             ImageReadError: a photo cannot be read.
             UsageError: an option is not valid, or needs the index itself.
         """
-        if unsupported := needs_index(options):
-            raise UsageError(f"an exported index has no {unsupported}; search the index itself")
+        if unsupported := self._lacks(options):
+            raise UsageError(f"this exported index has no {unsupported}; search the index itself")
         live = self._trie.live if options.allow is None else self._allowed(options.allow)
-        return [self._search(image, options, live) for image in images]
+        if options.verify is False or self._keypoints is None:
+            return [self._search(image, options, live) for image in images]
+        wanted = options_for_candidates(options)
+        return [
+            verify_results(
+                self._keypoints, image, self._search(image, wanted, live, from_first=True), options
+            )
+            for image in images
+        ]
 
-    def _search(self, image: Source, options: SearchOptions, live: Array) -> list[SearchResult]:
+    def _lacks(self, options: SearchOptions) -> str | None:
+        """Return what a search with these options needs that is not exported, None if nothing is missing."""
+        needed = {
+            "facts to filter by": options.where is not None,
+            "thumbnails to collapse results by": options.collapse,
+            "keypoints to verify results by": bool(options.verify) and self._keypoints is None,
+            "searches in any rotation": options.any_rotation,
+            "searches without pictures": not options.pictures,
+        }
+        return next((name for name, asked in needed.items() if asked), None)
+
+    @cached_property
+    def _keypoints(self) -> Keypoints | None:
+        if "keypoints.bin" not in self._manifest["files"]:
+            return None
+        return Keypoints([Ragged(self._array("keypoints"), self._array("keypoint_offsets"))])
+
+    def _search(
+        self, image: Source, options: SearchOptions, live: Array, *, from_first: bool = False
+    ) -> list[SearchResult]:
         squares, regions = self._squares(image, options)
         read = [self._graphs.read(square) for square in squares]
         bos = self._manifest["bos"]
@@ -109,7 +139,7 @@ class ExportedIndex:
         leaves = self._head.leaves if isinstance(self._head, TrieHead) and self._manifest["reranks"] else None
         embeddings = np.stack([embedding for _, embedding in read])
         ranking = rank(decodings, found, embeddings, leaves, self._scoring, rerank=rerank, block=block)
-        return self._results(ranking, options, regions)
+        return self._results(ranking, options, regions, 0 if from_first else options.offset)
 
     def _squares(self, image: Source, options: SearchOptions) -> tuple[list[Array], list[Region]]:
         """Return the squares (3, S, S) that are read of a photo, and their regions."""
@@ -122,9 +152,9 @@ class ExportedIndex:
         return [np.ascontiguousarray(square.transpose(2, 0, 1)) for square in squares], regions
 
     def _results(
-        self, ranking: Ranking, options: SearchOptions, regions: Sequence[Region]
+        self, ranking: Ranking, options: SearchOptions, regions: Sequence[Region], first: int
     ) -> list[SearchResult]:
-        page = slice(options.offset, options.offset + options.k)
+        page = slice(first, options.offset + options.k)
         columns = (ranking.ids, ranking.scores, ranking.log_probs, ranking.parts)
         rows = zip(*(column[page].tolist() for column in columns), strict=True)
         kept = [row for row in rows if row[1] >= options.min_score]
@@ -138,7 +168,7 @@ class ExportedIndex:
                 ranking.proven,
                 region=regions[part].as_tuple(),
             )
-            for place, (number, score, log_prob, part) in enumerate(kept, start=options.offset + 1)
+            for place, (number, score, log_prob, part) in enumerate(kept, start=first + 1)
         ]
 
     def _allowed(self, images: Iterable[str | int]) -> Array:
@@ -190,15 +220,3 @@ class ExportedIndex:
     def _rows(self, name: str) -> Rows:
         values = self._array(name)
         return CodedRows(values, self._array("centres")) if values.dtype == np.uint8 else FloatRows(values)
-
-
-def needs_index(options: SearchOptions) -> str | None:
-    """Return the first of these options that an exported index cannot answer, None if it can answer all."""
-    given = {
-        "facts about images for where": options.where is not None,
-        "thumbnails for collapse": options.collapse,
-        "keypoints for verify": bool(options.verify),
-        "any_rotation": options.any_rotation,
-        "searches for kinds of things (pictures=False)": not options.pictures,
-    }
-    return next((name for name, asked in given.items() if asked), None)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,9 @@ from vitdsi.errors import UsageError
 from vitdsi.photos.decode import Source
 from vitdsi.photos.keypoints import SCALE, Keypoints, PhotoKeypoints, Vectors, detect, unpack
 from vitdsi.search.options import SearchOptions, SearchResult
-from vitdsi.state import IndexState
+
+if TYPE_CHECKING:
+    from vitdsi.state import IndexState
 
 __all__ = [
     "CANDIDATES",
