@@ -34,7 +34,7 @@ class ExportedTrie:
         self.child, self.live = child, live
         self.parent = np.full(len(child), NONE)
         self.token, self.depth = np.zeros_like(self.parent), np.zeros_like(self.parent)
-        self.inner = (child >= 0).any(1)
+        self.inner: npt.NDArray[np.bool_] = np.asarray((child >= 0).any(1))
         self._levels = [np.zeros(1, np.int64)]
         while True:
             level = self._levels[-1]

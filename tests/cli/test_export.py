@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers_cli import lines, one_error_line, run
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+
+def test_an_export_is_a_part_of_the_index_unless_a_folder_is_given(copied: Path, tmp_path: Path) -> None:
+    for folder, arguments in (
+        (copied / "onnx", []),
+        (tmp_path / "photos.web", ["-o", tmp_path / "photos.web"]),
+    ):
+        (summary,) = lines(run("export", copied, *arguments))
+        assert summary["export"] == str(folder)
+        assert summary["images"] == 12
+        files = [path for path in folder.iterdir() if path.name != "manifest.json"]
+        assert summary["bytes"] == sum(path.stat().st_size for path in files)
+
+
+def test_a_folder_with_other_content_is_refused(copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    one_error_line(run("export", copied, "-o", tmp_path / "mine"), 2, "is not an exported index")

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vitdsi.exported.rank import Scoring
+
+_SCORING = Scoring(
+    categories=2,
+    part_penalty=0.05,
+    log_prob=0.05,
+    picture=20.0,
+    category=1.0,
+    picture_above=0.3,
+    weights=(0.3, 10.0, 2.0),
+    bias=-3.0,
+    lowest_log_prob=-30.0,
+)
+_EVIDENCE = np.array([[-2.0, 0.8, 0.4], [-40.0, 0.1, 0.9]], np.float32)
+
+
+def test_relevance_counts_what_the_cosine_of_pictures_exceeds_the_threshold_by() -> None:
+    np.testing.assert_allclose(_SCORING.relevance(_EVIDENCE), [0.4 - 0.1 + 10, 0.9 - 2], rtol=1e-5)
+    whole = replace(_SCORING, picture_above=None).relevance(_EVIDENCE)
+    np.testing.assert_allclose(whole, [0.4 - 0.1 + 16, 0.9 - 2 + 2], rtol=1e-5)
+
+
+def test_scores_are_sigmoids_and_very_low_log_probabilities_count_alike() -> None:
+    logits = np.array([-0.6 + 8 + 0.8 - 3, -9 + 1 + 1.8 - 3])
+    np.testing.assert_allclose(_SCORING.scores(_EVIDENCE), 1 / (1 + np.exp(-logits)), rtol=1e-4)
+
+
+def test_without_weights_the_score_is_the_probability_of_the_decoder() -> None:
+    scores = replace(_SCORING, weights=None).scores(_EVIDENCE)
+    np.testing.assert_allclose(scores, np.exp(_EVIDENCE[:, 0]))
