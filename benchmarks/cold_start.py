@@ -74,6 +74,8 @@ if __name__ == "__main__":
     parser.add_argument("index", type=Path)
     parser.add_argument("query", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("options", nargs="*", help="options of vitdsi search, after --")
-    given = parser.parse_args()
-    print(json.dumps(compare(given.index, given.query, given.options, given.rounds), indent=1))
+    arguments = [*sys.argv[1:], "--"]
+    end = arguments.index("--")
+    given = parser.parse_args(arguments[:end])
+    options = arguments[end + 1 : -1]
+    print(json.dumps(compare(given.index, given.query, options, given.rounds), indent=1))

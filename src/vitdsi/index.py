@@ -606,9 +606,12 @@ class ImageIndex:
                 `folder` is None and the index was not saved since it was changed.
         """
         saved = None if self._changed else self._origin
-        if folder is None and saved is None:
+        if folder is not None:
+            target = Path(folder)
+        elif saved is not None:
+            target = saved / EXPORT_FOLDER
+        else:
             raise UsageError("the index was not saved since it was changed; save it, or give a folder")
-        target = Path(folder) if folder is not None or saved is None else saved / EXPORT_FOLDER
         export_onnx(self.state_, self.reader, target, saved)
         return target
 

@@ -26,6 +26,7 @@ VERBS = [
     "evaluate",
     "info",
     "completion",
+    "export",
     "push",
     "pull",
     "serve",

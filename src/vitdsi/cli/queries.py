@@ -1,4 +1,4 @@
-"""The queries of `vitdsi search`: files, images of the index, and photos that appear in a folder."""
+"""The queries of `vitdsi search`: files, texts, images of the index, and photos that appear in a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from vitdsi.photos.decode import Source
     from vitdsi.search.options import SearchOptions, SearchResult
 
-__all__ = ["Answer", "Searchable", "expand", "more_like", "search_files", "text_answers", "watched"]
+__all__ = [
+    "Answer",
+    "Searchable",
+    "expand",
+    "more_like",
+    "page_of_results",
+    "search_files",
+    "text_answers",
+    "watched",
+    "why_nothing",
+]
 
 _BATCH = 64
 # The name of a query, its file or text if there is one, and its results, None if the image cannot be read.
@@ -98,3 +108,23 @@ def expand(images: tuple[str, ...]) -> list[tuple[str, Path | None]]:
         else:
             queries += [(given, path) for path in find_images(root)]
     return queries
+
+
+def page_of_results(index: ImageIndex, options: SearchOptions) -> str:
+    """Say which results are shown of how many images."""
+    total, first = index.images(options.where, allow=options.allow, limit=0).total, options.offset
+    if first < total:
+        last = min(first + options.k, total)
+        return f"results {first + 1} to {last} of the {total} images that are searched"
+    return f"no results after the first {first}: {total} images are searched"
+
+
+def why_nothing(options: SearchOptions) -> str:
+    """Say why no query has a result."""
+    if options.offset:
+        return f"no result comes after the first {options.offset} (--offset)"
+    if options.min_score:
+        return f"no result has a score of {options.min_score:.4f} (--min-score)"
+    if options.where is not None or options.allow is not None:
+        return "no image passes the filter"
+    return "its images were all removed"

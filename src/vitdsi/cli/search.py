@@ -18,12 +18,20 @@ from vitdsi.cli.common import (
     say,
 )
 from vitdsi.cli.opening import current_export
-from vitdsi.cli.queries import Searchable, expand, more_like, search_files, text_answers, watched
+from vitdsi.cli.queries import (
+    Searchable,
+    expand,
+    more_like,
+    page_of_results,
+    search_files,
+    text_answers,
+    watched,
+    why_nothing,
+)
 from vitdsi.errors import UsageError
 
 if TYPE_CHECKING:
-    from vitdsi.index import ImageIndex
-    from vitdsi.search.options import SearchOptions, SearchResult
+    from vitdsi.search.options import SearchResult
 
 
 @click.command("search", short_help="Find the images relevant to a photo or a text.")
@@ -206,7 +214,7 @@ def search_verb(
     ]
     if loaded is not None:
         if offset is not None:
-            say(_page(loaded, where, allow, offset, k))
+            say(page_of_results(loaded, options))
         everything.insert(0, more_like(loaded, like, options, folder))
         everything.insert(2, text_answers(loaded, texts, options))
     for name, shown, results in chain.from_iterable(everything):
@@ -220,7 +228,7 @@ def search_verb(
         if sheet is not None and shown is not None:
             answered.append((shown, results))
     if count and not found:
-        say(f"note: nothing can be found in {index}: {_why_nothing(options)}")
+        say(f"note: nothing can be found in {index}: {why_nothing(options)}")
     if sheet is not None and folder is not None:
         from vitdsi.cli.contact_sheet import row_of, write_contact_sheet
 
@@ -230,17 +238,6 @@ def search_verb(
     if count < asked:
         say(f"skipped {asked - count} of {asked} images")
         ctx.exit(1)
-
-
-def _why_nothing(options: SearchOptions) -> str:
-    """Say why no query has a result."""
-    if options.offset:
-        return f"no result comes after the first {options.offset} (--offset)"
-    if options.min_score:
-        return f"no result has a score of {options.min_score:.4f} (--min-score)"
-    if options.where is not None or options.allow is not None:
-        return "no image passes the filter"
-    return "its images were all removed"
 
 
 def _regions(regions: str) -> int | None:
@@ -284,14 +281,6 @@ def _check(
         raise UsageError(
             "--min-score has no meaning for --text, as scores are calibrated on photos; leave it out"
         )
-
-
-def _page(index: ImageIndex, where: str | None, allow: list[str] | None, offset: int, k: int) -> str:
-    """Say which results are shown of how many images."""
-    total = index.images(where, allow=allow, limit=0).total
-    if offset < total:
-        return f"results {offset + 1} to {min(offset + k, total)} of the {total} images that are searched"
-    return f"no results after the first {offset}: {total} images are searched"
 
 
 def _min_score(threshold: float | None, min_score: str | None) -> float:

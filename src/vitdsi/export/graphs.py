@@ -117,7 +117,7 @@ def _write(
     with warnings.catch_warnings():
         # The exporter that is based on torch.export takes twenty times as long for the same graph.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         torch.onnx.export(
             module,
