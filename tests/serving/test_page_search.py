@@ -219,7 +219,16 @@ def test_options_are_sent_and_kept_in_the_address(page: Page, query: Path) -> No
         page.get_by_label("Only likely ones").check()
     with page.expect_request(lambda asked: "collapse=true" in asked.url):
         page.get_by_label("Without copies").check()
-    assert "likely" in page.url and "distinct" in page.url
+    with page.expect_request(lambda asked: "any_rotation=true" in asked.url):
+        page.get_by_label("Turned ones as well").check()
+    for option in ("likely", "distinct", "turned"):
+        assert option in page.url
+
+
+def test_a_photo_of_the_collection_is_not_searched_with_turned(page: Page, address: str) -> None:
+    page.goto(f"{address}?like={_PHOTO}&turned")
+    assert results(page).count() == 11
+    assert page.get_by_label("Turned ones as well").is_hidden()
 
 
 def test_a_busy_server_is_asked_again_after_the_time_it_names(

@@ -44,7 +44,7 @@ class Page {
   }
 
   #search(query) {
-    go({ ...NO_QUERY, likely: state().likely, distinct: state().distinct, ...query, view: "photos", photo: null });
+    go({ ...NO_QUERY, likely: state().likely, distinct: state().distinct, turned: state().turned, ...query, view: "photos", photo: null });
     scrollTo({ top: 0, behavior: "instant" });
   }
 

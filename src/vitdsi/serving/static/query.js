@@ -37,6 +37,7 @@ export class Query {
     this.add = h("button", { type: "button", class: "button small", hidden: true, onclick: () => this.#add() }, icon("plus"), "Add to collection");
     this.likely = option("likely", "Only likely ones");
     this.distinct = option("distinct", "Without copies");
+    this.turned = option("turned", "Turned ones as well");
     this.image.addEventListener("error", () => root.classList.add("unseen-file"));
     this.image.addEventListener("load", () => root.classList.remove("unseen-file"));
     root.append(
@@ -47,7 +48,7 @@ export class Query {
       h("div", { class: "query-body" },
         h("div", { class: "preview" }, this.frame, this.proof,
           h("p", { class: "cannot" }, icon("image"), "This browser cannot show this kind of file. The search works all the same.")),
-        h("div", { class: "controls" }, h("div", { class: "buttons" }, this.part, this.add), this.likely.label, this.distinct.label),
+        h("div", { class: "controls" }, h("div", { class: "buttons" }, this.part, this.add), this.likely.label, this.distinct.label, this.turned.label),
       ),
     );
   }
@@ -61,6 +62,8 @@ export class Query {
     if (!key) return;
     this.likely.box.checked = state.likely;
     this.distinct.box.checked = state.distinct;
+    this.turned.box.checked = state.turned;
+    this.turned.label.hidden = !state.upload; // the index keeps its own photos upright
     this.region.value = state.region;
     this.part.lastChild.textContent = state.region ? "Search with all of it" : "Search with a part";
     if (key === this.#shown) return;
@@ -129,7 +132,7 @@ export async function search(state, { where, signal, onBusy }) {
     file = await response.blob();
   }
   const region = state.region?.map((number) => number.toFixed(4)).join(",");
-  const answer = await api("v1/search", { method: "POST", query: { ...query, region }, body: file, type: typeOf(file), signal, onBusy });
+  const answer = await api("v1/search", { method: "POST", query: { ...query, region, any_rotation: Boolean(state.upload) && state.turned }, body: file, type: typeOf(file), signal, onBusy });
   // Of a photo that is read in several regions, only those that are a part of it say something.
   for (const result of answer.results) if (region || !isPart(result.region)) result.region = null;
   return answer;

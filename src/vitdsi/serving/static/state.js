@@ -19,6 +19,7 @@ function parse(search) {
     facets,
     likely: given.has("likely"),
     distinct: given.has("distinct"),
+    turned: given.has("turned"),
     k: Math.min(500, Math.max(1, Number(given.get("k")) || 40)),
     photo: given.get("photo"), // the image_id that is open
   };
@@ -37,6 +38,7 @@ function address(state) {
   }
   if (state.likely) query.set("likely", "");
   if (state.distinct) query.set("distinct", "");
+  if (state.turned) query.set("turned", "");
   if (state.k !== 40) query.set("k", state.k);
   if (state.photo) query.set("photo", state.photo);
   return query.size ? `?${query}` : location.pathname;
@@ -73,7 +75,7 @@ export function back(changes) {
 }
 
 /** Forget the search, keep the filters. */
-export const NO_QUERY = { like: null, upload: null, region: null, k: 40, likely: false, distinct: false };
+export const NO_QUERY = { like: null, upload: null, region: null, k: 40, likely: false, distinct: false, turned: false };
 
 function update(next, scroll = null) {
   const previous = current;
