@@ -1,19 +1,24 @@
 """Does a server stay right, fast, flat and polite under load?
 
-    python benchmarks/serving.py states INDEX PHOTOS [requests=10000] [concurrency=32]   answers while the index changes
-    python benchmarks/serving.py speed INDEX PHOTOS [requests=2000] [concurrency=32]     beside bare ways to serve
-    python benchmarks/serving.py soak INDEX PHOTOS [minutes=30] [concurrency=4]          memory over time
-    python benchmarks/serving.py abuse INDEX PHOTOS [connections=10000] [megabytes=1000] clients that misbehave
+    python benchmarks/serving.py states INDEX PHOTOS [requests=10000] [minutes=30] [concurrency=32] [ids=0]
+    python benchmarks/serving.py speed INDEX PHOTOS [requests=2000] [concurrency=32]
+    python benchmarks/serving.py abuse INDEX PHOTOS [connections=10000] [megabytes=1000]
+
+`states` searches while images are added and removed, compares each answer with the state that it names, and the memory
+of the first and the last fifth after warming up. It goes on until both the requests and the minutes have passed.
+`speed` measures searches beside two bare ways to serve. `abuse` lets clients misbehave while others search.
 
 PHOTOS is a folder of photos that are not indexed: the queries, and the photos that are added. Each job works on a copy
 of INDEX, starts servers of its own on this machine, and writes one JSON object to stdout. The client shares the cores
-with the server, so figures are lower bounds. The first three take `regions=N verify=0` for lighter searches: N regions
-of each photo instead of as many as the index chooses, and no keypoints.
+with the server, so figures are lower bounds. `states` and `speed` take `regions=N verify=0` for lighter searches: N
+regions of each photo instead of as many as the index chooses, and no keypoints; `states` takes `ids=N` for N searches
+with an image of the index for each one with a photo.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import sys
@@ -24,15 +29,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from serving_abuse import abuse
-from serving_load import Load, changing, cycle, metric, percentiles
+from serving_load import Load, Query, changing, metric, percentiles
 from serving_servers import running
+from torch import Tensor
 
 from vitdsi.index import ImageIndex
 from vitdsi.photos.find import find_images
-from vitdsi.photos.keypoints import detect
-from vitdsi.search.options import SearchOptions
+from vitdsi.photos.keypoints import PhotoKeypoints, detect
+from vitdsi.photos.regions import Region
+from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.verify import (
@@ -42,6 +50,7 @@ from vitdsi.search.verify import (
     options_for_candidates,
     verify_results,
 )
+from vitdsi.state import IndexState
 
 _QUERIES = 100  # different photos that are searched with
 _ADDED = 100  # different photos that are added and removed again
@@ -50,6 +59,7 @@ _CLOSE = 1e-4  # scores of the same state may differ by this much, as sums in ba
 _SAMPLE_SECONDS = 5.0  # between two measurements of memory
 _WARM_SHARE = 0.2  # of a soak, before memory is compared
 _WAYS = ("/v1/search", "/single", "/bare")
+_ROUNDS = 5  # in which the ways take turns, since other processes may slow one of them down
 
 
 def _asked(options: dict[str, float]) -> SearchOptions:
@@ -61,39 +71,65 @@ def _asked(options: dict[str, float]) -> SearchOptions:
 
 def states(index: Path, photos: list[Path], options: dict[str, float]) -> dict[str, Any]:
     """Send requests while images are added and removed, and compare each answer with the state that it names."""
-    queries = [path.read_bytes() for path in photos[:_QUERIES]]
-    kept = index.parent / "states"
+    queries: list[Query] = [path.read_bytes() for path in photos[:_QUERIES]]
+    images = ImageIndex.load(index).trie_.live_ids().tolist()
+    queries += [images[i % len(images)] for i in range(int(options["ids"]) * len(queries))]
+    queries = [queries[i] for i in np.random.default_rng(0).permutation(len(queries))]
+    kept, asked = index.parent / "states", _asked(options)
+    requests, concurrency = int(options["requests"]), int(options["concurrency"])
     with running(index, writable=True) as (address, _):
 
-        async def run() -> tuple[Load, Counter[str]]:
-            load = Load(address, queries, _asked(options))
-            changes: Counter[str] = Counter()
+        async def run() -> tuple[Load, list[float], Counter[str]]:
+            load, memory, changes = Load(address, queries, asked), list[float](), Counter[str]()
             stop = asyncio.Event()
             changer = asyncio.create_task(changing(address, index, photos[_QUERIES:], kept, changes, stop))
-            concurrency = int(options["concurrency"])
-            await load.run(int(options["requests"]), concurrency)
-            while len(changes) < len(("added", "removed")) and not changer.done():  # on a slow machine
+            watcher = asyncio.create_task(_watch(address, memory, load, changes))
+            end = time.monotonic() + 60 * options["minutes"]
+            await load.run(requests, concurrency)
+            while time.monotonic() < end or (not changes["removed 200"] and not changer.done()):
                 await load.run(concurrency, concurrency)
+            watcher.cancel()
             stop.set()
             await changer
-            return load, changes
+            return load, memory, changes
 
         began = time.perf_counter()
-        load, changes = asyncio.run(run())
+        load, memory, changes = asyncio.run(run())
         seconds = time.perf_counter() - began
     return {
         "requests": len(load.seconds),
+        "seconds": seconds,
         "statuses": dict(load.statuses),
         "requests/s": len(load.seconds) / seconds,
         **percentiles(load.seconds),
         "changes": dict(changes),
-        **compare(kept, queries, load.answers, _asked(options)),
+        **flatness(memory),
+        **compare(kept, queries, load.answers, asked),
     }
+
+
+async def _watch(address: str, memory: list[float], load: Load, changes: Counter[str]) -> None:
+    """Measure the memory of the server until it is cancelled."""
+    while True:
+        with contextlib.suppress(httpx.HTTPError):
+            memory.append(await metric(address, "vitdsi_memory_bytes"))
+            shown = f"{memory[-1] / 1e6:.0f} MB", dict(load.statuses), dict(changes)
+            print(*shown, file=sys.stderr, flush=True)
+        await asyncio.sleep(_SAMPLE_SECONDS)
+
+
+def flatness(memory: list[float]) -> dict[str, float]:
+    """Compare the memory of the first and the last fifth after warming up, in MB."""
+    warm = np.array(memory[int(_WARM_SHARE * len(memory)) :]) / 1e6
+    first, last = (
+        float(np.median(part)) for part in (warm[: len(warm) // 5 + 1], warm[-(len(warm) // 5 + 1) :])
+    )
+    return {"MB first": first, "MB last": last, "MB most": float(warm.max()), "growth": last / first - 1}
 
 
 def compare(
     kept: Path,
-    queries: list[bytes],
+    queries: list[Query],
     answers: dict[tuple[int, int], list[list[tuple[int, float]]]],
     options: SearchOptions,
 ) -> dict[str, Any]:
@@ -105,20 +141,34 @@ def compare(
         opened = ImageIndex.load(kept / f"{generation}.dsi")
         searcher = Searcher(opened.state_)
         for query in sorted(query for g, query in answers if g == generation):
-            if query not in read:  # the backbone and the keypoints are the same in all states
-                photo = queries[query]
-                points = detect(photo, QUERY_KEYPOINTS, QUERY_SIDE)
-                read[query] = *photo_queries(opened.state_, opened.reader, [photo], options), points
-            features, regions, points = read[query]
-            keypoints = keypoints_for(opened.state_, options)
-            wanted = options if keypoints is None else options_for_candidates(options)
-            (found,) = searcher.search(features, wanted, regions)
-            if keypoints is not None:
-                found = verify_results(keypoints, points, found, options)
+            given = queries[query]
+            if isinstance(given, int):
+                found = searcher.more_like(given, options)
+            else:
+                if query not in read:  # the backbone and the keypoints are the same in all states
+                    points = detect(given, QUERY_KEYPOINTS, QUERY_SIDE)
+                    read[query] = *photo_queries(opened.state_, opened.reader, [given], options), points
+                found = _search(opened.state_, searcher, *read[query], options)
             expected = [(r.id, r.score) for r in found]
-            for given in answers[generation, query]:
-                result[agreement(given, expected)] += 1
+            for answer in answers[generation, query]:
+                result[agreement(answer, expected)] += 1
     return {"states": len(generations), "answers": dict(result)}
+
+
+def _search(
+    state: IndexState,
+    searcher: Searcher,
+    features: Tensor,
+    regions: list[list[Region]],
+    points: PhotoKeypoints,
+    options: SearchOptions,
+) -> list[SearchResult]:
+    """Search for one photo alone."""
+    keypoints = keypoints_for(state, options)
+    if keypoints is None:
+        return searcher.search(features, options, regions)[0]
+    (found,) = searcher.search(features, options_for_candidates(options), regions)
+    return verify_results(keypoints, points, found, options)
 
 
 def agreement(given: list[tuple[int, float]], expected: list[tuple[int, float]]) -> str:
@@ -133,22 +183,29 @@ def agreement(given: list[tuple[int, float]], expected: list[tuple[int, float]])
 
 def speed(index: Path, photos: list[Path], options: dict[str, float]) -> dict[str, Any]:
     """Measure throughput and latency of searches, of one forward for each request, and of the backbone alone."""
-    queries = [path.read_bytes() for path in photos[:_QUERIES]]
+    queries: list[Query] = [path.read_bytes() for path in photos[:_QUERIES]]
     result: dict[str, Any] = {}
     asked = _asked(options)
     with running(index, writable=False) as (address, _):
         for concurrency in (1, int(options["concurrency"])):
-            count = int(options["requests"]) // (10 if concurrency == 1 else 1)
-            for path in _WAYS:
-                asyncio.run(Load(address, queries, asked, path).run(2 * concurrency, concurrency))  # warm
-                load, began = Load(address, queries, asked, path), time.perf_counter()
-                asyncio.run(load.run(count, concurrency))
-                result[f"{path} x {concurrency}"] = {
-                    "requests/s": count / (time.perf_counter() - began),
+            count = int(options["requests"]) // (10 if concurrency == 1 else 1) // _ROUNDS
+            loads = {way: Load(address, queries, asked, way) for way in _WAYS}
+            rates: dict[str, list[float]] = {way: [] for way in _WAYS}
+            for way in _WAYS:
+                asyncio.run(Load(address, queries, asked, way).run(2 * concurrency, concurrency))  # warm
+            for _ in range(_ROUNDS):
+                for way, load in loads.items():
+                    began = time.perf_counter()
+                    asyncio.run(load.run(count, concurrency))
+                    rates[way].append(count / (time.perf_counter() - began))
+            for way, load in loads.items():
+                result[f"{way} x {concurrency}"] = {
+                    "requests/s": float(np.median(rates[way])),
+                    "of the bare backbone": float(np.median(np.divide(rates[way], rates["/bare"]))),
                     **percentiles(load.seconds),
                     "statuses": dict(load.statuses),
                 }
-                print(path, concurrency, result[f"{path} x {concurrency}"], file=sys.stderr, flush=True)
+                print(way, concurrency, result[f"{way} x {concurrency}"], file=sys.stderr, flush=True)
         batches, searched = (
             asyncio.run(metric(address, f"vitdsi_batch_size_{name}")) for name in ("count", "sum")
         )
@@ -156,54 +213,10 @@ def speed(index: Path, photos: list[Path], options: dict[str, float]) -> dict[st
     return result
 
 
-def soak(index: Path, photos: list[Path], options: dict[str, float]) -> dict[str, Any]:
-    """Search and change the index for minutes; compare the memory of the first and the last fifth after warming up."""
-    queries = [path.read_bytes() for path in photos[:_QUERIES]]
-    seconds = 60 * options["minutes"]
-    with running(index, writable=True) as (address, _):
-
-        async def run() -> tuple[Load, list[float], Counter[str]]:
-            load, memory, changes = Load(address, queries, _asked(options)), list[float](), Counter[str]()
-            stop = asyncio.Event()
-            searching = asyncio.create_task(cycle(load, int(options["concurrency"])))
-            changer = asyncio.create_task(changing(address, index, photos[_QUERIES:], None, changes, stop))
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                await asyncio.sleep(_SAMPLE_SECONDS)
-                memory.append(await metric(address, "vitdsi_memory_bytes"))
-                print(
-                    f"{memory[-1] / 1e6:.0f} MB",
-                    dict(load.statuses),
-                    dict(changes),
-                    file=sys.stderr,
-                    flush=True,
-                )
-            stop.set()
-            await changer
-            searching.cancel()
-            await asyncio.gather(searching, return_exceptions=True)
-            return load, memory, changes
-
-        load, memory, changes = asyncio.run(run())
-    warm = np.array(memory[int(_WARM_SHARE * len(memory)) :]) / 1e6
-    first, last = (float(np.median(part)) for part in (warm[: len(warm) // 5 + 1], warm[-len(warm) // 5 :]))
-    return {
-        "minutes": options["minutes"],
-        "statuses": dict(load.statuses),
-        "changes": dict(changes),
-        **percentiles(load.seconds),
-        "MB first": first,
-        "MB last": last,
-        "MB most": float(warm.max()),
-        "growth": last / first - 1,
-    }
-
-
 _SEARCH = {"regions": 0.0, "verify": 1.0}  # as many regions as the index chooses
 _JOBS: dict[str, tuple[Callable[[Path, list[Path], dict[str, float]], dict[str, Any]], dict[str, float]]] = {
-    "states": (states, {"requests": 10_000, "concurrency": 32, **_SEARCH}),
+    "states": (states, {"requests": 10_000, "minutes": 30, "concurrency": 32, "ids": 0, **_SEARCH}),
     "speed": (speed, {"requests": 2000, "concurrency": 32, **_SEARCH}),
-    "soak": (soak, {"minutes": 30, "concurrency": 4, **_SEARCH}),
     "abuse": (abuse, {"connections": 10_000, "megabytes": 1000}),
 }
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from serving_load import Load, metric, percentiles
+from serving_load import Load, Query, metric, percentiles
 from serving_servers import running
 
 from vitdsi.search.options import SearchOptions
@@ -27,7 +27,7 @@ def abuse(index: Path, photos: list[Path], options: dict[str, float]) -> dict[st
     """Let clients misbehave in one way after the other, and measure usual searches meanwhile."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    queries = [path.read_bytes() for path in photos[:20]]
+    queries: list[Query] = [path.read_bytes() for path in photos[:20]]
     connections, megabytes = int(options["connections"]), int(options["megabytes"])
     ways: dict[str, Callable[[str, int], Awaitable[Counter[str]]]] = {
         "nothing": _nothing,

@@ -19,7 +19,12 @@ from vitdsi.search.options import SearchOptions
 _TIMEOUT = httpx.Timeout(120.0)
 _CHANGE_TIMEOUT = httpx.Timeout(600.0)
 _KEPT = 20  # images that were added and not yet removed
+_IMAGE = {"content-type": "image/jpeg"}
 _PAUSE = 0.5  # seconds between changes
+
+
+Query = bytes | int
+"""An encoded photo, or the id of an image of the index."""
 
 
 class Load:
@@ -32,7 +37,7 @@ class Load:
     """
 
     def __init__(
-        self, address: str, queries: list[bytes], options: SearchOptions, path: str = "/v1/search"
+        self, address: str, queries: list[Query], options: SearchOptions, path: str = "/v1/search"
     ) -> None:
         given = {"k": options.k, "regions": options.regions, "verify": options.verify}
         asked = {name: value for name, value in given.items() if value is not None}
@@ -56,11 +61,14 @@ class Load:
 
     async def one(self, client: httpx.AsyncClient, query: int) -> None:
         """Send one request, and again after the pause that a refusal with 429 asks for."""
+        given = self._queries[query]
         while True:
             began = time.perf_counter()
             try:
-                headers = {"content-type": "image/jpeg"}
-                answer = await client.post(self._url, content=self._queries[query], headers=headers)
+                if isinstance(given, int):
+                    answer = await client.get(f"{self._url}&id={given}")
+                else:
+                    answer = await client.post(self._url, content=given, headers=_IMAGE)
             except httpx.HTTPError as error:
                 self.statuses[type(error).__name__] += 1
                 return
@@ -76,18 +84,11 @@ class Load:
             return
 
 
-async def cycle(load: Load, concurrency: int) -> None:
-    """Search until it is cancelled, keeping no answers."""
-    while True:
-        await load.run(100, concurrency)
-        load.answers.clear()
-
-
 async def changing(
     address: str,
     index: Path,
     photos: list[Path],
-    kept: Path | None,
+    kept: Path,
     changes: Counter[str],
     stop: asyncio.Event,
 ) -> None:
@@ -97,8 +98,7 @@ async def changing(
     """
 
     def keep(generation: int) -> None:
-        if kept is not None:
-            shutil.copytree(index, kept / f"{generation}.dsi")
+        shutil.copytree(index, kept / f"{generation}.dsi")
 
     there: list[str] = []
     async with httpx.AsyncClient(timeout=_CHANGE_TIMEOUT) as client:
@@ -111,7 +111,7 @@ async def changing(
                     f"{address}/v1/images",
                     params={"image_id": f"added/{photo.name}"},
                     content=photo.read_bytes(),
-                    headers={"content-type": "image/jpeg"},
+                    headers=_IMAGE,
                 )
                 changes[f"added {added.status_code}"] += 1
                 if added.status_code == 200:

@@ -49,7 +49,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
 def test_all_answers_are_those_of_a_state(small: tuple[Path, list[Path]]) -> None:
     from serving import states
 
-    found = states(*small, {"requests": 100, "concurrency": 8, "regions": 0, "verify": 1})
+    found = states(
+        *small, {"requests": 100, "minutes": 0, "concurrency": 8, "ids": 1, "regions": 0, "verify": 1}
+    )
     assert set(found["statuses"]) <= {"200", "429"}
     assert sum(found["answers"].values()) == found["requests"] >= 100
     assert set(found["answers"]) <= {"equal", "equal but for ties"}
