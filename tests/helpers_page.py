@@ -33,21 +33,23 @@ ARGUMENTS = [
     "--use-fake-ui-for-media-stream",
 ]
 
-# Pictures inside the scikit-image wheel: (file, album, year).
+# Pictures inside the wheels of scikit-image and scikit-learn: (file, album, year).
 PICTURES = (
-    ("astronaut.png", "space", 2019),
-    ("rocket.jpg", "space", 2021),
-    ("hubble_deep_field.jpg", "space", 2021),
-    ("moon.png", "space", 2022),
-    ("chelsea.png", "home", 2020),
-    ("coffee.png", "home", 2022),
-    ("motorcycle_left.png", "workshop", 2021),
-    ("camera.png", "campus", 2019),
-    ("coins.png", "museum", 2022),
-    ("retina.jpg", "laboratory", 2020),
-    ("ihc.png", "laboratory", 2020),
+    ("skimage/data/astronaut.png", "space", 2019),
+    ("skimage/data/rocket.jpg", "space", 2021),
+    ("skimage/data/hubble_deep_field.jpg", "space", 2021),
+    ("skimage/data/moon.png", "space", 2022),
+    ("skimage/data/chelsea.png", "home", 2020),
+    ("skimage/data/coffee.png", "home", 2022),
+    ("skimage/data/motorcycle_left.png", "workshop", 2021),
+    ("skimage/data/camera.png", "campus", 2019),
+    ("skimage/data/coins.png", "museum", 2022),
+    ("skimage/data/retina.jpg", "laboratory", 2020),
+    ("skimage/data/ihc.png", "laboratory", 2020),
+    ("sklearn/datasets/images/china.jpg", "travel", 2021),
+    ("sklearn/datasets/images/flower.jpg", "garden", 2020),
 )
-COPIED = ("chelsea", "rocket", "coffee")  # also as a smaller copy
+COPIED = ("chelsea", "rocket", "coffee", "china")  # also as a smaller copy
 
 
 @contextmanager
@@ -151,13 +153,13 @@ def watch(page: Page, address: str) -> list[str]:
     return wrong
 
 
-def sample_photos(folder: Path, *, crops: int = 6, seed: int = 0) -> Path:
-    """Write the pictures of scikit-image, crops and copies of them to `folder`. Return a table of their metadata."""
-    source = Path(str(importlib.resources.files("skimage"))) / "data"
+def sample_photos(folder: Path, *, crops: int = 24, seed: int = 0) -> Path:
+    """Write pictures, crops and copies of them to `folder`. Return a table of their metadata."""
     rng = np.random.default_rng(seed)
     made: list[tuple[Image.Image, str, str, int, int]] = []  # picture, name, album, year, quality
     for name, album, year in PICTURES:
-        with Image.open(source / name) as opened:
+        package, _, file = name.partition("/")
+        with Image.open(Path(str(importlib.resources.files(package))) / file) as opened:
             picture = opened.convert("RGB")
         picture.thumbnail((720, 720))
         stem = Path(name).stem.removesuffix("_left").replace("_", "-")

@@ -123,7 +123,7 @@ class Page {
     } else {
       const certain = source.items.filter((item) => item.certain).length;
       const likely = source.items.filter(isLikely).length;
-      const parts = [count(total, "photo"), certain && `${certain} certain`, `${likely} likely`, `${seconds.toFixed(2)} s`];
+      const parts = [count(total, "photo"), certain && `${certain} certain`, (!certain || likely > certain) && `${likely} likely`, `${seconds.toFixed(2)} s`];
       status(parts.filter(Boolean).join(" · "));
     }
     if (!total) element("message").replaceChildren(this.#nothing(next, searching));
