@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ctypes
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,3 +68,13 @@ def test_parts_of_different_lengths_are_refused(tmp_path: Path) -> None:
     write_part("ids", files["ids"][0], shorter)
     with pytest.raises(ValueError, match="60 image_ids, and hashes for 59"):
         read_parts(files, state.trie.vocabulary.base, "a")
+
+
+def test_writing_more_and_more_images_keeps_nothing_in_memory(tmp_path: Path) -> None:
+    state = stored()
+    gc.collect()
+    types = len(ctypes.Array.__subclasses__())
+    for first in range(3):
+        written(state, tmp_path, (first,))
+    gc.collect()
+    assert len(ctypes.Array.__subclasses__()) <= types

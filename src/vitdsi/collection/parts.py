@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vitdsi.columns.hashes import ContentHashes
@@ -74,7 +75,9 @@ def write_part(part: str, file: Path, state: IndexState, first: int = 0) -> None
     else:
         tensors, texts = _WRITTEN[part](state, first)
         lists = {name: json.dumps(values) for name, values in texts.items()}
-        save_file({name: value.contiguous() for name, value in tensors.items()}, file, lists or None)
+        # Not that of safetensors.torch, which makes a type of ctypes for each size and keeps it for ever.
+        arrays = {name: value.cpu().contiguous().numpy() for name, value in tensors.items()}
+        save_file(arrays, file, lists or None)
 
 
 _Content: TypeAlias = "tuple[dict[str, Tensor], dict[str, Sequence[str]]]"
