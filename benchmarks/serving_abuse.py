@@ -21,6 +21,7 @@ _UPLOADS = 4
 _CHUNK = b"x" * (1 << 20)
 _SECONDS = 15.0  # for which connections stay open
 _PAUSE = 0.1  # seconds between usual searches
+_USUAL = 10  # searches that are waited for, beside each kind
 
 
 def abuse(index: Path, photos: list[Path], options: dict[str, float]) -> dict[str, Any]:
@@ -51,7 +52,8 @@ def abuse(index: Path, photos: list[Path], options: dict[str, float]) -> dict[st
                 load = Load(address, queries, SearchOptions())
                 usual = asyncio.create_task(_usual(load))
                 outcome = await way(host, int(port))
-                await asyncio.sleep(1)
+                while len(load.seconds) < _USUAL:
+                    await asyncio.sleep(_PAUSE)
                 usual.cancel()
                 await asyncio.gather(usual, return_exceptions=True)
                 return outcome, load
@@ -91,16 +93,20 @@ async def _exchange(
     try:
         reader, writer = await asyncio.open_connection(host, port)
         with contextlib.closing(writer):
-            try:
+            answer = asyncio.create_task(reader.readline())  # while it sends, as browsers and curl do
+            with contextlib.suppress(
+                ConnectionError
+            ):  # the server has answered already, or closed the connection
                 for part in parts:
                     await asyncio.sleep(pause)
+                    if answer.done():
+                        break
                     writer.write(part)
                     await writer.drain()
-            except ConnectionError:
-                pass  # the server has answered already, or closed the connection
             if wait == 0:
+                answer.cancel()
                 return "left"
-            line = await asyncio.wait_for(reader.readline(), wait)
+            line = await asyncio.wait_for(answer, wait)
             return line.split(b" ")[1].decode() if line else "closed"
     except ConnectionError:
         return "closed"
