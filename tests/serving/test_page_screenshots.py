@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 _FOLDER = os.environ.get("VITDSI_SCREENSHOTS")
 _SIZES = {390: 844, 820: 1100, 1440: 900}
 # The default threshold needs thousands of photos, and these are hundreds (docs/guide/duplicates.md).
-_THRESHOLD = 1.02
+_THRESHOLD = 1.01
 _ALL_LOADED = """() => [...document.querySelectorAll(".tile")]
     .filter((tile) => tile.getBoundingClientRect().top < innerHeight)
     .every((tile) => tile.classList.contains("loaded"))"""
