@@ -1,6 +1,8 @@
 """Does anything break? Thousands of broken inputs, interrupted changes and random sequences of changes.
 
     python benchmarks/reliability.py images [cases=5000]    broken image files: indexed, searched and described
+    python benchmarks/reliability.py folders [cases=2000]   damaged index folders, and those of strangers
+    python benchmarks/reliability.py states [cases=1000]    random sequences of changes, against a dictionary of images
 
 Cases are numbered, and the same number is the same case each time; `first=N` starts at another one. Each case runs in a
 process of its own with limits. One JSON object is written to stdout; failures are shown on stderr at once.
@@ -9,12 +11,15 @@ process of its own with limits. One JSON object is written to stdout; failures a
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
+from fuzzed_folders import read_folder
 from fuzzed_images import mutated
 from fuzzing import outcomes, summary
 
@@ -61,17 +66,35 @@ def images(cases: int, first: int) -> dict[str, Any]:
     return summary(outcomes(read_image, range(first, first + cases)), _show)
 
 
+def folders(cases: int, first: int) -> dict[str, Any]:
+    """Index folders that are damaged or mean harm."""
+    return summary(outcomes(read_folder, range(first, first + cases)), _show)
+
+
+def states(cases: int, first: int) -> dict[str, Any]:
+    """Random sequences of changes, in this process. `first` is not used: hypothesis chooses the sequences."""
+    from states import run_sequences
+
+    try:
+        run_sequences(cases)
+    except Exception:
+        return {"cases": cases, "failures": [traceback.format_exc()]}
+    return {"cases": cases, "failures": []}
+
+
 def _show(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-JOBS = {"images": (images, 5000)}
+JOBS = {"images": (images, 5000), "folders": (folders, 2000), "states": (states, 1000)}
 
 
 def main() -> None:
     """Run the job that the command line names."""
     if len(sys.argv) < 2 or sys.argv[1] not in JOBS:
         sys.exit(__doc__)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
     job, cases = JOBS[sys.argv[1]]
     options = {
         "cases": cases,

@@ -61,6 +61,23 @@ def test_broken_images_are_read_or_refused_by_name() -> None:
     assert {read_image(case)[1] for case in range(20)} == {"read", "refused"}
 
 
+def test_damaged_folders_are_refused_or_change_no_answer() -> None:
+    from fuzzed_folders import read_folder
+
+    assert {read_folder(case)[1] for case in range(20)} >= {"refused", "same answers"}
+
+
+def test_sequences_of_changes_agree_with_a_dictionary() -> None:
+    from states import run_sequences
+
+    run_sequences(3)
+
+
+@pytest.mark.slow
+def test_many_damaged_folders_are_refused_or_change_no_answer() -> None:
+    _check("folders", 300)
+
+
 @pytest.mark.slow
 def test_many_broken_images_are_read_or_refused_by_name() -> None:
     _check("images", 300)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from vitdsi.collection import storage
 from vitdsi.collection.parts import GROWING, PARTS
 from vitdsi.collection.remove import remove
 from vitdsi.collection.storage import FORMAT_VERSION, read_index, sizes, write_index, write_lock
-from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
+from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError, VitdsiError
 from vitdsi.ids.trie import Trie
 from vitdsi.model.coding import with_row_bytes
 from vitdsi.search.options import SearchOptions
@@ -232,8 +234,59 @@ def test_index_of_a_format_that_is_not_read_is_refused_with_advice(
 def test_file_outside_of_the_folder_is_not_read(path: Path) -> None:
     manifest = json.loads((path / "index.json").read_text("utf-8"))
     manifest["files"]["metadata"] = [["../metadata.sqlite", 60]]
+    del manifest["checksum"]  # somebody else could compute it
     (path / "index.json").write_text(json.dumps(manifest), "utf-8")
     with pytest.raises(IndexFormatError, match="outside of its folder"):
+        read_index(path)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Writing beyond this size fails, as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 1000, 5000, 10_000])
+def test_full_disk_leaves_the_index_as_it_was(path: Path, size: int) -> None:
+    after = changed(path)
+    with (
+        files_of_at_most(size),
+        pytest.raises(VitdsiError, match=r"a b\.dsi cannot be written \(.+\); make room"),
+    ):
+        write_index(path, after, PARTS)
+    assert len(read_index(path).trie.live_ids()) == 60
+    write_index(path, after, PARTS)
+    assert len(read_index(path).trie.live_ids()) == 58
+    assert len(names(path)) == 1 + len(PARTS)
+
+
+def test_full_disk_leaves_nothing_of_a_new_index(tmp_path: Path) -> None:
+    with files_of_at_most(5000), pytest.raises(VitdsiError, match="cannot be written"):
+        write_index(tmp_path / "new.dsi", stored())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_changed_description_is_a_format_error(path: Path) -> None:
+    text = (path / "index.json").read_text("utf-8")
+    (path / "index.json").write_text(
+        text.replace('"beam_size":', '"beam_sizes":').replace('"seed": 0', '"seed": 1')
+    )
+    with pytest.raises(IndexFormatError, match=r"index\.json is not as it was written"):
+        read_index(path)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_file_with_a_changed_bit_is_a_format_error(path: Path, part: str) -> None:
+    (file,) = path.glob(f"{part}-*")
+    content = bytearray(file.read_bytes())
+    content[len(content) * 2 // 3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(IndexFormatError, match="is not as it was written"):
         read_index(path)
 
 

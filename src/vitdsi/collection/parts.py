@@ -21,15 +21,17 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vitdsi.collection.validation import check_array, check_numbers, check_offsets
 from vitdsi.columns.hashes import ContentHashes
 from vitdsi.columns.labels import Labels
 from vitdsi.columns.names import Names
 from vitdsi.columns.segments import Array, Column, Ragged
-from vitdsi.columns.thumbnails import Thumbnails
+from vitdsi.columns.thumbnails import THUMBNAIL_BYTES, Thumbnails
 from vitdsi.facts.store import MetadataStore
+from vitdsi.ids.codes import Vocabulary
 from vitdsi.ids.trie import Trie
 from vitdsi.model.coding import packed
-from vitdsi.photos.keypoints import Keypoints
+from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints
 from vitdsi.state import HeldOut, IndexState, TextGap
 
 __all__ = ["GROWING", "PARTS", "SEGMENTED", "Files", "absent", "read_parts", "write_part"]
@@ -165,13 +167,14 @@ def read_parts(files: Files, base: int, lineage: str) -> dict[str, Any]:
         ValueError: the parts do not fit together. Broken files raise other exceptions, too.
     """
     ids = [_arrays(file) for file in files["ids"]]
+    for part in ids:
+        _check_ids(part)
     names = Names.from_arrays(ids, lineage)
     labels = None
     if "labels" in ids[-1]:
         classes = _list(files["ids"][-1], "classes") or []
         labels = Labels(classes, Column([part["labels"] for part in ids]))
-        if len(labels) and not 0 <= int(labels.numbers.min()) <= int(labels.numbers.max()) < len(classes):
-            raise ValueError("there are images of unknown classes")
+        check_numbers("the classes of images", labels.numbers, len(classes))
     parts: dict[str, Any] = {
         "trie": _read_trie(files, base, len(names)),
         "image_ids": names,
@@ -189,14 +192,23 @@ def read_parts(files: Files, base: int, lineage: str) -> dict[str, Any]:
         read = [load_file(file)["features"] for file in files["features"]]
         parts["features"] = read[0] if len(read) == 1 else torch.cat(read)
     if "thumbnails" in files:
+        for file in files["thumbnails"]:
+            check_array("thumbnails", _arrays(file)["thumbnails"], "uint8", None, THUMBNAIL_BYTES)
         parts["thumbnails"] = Thumbnails(
             Column([_arrays(file)["thumbnails"] for file in files["thumbnails"]])
         )
     if "keypoints" in files:
+        for file in files["keypoints"]:
+            arrays = _arrays(file)
+            check_array("keypoints", arrays["values"], "uint8", None, KEYPOINT_BYTES)
+            check_offsets("offsets of keypoints", arrays["offsets"], len(arrays["values"]))
         parts["keypoints"] = Keypoints([Ragged(**_arrays(file)) for file in files["keypoints"]])
     if "held_out" in files:
         (file,) = files["held_out"]
         views = load_file(file)
+        check_numbers("ids of held-out views", views["ids"], len(names))
+        if len(views["ids"]) != len(views["features"]):
+            raise ValueError("held-out views and their ids do not fit together")
         parts["held_out"] = HeldOut(views["features"], views["ids"], _list(file, "labels"))
     if "decisions" in files:
         parts["decisions"] = read_decisions(files["decisions"][0])
@@ -207,9 +219,20 @@ def read_parts(files: Files, base: int, lineage: str) -> dict[str, Any]:
     return parts
 
 
+def _check_ids(arrays: Mapping[str, Array]) -> None:
+    count = len(arrays["order"])
+    check_offsets("offsets of names", arrays["offsets"], len(arrays["text"]))
+    for name, kind in {"text": "uint8", "hashes": "int64", "order": "int32", "content": "int64"}.items():
+        check_array(name, arrays[name], kind, None if name in ("text", "content") else count)
+    check_numbers("rows of names", arrays["order"], count)
+
+
 def _read_trie(files: Files, base: int, count: int) -> Trie:
     codes = [load_file(file)["codes"] for file in files["trie"]]
-    length, pad = max(part.shape[1] for part in codes), base + 1
+    for part in codes:
+        check_array("codes", part.numpy(), "int", None, None)
+        check_numbers("tokens of codes", part, Vocabulary(base).pad + 1)
+    length, pad = max(part.shape[1] for part in codes), Vocabulary(base).pad
     codes = [torch.nn.functional.pad(part, (0, length - part.shape[1]), value=pad) for part in codes]
     joined = codes[0] if len(codes) == 1 else torch.cat(codes)
     (file,) = files["live"]

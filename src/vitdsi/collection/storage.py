@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from vitdsi.collection.checksums import file_checksum, manifest_checksum, verify
 from vitdsi.collection.former_formats import (
     FORMER_SUFFIXES,
     is_former,
@@ -71,7 +73,17 @@ def write_index(path: Path, state: IndexState, parts: Collection[str] | None = N
         UsageError: `path` exists and is not an index; or `parts` are given and another process has changed the index
             since it was read.
         IndexLockedError: another process is changing the index.
+        VitdsiError: the files cannot be written, for example because the disk is full. The index is as it was.
     """
+    try:
+        return _replace_index(path, state, parts)
+    except (OSError, sqlite3.Error, SafetensorError) as error:
+        raise VitdsiError(
+            f"{path} cannot be written ({error}); make room on the disk, or allow to write there, and try again"
+        ) from error
+
+
+def _replace_index(path: Path, state: IndexState, parts: Collection[str] | None) -> int:
     if not path.exists():
         with replace_folder(path) as folder:
             _write(folder, state, PARTS, generation=1, before={})
@@ -97,6 +109,7 @@ def _write(
     """Write parts of an index; what else the description `before` names is kept."""
     grown = before.get("lineage") == state.image_ids.lineage
     files: dict[str, list[tuple[str, int]]] = {}
+    checksums: dict[str, str] = {}
     clear(folder)
     for part in PARTS:
         known = before.get("files", {}).get(part, [])
@@ -118,12 +131,16 @@ def _write(
         write_part(part, folder / name, state, first)
         os.chmod(folder / name, 0o666 & ~umask())  # safetensors writes for the owner alone
         sync(folder / name)
+        checksums[name] = file_checksum(folder / name)
     sync(folder)
+    checksums |= {name: value for name, value in before.get("checksums", {}).items() if name not in checksums}
+    named = {name for part in files.values() for name, _ in part}
     manifest = {
         "format_version": FORMAT_VERSION,
         "generation": generation,
         "lineage": state.image_ids.lineage,
         "files": files,
+        "checksums": {name: value for name, value in checksums.items() if name in named},
         "base": state.trie.vocabulary.base,
         "requested": asdict(state.requested),
         "resolved": asdict(state.resolved),
@@ -133,6 +150,7 @@ def _write(
         "report": state.report.as_dict(),
         "changes": [asdict(change) for change in state.changes],
     }
+    manifest["checksum"] = manifest_checksum(manifest)
     with write_atomically(folder / "index.json") as stream:
         stream.write(json.dumps(manifest, ensure_ascii=False).encode())
     clear(folder)
@@ -197,6 +215,8 @@ def read_index(path: Path) -> IndexState:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((path / "index.json").read_text("utf-8"))
+    if not isinstance(manifest, dict):
+        raise ValueError("index.json is not a description")
     version = manifest["format_version"]
     if version > FORMAT_VERSION:
         raise IndexFormatError(
@@ -207,11 +227,15 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"it has format {version}, this version reads {_READABLE_VERSIONS[0]} to {FORMAT_VERSION};"
             " make it again from the images"
         )
+    if manifest.get("checksum", checksum := manifest_checksum(manifest)) != checksum:
+        raise ValueError("index.json is not as it was written")
     return upgraded(manifest)
 
 
 def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
     files = _files(path, manifest)
+    names = {file.name for part in files.values() for file in part}
+    verify(path, {name: value for name, value in manifest.get("checksums", {}).items() if name in names})
     resolved = config_from_dict(manifest["resolved"])
     former = is_former(manifest)
     if former:

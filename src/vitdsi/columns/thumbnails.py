@@ -15,7 +15,10 @@ from torch import Tensor
 
 from vitdsi.columns.segments import Array, Column, Ids
 
-__all__ = ["Thumbnails"]
+__all__ = ["THUMBNAIL_BYTES", "Thumbnails"]
+
+THUMBNAIL_BYTES = 182
+"""The mean, two scales, the fine numbers, and the coarse ones in pairs."""
 
 _SIDE = 32
 _FIRST_COARSE, _FIRST_DROPPED = 10, 24  # sums of the vertical and the horizontal frequency
@@ -62,7 +65,7 @@ class Thumbnails:
 
 def _packed(thumbnails: Tensor) -> Array:
     """Pictures (n, 32, 32) uint8 -> (n, 182) uint8: the mean, two scales, fine numbers, and pairs of coarse ones."""
-    rows = [np.empty((0, _row_bytes()), np.uint8)]
+    rows = [np.empty((0, THUMBNAIL_BYTES), np.uint8)]
     transform, groups, weights = _basis()
     for part in torch.split(thumbnails, _BLOCK):
         frequencies = transform @ part.numpy().astype(np.float32) @ transform.T
@@ -105,11 +108,6 @@ def _unpacked(rows: Array) -> Tensor:
         found = np.clip(np.rint(transform.T @ frequencies @ transform), 0, 255).astype(np.uint8)
         pictures[start : start + len(part)] = torch.from_numpy(found)
     return pictures
-
-
-def _row_bytes() -> int:
-    fine, coarse = (int(group.shape[1]) for group in _basis()[1])
-    return 1 + 4 + fine + (coarse + 1) // 2
 
 
 @lru_cache(maxsize=1)
