@@ -180,7 +180,10 @@ def _encoded(name: str) -> bytes:
 
 
 def _decoded(name: bytes) -> str:
-    return name.decode("utf-8", "surrogatepass")
+    try:
+        return name.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # only in a file that somebody else made
+        return name.decode("utf-8", "replace")
 
 
 def _hash(name: bytes) -> int:

@@ -141,10 +141,15 @@ def indexed_keypoints(state: IndexState, keypoints: Keypoints, number: int) -> P
     """Return the keypoints of an indexed image, as those of a query."""
     descriptors, positions = keypoints.of_photo(number)
     facts = state.metadata.rows([number])[number]
-    width, height = (float(str(facts.get(name, 1))) for name in ("width", "height"))
+    width, height = (_length(facts.get(name)) for name in ("width", "height"))
     scale = QUERY_SIDE / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return PhotoKeypoints(descriptors, positions, size)
+
+
+def _length(value: object) -> float:
+    """Return a width or a height, 1 where the metadata have none that can be one."""
+    return float(value) if isinstance(value, (int, float)) and 1 <= value < math.inf else 1.0
 
 
 def _with_proof(result: SearchResult, proof: Proof) -> SearchResult:
