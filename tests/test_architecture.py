@@ -224,6 +224,20 @@ def test_the_command_line_starts_without_slow_imports() -> None:
     assert _SLOW_TO_IMPORT & set(done.stdout.split()) == set()
 
 
+def test_nothing_is_read_that_could_run_code() -> None:
+    unsafe = (
+        r"import (pickle|marshal|shelve|dill|joblib)|allow_pickle=True|trust_remote_code=True|load_extension"
+    )
+    unsafe += r"|yaml\.(load|unsafe_load)\(|torch\.load\((?!.*weights_only=True)|\b(eval|exec)\("
+    wrong = [
+        f"{_name(path)}: {line.strip()}"
+        for path in _SOURCES
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(unsafe, line) and not re.search(r"\.eval\(\)", line)
+    ]
+    assert wrong == []
+
+
 def test_no_file_is_replaced_but_through_the_files_module() -> None:
     """Writing in place is allowed where a whole folder is about to take the place of another."""
     wrong = [

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from vitdsi import files
-from vitdsi.files import move_file, recover_folder, replace_folder, sync, umask, write_atomically
+from vitdsi.files import (
+    delete_folder,
+    move_file,
+    recover_folder,
+    replace_folder,
+    sync,
+    umask,
+    write_atomically,
+)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -293,3 +302,54 @@ def test_move_file_leaves_no_half_copy(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="no space"):
         move_file(tmp_path / "a", tmp_path / "b")
     assert tree(tmp_path) == {"a": b"a"}
+
+
+# ---- what killed processes leave
+
+
+def abandon(path: Path, seconds: float = 5) -> Path:
+    """Something that was begun to be written as `path` some seconds ago."""
+    new = path.with_name(f".{path.name}.new-abc")
+    write(new, "half") if path.suffix != ".txt" else new.write_text("half")
+    os.utime(new, times=(time.time() - seconds,) * 2)
+    return new
+
+
+def test_new_content_of_a_killed_process_is_deleted_by_the_next_one(tmp_path: Path) -> None:
+    folder, file, other = (abandon(tmp_path / name) for name in ("[a]", "b.txt", "c"))
+    with replace_folder(tmp_path / "[a]"), write_atomically(tmp_path / "b.txt"):
+        pass
+    assert (folder.exists(), file.exists(), other.exists()) == (False, False, True)
+
+
+def test_new_content_of_a_process_that_still_runs_is_left_alone(tmp_path: Path) -> None:
+    with replace_folder(tmp_path / "a") as folder, write_atomically(tmp_path / "b.txt"):
+        files = list(tmp_path.iterdir())
+        for new in files:
+            os.utime(new, times=(0, 0))
+        recover_folder(tmp_path / "a")
+        recover_folder(tmp_path / "b.txt")
+        assert sorted(tmp_path.iterdir()) == sorted(files) and folder in files
+    assert sorted(tree(tmp_path)) == ["b.txt"] and (tmp_path / "a").is_dir()
+
+
+def test_new_content_that_may_not_be_locked_yet_is_left_alone(tmp_path: Path) -> None:
+    new = abandon(tmp_path / "a", seconds=0)
+    recover_folder(tmp_path / "a")
+    assert new.exists()
+
+
+def test_deleted_folder_is_there_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a", "x")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", fail)
+        with pytest.raises(OSError, match="No space"):
+            delete_folder(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    delete_folder(tmp_path / "a")
+    for left in tmp_path.iterdir():
+        os.utime(left, times=(0, 0))
+    recover_folder(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []

@@ -7,14 +7,26 @@ replaced through this module.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["move_file", "recover_folder", "replace_folder", "sync", "umask", "write_atomically"]
+__all__ = [
+    "delete_folder",
+    "move_file",
+    "recover_folder",
+    "replace_folder",
+    "sync",
+    "umask",
+    "write_atomically",
+]
+
+_SECONDS_TO_LOCK = 1.0  # that a process may take between making a file and locking it
 
 
 @contextlib.contextmanager
@@ -22,14 +34,17 @@ def write_atomically(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary stream whose content replaces the file `path` when the block ends.
 
     The content reaches the disk before the file is renamed into place. If the block raises an error, `path` is left
-    as it was and nothing is left beside it. The folder of `path` must exist.
+    as it was and nothing is left beside it. If the process is killed, the next one that writes `path` deletes what is
+    left. The folder of `path` must exist.
 
     Raises:
         OSError: if the file cannot be written.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    _delete_abandoned(path)
+    descriptor, name = tempfile.mkstemp(prefix=_beginning(path), dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
+            _lock(descriptor)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -46,8 +61,9 @@ def replace_folder(path: Path) -> Iterator[Path]:
     """Create an empty folder that replaces the folder `path` when the block ends.
 
     The old folder is moved aside, the new one is renamed into place, and then the old one is deleted. If the process
-    is killed between the two renames, `recover_folder` restores the old folder. If the block raises an error, `path`
-    is left as it was and the new folder is deleted. Missing parents of `path` are created.
+    is killed between the two renames, `recover_folder` restores the old folder; if it is killed earlier, that deletes
+    the new one. If the block raises an error, `path` is left as it was and the new folder is deleted. Missing parents
+    of `path` are created.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -55,15 +71,18 @@ def replace_folder(path: Path) -> Iterator[Path]:
     path = path.absolute()
     recover_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
-    os.chmod(new, 0o777 & ~umask())  # mkdtemp makes folders that only their owner can enter
+    new = _new_folder(path)
+    descriptor = os.open(new, os.O_RDONLY)
     try:
+        _lock(descriptor)
         yield new
         for entry in (*new.rglob("*"), new):
             sync(entry)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+    finally:
+        os.close(descriptor)
     old = _old_folder(path)
     if path.exists():
         os.rename(path, old)
@@ -73,13 +92,63 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
 
 def recover_folder(path: Path) -> None:
-    """Restore the folder `path`, or delete its old content, after `replace_folder` was interrupted."""
+    """Restore the folder `path`, and delete what is beside it, after `replace_folder` or `delete_folder` was killed.
+
+    What other processes are still writing is left alone.
+    """
     old = _old_folder(path)
     if old.exists():
         if path.exists():
             shutil.rmtree(old)
         else:
             os.rename(old, path)
+    _delete_abandoned(path)
+
+
+def delete_folder(path: Path) -> None:
+    """Delete a folder, if there is one. If the process is killed, there is either all of it at `path` or nothing.
+
+    Raises:
+        OSError: if it cannot be deleted.
+    """
+    if path.exists():
+        os.replace(path, new := _new_folder(path))
+        shutil.rmtree(new)
+
+
+def _new_folder(path: Path) -> Path:
+    new = Path(tempfile.mkdtemp(prefix=_beginning(path), dir=path.parent))
+    os.chmod(new, 0o777 & ~umask())  # mkdtemp makes folders that only their owner can enter
+    return new
+
+
+def _beginning(path: Path) -> str:
+    """Return what the name of a file or a folder begins with that will be at `path`."""
+    return f".{path.name}.new-"
+
+
+def _delete_abandoned(path: Path) -> None:
+    """Delete new files and folders that would have been at `path`, and whose processes were killed."""
+    for new in path.parent.glob(f"{glob.escape(_beginning(path))}*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(new, os.O_RDONLY)
+            try:
+                age = time.time() - os.fstat(descriptor).st_mtime
+                if age > _SECONDS_TO_LOCK and _lock(descriptor):
+                    shutil.rmtree(new) if new.is_dir() else new.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file or a folder for as long as it is open; return whether that is possible, and nobody else has it."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # not on Windows, nor in each file system
+        return False
+    return True
 
 
 def _old_folder(path: Path) -> Path:

@@ -85,8 +85,11 @@ class TestIndex:
         assert index(photos, copied, "--epochs", 2, "--force").exit_code == 0
         assert (copied / "index.json").read_bytes() != before
 
-    def test_force_replaces_a_broken_index_and_says_what_is_lost(self, photos: Path, copied: Path) -> None:
-        next(copied.glob("model-*")).unlink()
+    @pytest.mark.parametrize("damaged", ["model-000001.safetensors", "index.json"])
+    def test_force_replaces_a_broken_index_and_says_what_is_lost(
+        self, photos: Path, copied: Path, damaged: str
+    ) -> None:
+        (copied / damaged).write_bytes(b"{")
         result = index(photos, copied, "--epochs", 2, "--force")
         assert result.exit_code == 0
         assert "note: decisions to keep copies are lost: " in result.stderr

@@ -51,3 +51,18 @@ def test_index_of_a_newer_format_is_refused(copied: Path) -> None:
     description["format_version"] = 999
     (copied / "index.json").write_text(json.dumps(description), "utf-8")
     one_error_line(run("info", copied), 1, "999", "upgrade")
+
+
+def test_verify_notices_a_changed_byte_that_opening_does_not(copied: Path) -> None:
+    assert "every byte is as it was written" in run("info", copied, "--verify").stderr
+    path = copied / "index.json"
+    manifest = json.loads(path.read_text("utf-8"))
+    (quick, _) = manifest["checksums"]["model-000001.safetensors"]
+    manifest["checksums"]["model-000001.safetensors"] = [quick, "0" * 16]
+    del manifest["checksum"]
+    path.write_text(json.dumps(manifest), "utf-8")
+    assert run("info", copied).exit_code == 0
+    one_error_line(run("info", copied, "--verify"), 1, "model-000001.safetensors is not as it was written")
+    del manifest["checksums"]
+    path.write_text(json.dumps(manifest), "utf-8")
+    assert "have no checksums" in run("info", copied, "--verify").stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,6 +153,7 @@ def index_verb(
     from vitdsi.config import load_config
     from vitdsi.config.budget import SMALL, budget_of
     from vitdsi.facts.sidecar import read_sidecar
+    from vitdsi.files import delete_folder
     from vitdsi.index import ImageIndex
     from vitdsi.training.checkpoint import has_checkpoint
 
@@ -209,7 +209,7 @@ def index_verb(
         else:
             say("stopped before there was anything to resume; run the same command again")
         ctx.exit(INTERRUPTED)
-    shutil.rmtree(state, ignore_errors=True)
+    delete_folder(state)
     report = index.report_
     for line in problems(report.skipped, report.duplicates, report.unmatched):
         say(line)

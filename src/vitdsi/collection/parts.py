@@ -29,7 +29,7 @@ from vitdsi.columns.segments import Array, Column, Ragged
 from vitdsi.columns.thumbnails import THUMBNAIL_BYTES, Thumbnails
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids.codes import Vocabulary
-from vitdsi.ids.trie import Trie
+from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.coding import packed
 from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints
 from vitdsi.state import HeldOut, IndexState, TextGap
@@ -206,7 +206,7 @@ def read_parts(files: Files, base: int, lineage: str) -> dict[str, Any]:
     if "held_out" in files:
         (file,) = files["held_out"]
         views = load_file(file)
-        check_numbers("ids of held-out views", views["ids"], len(names))
+        check_numbers("ids of held-out views", views["ids"], len(names), first=NONE)
         if len(views["ids"]) != len(views["features"]):
             raise ValueError("held-out views and their ids do not fit together")
         parts["held_out"] = HeldOut(views["features"], views["ids"], _list(file, "labels"))

@@ -7,6 +7,7 @@ it was before or after the change, never a mixture. What the files hold is said 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sqlite3
@@ -19,16 +20,23 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from vitdsi.collection.checksums import file_checksum, manifest_checksum, verify
+from vitdsi.collection.checksums import file_checksums, manifest_checksum, verify
 from vitdsi.collection.former_formats import (
     FORMER_SUFFIXES,
     is_former,
     read_former_parts,
     renumbered,
-    upgraded,
     upgraded_weights,
 )
-from vitdsi.collection.parts import PARTS, SEGMENTED, Files, absent, read_parts, write_part
+from vitdsi.collection.manifest import (
+    DAMAGE,
+    FORMAT_VERSION,
+    explained,
+    files_of,
+    last_generation,
+    read_manifest,
+)
+from vitdsi.collection.parts import PARTS, SEGMENTED, absent, read_parts, write_part
 from vitdsi.columns.segments import segments_to_keep
 from vitdsi.config import config_from_dict
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError, VitdsiError
@@ -37,8 +45,6 @@ from vitdsi.model.coding import unpacked
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.state import BuildReport, Change, IndexState
 
-FORMAT_VERSION = 6
-_READABLE_VERSIONS = (2, 3, 4, 5, 6)
 _LOCK = "lock"
 _MAX_ATTEMPTS = 20
 
@@ -50,13 +56,15 @@ def write_lock(path: Path) -> Iterator[None]:
     The operating system releases the lock when the process ends, however it ends. Raises
     IndexLockedError if another process holds it.
     """
-    lock = FileLock(path.resolve() / _LOCK, is_singleton=True)
     try:
+        lock = FileLock(path.resolve() / _LOCK, is_singleton=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise IndexLockedError(
             f"{path} is being changed by another process; try again when it is done"
         ) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
     try:
         yield
     finally:
@@ -78,9 +86,13 @@ def write_index(path: Path, state: IndexState, parts: Collection[str] | None = N
     try:
         return _replace_index(path, state, parts)
     except (OSError, sqlite3.Error, SafetensorError) as error:
-        raise VitdsiError(
-            f"{path} cannot be written ({error}); make room on the disk, or allow to write there, and try again"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: Exception) -> VitdsiError:
+    return VitdsiError(
+        f"{path} cannot be written ({error}); make room on the disk, or allow to write there, and try again"
+    )
 
 
 def _replace_index(path: Path, state: IndexState, parts: Collection[str] | None) -> int:
@@ -91,15 +103,21 @@ def _replace_index(path: Path, state: IndexState, parts: Collection[str] | None)
     if not (path / "index.json").is_file():
         raise UsageError(f"{path} exists and is not an index; give another output")
     with write_lock(path):
-        before = _read_manifest(path)
-        if parts is not None and before["generation"] != state.generation:
-            raise UsageError(
-                f"{path} was changed by another process since it was opened; open it again, and repeat the change"
-            )
-        generation = int(before["generation"]) + 1
+        generation, before = last_generation(path) + 1, {}
+        if parts is not None:
+            with explained(path):
+                before = read_manifest(path)
+            if before["generation"] != state.generation:
+                raise UsageError(
+                    f"{path} was changed by another process since it was opened; open it again, and repeat the change"
+                )
         if parts is None or is_former(before):
             parts, before = PARTS, {}
-        _write(path, state, parts, generation=generation, before=before)
+        try:
+            _write(path, state, parts, generation=generation, before=before)
+        except BaseException:
+            clear(path)
+            raise
         return generation
 
 
@@ -109,7 +127,7 @@ def _write(
     """Write parts of an index; what else the description `before` names is kept."""
     grown = before.get("lineage") == state.image_ids.lineage
     files: dict[str, list[tuple[str, int]]] = {}
-    checksums: dict[str, str] = {}
+    checksums: dict[str, list[str]] = {}
     clear(folder)
     for part in PARTS:
         known = before.get("files", {}).get(part, [])
@@ -131,7 +149,7 @@ def _write(
         write_part(part, folder / name, state, first)
         os.chmod(folder / name, 0o666 & ~umask())  # safetensors writes for the owner alone
         sync(folder / name)
-        checksums[name] = file_checksum(folder / name)
+        checksums[name] = file_checksums(folder / name)
     sync(folder)
     checksums |= {name: value for name, value in before.get("checksums", {}).items() if name not in checksums}
     named = {name for part in files.values() for name, _ in part}
@@ -157,27 +175,46 @@ def _write(
 
 
 def clear(folder: Path) -> None:
-    """Delete the files of parts that `index.json` does not name: those of earlier or interrupted writes."""
+    """Delete the files that `index.json` does not name: those of earlier or interrupted writes.
+
+    Nothing is deleted as long as `index.json` cannot be read.
+    """
     named: set[str] = set()
     if (folder / "index.json").is_file():
-        named = {file.name for files in _files(folder, _read_manifest(folder)).values() for file in files}
+        try:
+            files = files_of(folder, read_manifest(folder))
+        except DAMAGE:
+            return
+        named = {file.name for file in itertools.chain(*files.values())}
     for part, suffix in [*PARTS.items(), *FORMER_SUFFIXES]:
         for file in folder.glob(f"{part}-*.{suffix}"):
             if file.name not in named:
                 file.unlink(missing_ok=True)
 
 
+def check_files(path: Path) -> list[str]:
+    """Compare all bytes of the files of an index with their checksums, which can take as long as copying it.
+
+    Returns:
+        The names of the files that have no checksum, because an earlier version wrote them.
+
+    Raises:
+        UsageError, IndexFormatError: as `read_index`.
+    """
+    read_index(path)
+    with explained(path):
+        manifest = read_manifest(path)
+        checksums = manifest.get("checksums", {})
+        files = list(itertools.chain(*files_of(path, manifest).values()))
+        for file in files:
+            verify(file, checksums.get(file.name), whole=True)
+    return [file.name for file in files if file.name not in checksums]
+
+
 def sizes(path: Path) -> dict[str, int]:
     """Return the size of each part on disk in bytes."""
-    files = _files(path, _read_manifest(path))
+    files = files_of(path, read_manifest(path))
     return {part: sum(file.stat().st_size for file in files[part]) for part in files}
-
-
-def _files(path: Path, manifest: dict[str, Any]) -> Files:
-    names = [name for files in manifest["files"].values() for name, _ in files]
-    if outside := [name for name in names if Path(name).name != name]:
-        raise IndexFormatError(f"it names a file outside of its folder, {outside[0]!r}; do not trust it")
-    return {part: [path / name for name, _ in files] for part, files in manifest["files"].items()}
 
 
 def read_index(path: Path) -> IndexState:
@@ -191,51 +228,22 @@ def read_index(path: Path) -> IndexState:
         raise UsageError(f"{path}: there is no such index; make one with: vitdsi index IMAGES -o {path}")
     if not (path / "index.json").is_file():
         raise IndexFormatError(f"{path} is not an index: it has no index.json")
-    try:
+    with explained(path):
         for _ in range(_MAX_ATTEMPTS):
-            manifest = _read_manifest(path)
+            manifest = read_manifest(path)
             try:
                 return _read(path, manifest)
-            except (
-                OSError,
-                ValueError,
-                RuntimeError,
-                SafetensorError,
-            ):  # A missing file raises any of these.
-                if _read_manifest(path)["generation"] == manifest["generation"]:
+            except DAMAGE:  # A missing file raises any of these.
+                if read_manifest(path)["generation"] == manifest["generation"]:
                     raise
                 # Another process changed the index after its manifest was read, so everything is read again.
         raise IndexFormatError("it changes faster than it can be read; try again later")
-    except IndexFormatError as error:
-        raise IndexFormatError(f"{path}: {error}") from error
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError, VitdsiError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise IndexFormatError(f"{path} is broken ({reason}); make it again from the images") from error
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((path / "index.json").read_text("utf-8"))
-    if not isinstance(manifest, dict):
-        raise ValueError("index.json is not a description")
-    version = manifest["format_version"]
-    if version > FORMAT_VERSION:
-        raise IndexFormatError(
-            f"it has format {version}, this version reads up to {FORMAT_VERSION}; upgrade vitdsi"
-        )
-    if version not in _READABLE_VERSIONS:
-        raise IndexFormatError(
-            f"it has format {version}, this version reads {_READABLE_VERSIONS[0]} to {FORMAT_VERSION};"
-            " make it again from the images"
-        )
-    if manifest.get("checksum", checksum := manifest_checksum(manifest)) != checksum:
-        raise ValueError("index.json is not as it was written")
-    return upgraded(manifest)
 
 
 def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
-    files = _files(path, manifest)
-    names = {file.name for part in files.values() for file in part}
-    verify(path, {name: value for name, value in manifest.get("checksums", {}).items() if name in names})
+    files = files_of(path, manifest)
+    for file in itertools.chain(*files.values()):
+        verify(file, manifest.get("checksums", {}).get(file.name))
     resolved = config_from_dict(manifest["resolved"])
     former = is_former(manifest)
     if former:

@@ -34,14 +34,14 @@ def check_array(name: str, array: Array, kind: str, *shape: int | None) -> None:
         raise ValueError(f"{name} are {array.dtype.name} {array.shape}, where {kind} {shape} is expected")
 
 
-def check_numbers(name: str, numbers: Any, end: int) -> None:
-    """Check that all numbers of an array or a tensor are from 0 up to, but not including, `end`.
+def check_numbers(name: str, numbers: Any, end: int, first: int = 0) -> None:
+    """Check that all numbers of an array or a tensor are from `first` up to, but not including, `end`.
 
     Raises:
         ValueError: one is not.
     """
-    if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < end:
-        raise ValueError(f"{name} are not all from 0 to {end - 1}")
+    if len(numbers) and not first <= int(numbers.min()) <= int(numbers.max()) < end:
+        raise ValueError(f"{name} are not all from {first} to {end - 1}")
 
 
 def check_offsets(name: str, offsets: Array, count: int) -> None:
