@@ -3,6 +3,8 @@
     python benchmarks/reliability.py images [cases=5000]    broken image files: indexed, searched and described
     python benchmarks/reliability.py folders [cases=2000]   damaged index folders, and those of strangers
     python benchmarks/reliability.py states [cases=1000]    random sequences of changes, against a dictionary of images
+    python benchmarks/reliability.py kills [cases=100]      kill -9 in each of index, add, remove, compact and serve
+    python benchmarks/reliability.py disks [cases=25]       the same on a full disk and in a read-only folder, as root
 
 Cases are numbered, and the same number is the same case each time; `first=N` starts at another one. Each case runs in a
 process of its own with limits. One JSON object is written to stdout; failures are shown on stderr at once.
@@ -10,6 +12,7 @@ process of its own with limits. One JSON object is written to stdout; failures a
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -82,11 +85,32 @@ def states(cases: int, first: int) -> dict[str, Any]:
     return {"cases": cases, "failures": []}
 
 
+def kills(cases: int, first: int) -> dict[str, Any]:
+    """Each verb, killed at random moments."""
+    from kills import VERBS, kill
+
+    found = itertools.chain.from_iterable(kill(verb, range(first, first + cases)) for verb in VERBS)
+    return summary(found, _show)
+
+
+def disks(cases: int, first: int) -> dict[str, Any]:
+    """Each verb on a disk that gets full, and in a folder that may not be written."""
+    from full_disk import fill, forbid
+
+    return summary(itertools.chain(forbid(), fill(range(first, first + cases))), _show)
+
+
 def _show(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-JOBS = {"images": (images, 5000), "folders": (folders, 2000), "states": (states, 1000)}
+JOBS = {
+    "images": (images, 5000),
+    "folders": (folders, 2000),
+    "states": (states, 1000),
+    "kills": (kills, 100),
+    "disks": (disks, 25),
+}
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from vitdsi.files import (
     recover_folder,
     replace_folder,
     sync,
+    temporary_folder,
     umask,
     write_atomically,
 )
@@ -353,3 +354,16 @@ def test_deleted_folder_is_there_as_a_whole_or_not_at_all(
         os.utime(left, times=(0, 0))
     recover_folder(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_temporary_folder_is_private_and_those_of_killed_processes_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    abandon(tmp_path / "vitdsi")
+    (tmp_path / ".vitdsi.new-link").symlink_to(tmp_path.parent)
+    os.mkfifo(tmp_path / ".vitdsi.new-pipe")
+    with temporary_folder() as folder:
+        assert mode(folder) == 0o700
+        write(folder, "x")
+    assert tmp_path.is_dir() and not folder.exists() and not (tmp_path / ".vitdsi.new-abc").exists()

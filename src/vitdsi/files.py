@@ -22,6 +22,7 @@ __all__ = [
     "recover_folder",
     "replace_folder",
     "sync",
+    "temporary_folder",
     "umask",
     "write_atomically",
 ]
@@ -116,6 +117,27 @@ def delete_folder(path: Path) -> None:
         shutil.rmtree(new)
 
 
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder, which only this user can enter, for the time of this block.
+
+    It is where the system wants temporary files. What killed processes left there is deleted.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    path = Path(tempfile.gettempdir(), "vitdsi")
+    _delete_abandoned(path)
+    new = Path(tempfile.mkdtemp(prefix=_beginning(path), dir=path.parent))
+    descriptor = os.open(new, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield new
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        os.close(descriptor)
+
+
 def _new_folder(path: Path) -> Path:
     new = Path(tempfile.mkdtemp(prefix=_beginning(path), dir=path.parent))
     os.chmod(new, 0o777 & ~umask())  # mkdtemp makes folders that only their owner can enter
@@ -131,7 +153,7 @@ def _delete_abandoned(path: Path) -> None:
     """Delete new files and folders that would have been at `path`, and whose processes were killed."""
     for new in path.parent.glob(f"{glob.escape(_beginning(path))}*"):
         with contextlib.suppress(OSError):
-            descriptor = os.open(new, os.O_RDONLY)
+            descriptor = os.open(new, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # it may be anything
             try:
                 age = time.time() - os.fstat(descriptor).st_mtime
                 if age > _SECONDS_TO_LOCK and _lock(descriptor):

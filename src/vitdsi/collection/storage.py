@@ -186,8 +186,9 @@ def clear(folder: Path) -> None:
         except DAMAGE:
             return
         named = {file.name for file in itertools.chain(*files.values())}
-    for part, suffix in [*PARTS.items(), *FORMER_SUFFIXES]:
-        for file in folder.glob(f"{part}-*.{suffix}"):
+    patterns = [f"{part}-*.{suffix}" for part, suffix in [*PARTS.items(), *FORMER_SUFFIXES]]
+    for pattern in (*patterns, ".tmp*"):  # which is what safetensors writes to, before it renames it
+        for file in folder.glob(pattern):
             if file.name not in named:
                 file.unlink(missing_ok=True)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from vitdsi.collection.add import AddResult, add
 from vitdsi.collection.parts import GROWING
 from vitdsi.collection.read import Collection, read_collection
 from vitdsi.collection.remove import remove
 from vitdsi.errors import ImageReadError
+from vitdsi.files import temporary_folder
 from vitdsi.photos.decode import open_image
 from vitdsi.search.decisions import keep_both
 from vitdsi.search.filters import resolve_ids
@@ -80,8 +79,8 @@ def _read(served: Served, files: Sequence[tuple[str, bytes]], max_pixels: int) -
         labels = [name.partition("/")[0] for name in names]
         if not all("/" in name for name in names):
             raise ApiError(422, "the images of this index have classes; call them CLASS/NAME")
-    with tempfile.TemporaryDirectory(prefix="vitdsi-") as folder:
-        paths = [Path(folder) / f"{position:06d}" for position in range(len(files))]
+    with temporary_folder() as folder:
+        paths = [folder / f"{position:06d}" for position in range(len(files))]
         for path, (name, body) in zip(paths, files, strict=True):
             _check_pixels(name, body, max_pixels)
             path.write_bytes(body)
