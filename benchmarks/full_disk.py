@@ -27,7 +27,7 @@ from vitdsi.errors import VitdsiError
 __all__ = ["fill", "forbid"]
 
 _CHANGES = ("index", "add", "remove", "compact")
-_READS = (["info", "{}"], ["list", "{}"], ["search", "{}", "{photo}"], ["facets", "{}", "format"])
+_READS = (["info", "{}"], ["list", "{}"], ["search", "{}", "{photo}"], ["facets", "{}"])
 _DISK = 64 << 20  # bytes
 _NOBODY = 65534
 

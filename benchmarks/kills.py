@@ -106,8 +106,12 @@ class ServerKills:
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
         self.bodies = [file.read_bytes() for file in sorted((workshop.folder / "photos").glob("*.png"))]
-        with workshop.importing():
-            child, _ = started(workshop, workshop.base)
+        with workshop.importing(), tempfile.TemporaryDirectory(dir=workshop.folder) as folder:
+            child, port = started(workshop, Path(shutil.copytree(workshop.base, Path(folder, "i.dsi"))))
+            request(port, "POST", "first.png", self.bodies[0])
+            began = time.monotonic()
+            request(port, "POST", "second.png", self.bodies[0])
+            self.seconds = 4 * (time.monotonic() - began)  # in which about four changes are made
             os.kill(child.pid, signal.SIGTERM)
             child.wait()
 
@@ -120,7 +124,7 @@ class ServerKills:
             child, port = started(self.workshop, path)
             killer = os.fork()
             if not killer:
-                time.sleep(2 * rng.random())
+                time.sleep(self.seconds * rng.random())
                 child.kill()
                 os._exit(0)
             before, after, done = self._change(port, names, rng)

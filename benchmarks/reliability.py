@@ -3,7 +3,7 @@
     python benchmarks/reliability.py images [cases=5000]    broken image files: indexed, searched and described
     python benchmarks/reliability.py folders [cases=2000]   damaged index folders, and those of strangers
     python benchmarks/reliability.py states [cases=1000]    random sequences of changes, against a dictionary of images
-    python benchmarks/reliability.py kills [cases=100]      kill -9 in each of index, add, remove, compact and serve
+    python benchmarks/reliability.py kills [cases=100]      kill -9 in index, add, remove, compact and serve; only=add
     python benchmarks/reliability.py disks [cases=25]       the same on a full disk and in a read-only folder, as root
 
 Cases are numbered, and the same number is the same case each time; `first=N` starts at another one. Each case runs in a
@@ -85,11 +85,12 @@ def states(cases: int, first: int) -> dict[str, Any]:
     return {"cases": cases, "failures": []}
 
 
-def kills(cases: int, first: int) -> dict[str, Any]:
-    """Each verb, killed at random moments."""
+def kills(cases: int, first: int, only: str = "") -> dict[str, Any]:
+    """Each verb, or one of them, killed at random moments."""
     from kills import VERBS, kill
 
-    found = itertools.chain.from_iterable(kill(verb, range(first, first + cases)) for verb in VERBS)
+    verbs = [only] if only else VERBS
+    found = itertools.chain.from_iterable(kill(verb, range(first, first + cases)) for verb in verbs)
     return summary(found, _show)
 
 
@@ -120,10 +121,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
     job, cases = JOBS[sys.argv[1]]
-    options = {
+    options: dict[str, Any] = {
         "cases": cases,
         "first": 0,
-        **{k: int(v) for k, _, v in (a.partition("=") for a in sys.argv[2:])},
+        **{k: int(v) if v.isdigit() else v for k, _, v in (a.partition("=") for a in sys.argv[2:])},
     }
     result = job(**options)
     commit = subprocess.run(

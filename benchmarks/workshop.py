@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import http.client
 import importlib
 import os
@@ -80,6 +81,10 @@ class Workshop:
         """Return the command line that does something to the index `path`."""
         photos, added = str(self.folder / "photos"), str(self.folder / "added")
         cache = ["--cache", str(path.parent / "cache")]
+        workers = [
+            "--workers",
+            str(os.cpu_count()),
+        ]  # each gets one core, as OpenMP has no threads after a fork
         return {
             "index": [
                 "index",
@@ -95,7 +100,7 @@ class Workshop:
             "add": ["add", str(path), added, *cache],
             "remove": ["remove", str(path)],
             "compact": ["compact", str(path), "--no-retrain"],
-            "serve": ["serve", str(path), "--writable", "--port", "0", "--device", "cpu", "--workers", "1"],
+            "serve": ["serve", str(path), "--writable", "--port", "0", "--device", "cpu", *workers],
         }[verb] + list(more)
 
     def start(self, arguments: Sequence[str], uid: int | None = None) -> Child:
@@ -169,6 +174,7 @@ def _be_child(arguments: Sequence[str], workshop: Workshop, log: int, writing: i
     """Run a command in a forked process, and never return."""
     code = 1
     try:
+        faulthandler.enable()
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         for place in (1, 2):
             os.dup2(log, place)

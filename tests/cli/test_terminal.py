@@ -76,6 +76,11 @@ def test_results_are_aligned_and_names_that_are_not_utf8_printable() -> None:
     assert text.splitlines() == ["q.jpg", "   9  0.5000  a.jpg", "  10  0.2500  b?.jpg  certain"]
 
 
+def test_names_with_control_characters_stay_on_their_line() -> None:
+    text = plain_results("a\nb.jpg", [SearchResult(1, "c\x1b[2J\u202egpj.jpg", 0.5, 1, -0.75, False)])
+    assert text.splitlines() == ["a\\nb.jpg", "  1  0.5000  c\\x1b[2J\\u202egpj.jpg"]
+
+
 def test_metrics_table_mentions_excluded_queries() -> None:
     stream = io.StringIO()
     metric = {"value": 0.5, "chance": 0.125, "ci95": (0.25, 0.75), "queries": 1200, "excluded": 3}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vitdsi.search.options import SearchResult
 
 _LISTED = 10
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 __all__ = [
     "BuildDisplay",
@@ -133,7 +135,7 @@ def plain_results(query: str, results: Sequence[SearchResult]) -> str:
         f"  {result.rank:>{width}}  {result.score:.4f}  {result.image_id}{'  certain' if result.certain else ''}"
         for result in results
     ]
-    return _printable("\n".join([query, *lines]))
+    return "\n".join(map(_printable, [query, *lines]))
 
 
 def problems(
@@ -186,7 +188,7 @@ def plain_facts(facts: Mapping[str, Any]) -> str:
     """Format nested facts as aligned `name  value` lines, with dotted names and list items numbered from 1."""
     rows = list(_flatten(facts))
     width = max((len(name) for name, _ in rows), default=0)
-    return _printable("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+    return "\n".join(_printable(f"{name:<{width}}  {value}") for name, value in rows)
 
 
 def _flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -204,6 +206,11 @@ def _item(item: Any) -> str:
     return ", ".join(f"{k} {v}" for k, v in item.items()) if isinstance(item, Mapping) else str(item)
 
 
-def _printable(text: str) -> str:
-    """Replace surrogates, which stand for bytes of file names that are not UTF-8 and cannot be printed."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _printable(line: str) -> str:
+    """Replace what names may have and a line of text may not.
+
+    Surrogates stand for bytes of file names that are not UTF-8. Control characters, line breaks and changes of the
+    direction of writing could move the cursor or look like another name; they are shown as in a string of Python.
+    """
+    text = line.encode("utf-8", "replace").decode("utf-8")
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -120,7 +120,7 @@ def remove_images(holder: IndexHolder, image_id: str) -> tuple[Served, str]:
     def change(served: Served) -> IndexState:
         nonlocal removed
         number = served.number(image_id)
-        removed = served.state.image_ids[number]
+        removed = served.name(number)
         return remove(served.state, resolve_ids(served.state, [number]))
 
     return holder.change(change, ("live",)), removed
@@ -140,7 +140,7 @@ def keep_images(holder: IndexHolder, images: Sequence[str]) -> list[str]:
 
     def change(served: Served) -> IndexState:
         numbers = sorted({served.number(image) for image in images})
-        kept.extend(served.state.image_ids[number] for number in numbers)
+        kept.extend(served.name(number) for number in numbers)
         return keep_both(served.state, numbers)
 
     holder.change(change, ("decisions",))

@@ -74,11 +74,18 @@ class Served:
         """Return what tells the content of an image from other contents, "" if it was not a file."""
         return self.state.hashes[number][:_VERSION_LENGTH]
 
+    def name(self, number: int) -> str:
+        """Return the image_id of an image as JSON can hold it: bytes of a file name that are not UTF-8 become �.
+
+        Such an image is asked for by its id.
+        """
+        return self.state.image_ids[number].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
     def image(self, number: int, facts: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return how an image is named, where its picture is, and the facts about it, as JSON values."""
         version = self.version(number)
         return {
-            "image_id": self.state.image_ids[number],
+            "image_id": self.name(number),
             "id": number,
             "thumb": f"/thumb/{number}" + (f"?v={version}" if version else ""),
             "metadata": self.state.metadata.rows([number])[number] if facts is None else facts,
