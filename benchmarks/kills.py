@@ -137,8 +137,8 @@ class ServerKills:
             if request(port, "POST", "last.png", self.bodies[0])[0] != 200:
                 raise AssertionError(f"the next server does not add an image: {child.output()}")
             os.kill(child.pid, signal.SIGTERM)
-            if child.wait().code:
-                raise AssertionError("the next server does not end well")
+            if code := child.wait().code:
+                raise AssertionError(f"the next server ends with {code}")
             if answers(path)[0] != [*found, "last.png"]:
                 raise AssertionError("the next server has other images")
             if left := leftovers(Path(folder), self.workshop.tmp, path):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import faulthandler
 import http.client
 import importlib
 import os
@@ -174,7 +173,7 @@ def _be_child(arguments: Sequence[str], workshop: Workshop, log: int, writing: i
     """Run a command in a forked process, and never return."""
     code = 1
     try:
-        faulthandler.enable()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         for place in (1, 2):
             os.dup2(log, place)
