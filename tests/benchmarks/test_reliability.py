@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+_BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "reliability.py"
 
 
 def _refuse(case: int) -> tuple[str, str]:
@@ -70,7 +76,29 @@ def test_damaged_folders_are_refused_or_change_no_answer() -> None:
 def test_sequences_of_changes_agree_with_a_dictionary() -> None:
     from states import run_sequences
 
-    run_sequences(3)
+    run_sequences(5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["index", "add", "remove", "compact", "serve"])
+def test_killed_commands_leave_an_index_and_nothing_else(verb: str) -> None:
+    assert _run("kills", "cases=4", f"only={verb}")["cases"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small disk")
+def test_commands_on_a_full_or_read_only_disk_end_in_one_line_of_an_error() -> None:
+    result = _run("disks", "cases=2")
+    assert result["cases"] == 2 * 4 + 5 * 2 and result["results"]["refused"] >= 10
+
+
+def _run(*arguments: str) -> dict[str, Any]:
+    """A job in a process of its own, as it forks, which one with threads must not do."""
+    command = [sys.executable, str(_BENCHMARK), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.slow
