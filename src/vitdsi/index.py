@@ -29,6 +29,7 @@ from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.export.hub import pull, push
 from vitdsi.export.onnx import export_onnx
 from vitdsi.export.sharable import Sharing
+from vitdsi.export.web import Web
 from vitdsi.exported.manifest import FOLDER as EXPORT_FOLDER
 from vitdsi.facts.best_copy import best_copy
 from vitdsi.facts.facets import Facet
@@ -613,6 +614,33 @@ class ImageIndex:
         else:
             raise UsageError("the index was not saved since it was changed; save it, or give a folder")
         export_onnx(self.state_, self.reader, target, saved)
+        return target
+
+    def export_web(
+        self, folder: str | Path, *, images: str | Path | None = None, onnxruntime: str | Path | None = None
+    ) -> Path:
+        """Write the index with a page that searches it in a browser, from any host of static files.
+
+        Args:
+            folder: where to write.
+            images: the folder that was indexed, of which small pictures are made for the page. None takes the small
+                grey pictures that the index keeps.
+            onnxruntime: the npm package `onnxruntime-web`, unpacked. None downloads it.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UsageError: as for `export_onnx`, the package cannot be downloaded, `images` has no photo of the index, or
+                the backbone resizes photos in a way that ONNX cannot.
+        """
+        saved, target = None if self._changed else self._origin, Path(folder)
+        web = Web(
+            (saved or target).stem,
+            None if images is None else Path(images),
+            None if onnxruntime is None else Path(onnxruntime),
+        )
+        export_onnx(self.state_, self.reader, target, saved, web=web)
         return target
 
     def push_to_hub(

@@ -24,3 +24,15 @@ def test_an_export_is_a_part_of_the_index_unless_a_folder_is_given(copied: Path,
 def test_a_folder_with_other_content_is_refused(copied: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     one_error_line(run("export", copied, "-o", tmp_path / "mine"), 2, "is not an exported index")
+
+
+@pytest.mark.parametrize(
+    "arguments, advice",
+    [
+        (["--web"], "give -o DIR"),
+        (["-o", "photos.web", "--images", "photos"], "give --web as well"),
+        (["-o", "photos.web", "--web", "--onnxruntime-web", "nowhere"], "is not the package onnxruntime-web"),
+    ],
+)
+def test_options_of_the_page_are_checked(copied: Path, arguments: list[str], advice: str) -> None:
+    one_error_line(run("export", copied, *arguments), 2, advice)
