@@ -29,6 +29,7 @@ _ORDER = [
     "neighbours",
     "config",
     "photos",
+    "engine",
     "backbones",
     "facts",
     "ids",

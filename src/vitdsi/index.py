@@ -24,6 +24,7 @@ from vitdsi.columns.labels import Labels
 from vitdsi.columns.names import Names
 from vitdsi.config import IndexConfig
 from vitdsi.config.budget import budget_of
+from vitdsi.engine.base import Engine
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.export.hub import pull, push
@@ -66,11 +67,16 @@ class ImageIndex:
     Args:
         config: the settings. The defaults suit a folder of photos.
         cache: the folder of the feature cache, or None without a cache.
+        engine: where photos are read, such as `vitdsi.engine.local.LocalEngine(4)` for four processes, which needs a
+            cache. None reads them in this process.
     """
 
-    def __init__(self, config: IndexConfig | None = None, *, cache: Path | None = None) -> None:
+    def __init__(
+        self, config: IndexConfig | None = None, *, cache: Path | None = None, engine: Engine | None = None
+    ) -> None:
         self._requested = config or IndexConfig()
         self.cache = cache
+        self._engine = engine
         self.device = device_for(self._requested.device)
         self._reader: FeatureReader | None = None
         self._backbone: str | None = None  # where the weights are, if not where the settings say
@@ -133,6 +139,7 @@ class ImageIndex:
                 weights=None if self._state is None else self._state.weights,
                 cache=self.cache,
                 device=self.device,
+                engine=self._engine,
             )
         return self._reader
 
@@ -570,6 +577,7 @@ class ImageIndex:
         device: str = "auto",
         cache: Path | None = None,
         backbone: str | None = None,
+        engine: Engine | None = None,
     ) -> ImageIndex:
         """Open an index.
 
@@ -579,13 +587,14 @@ class ImageIndex:
             cache: the folder of the feature cache, or None without a cache.
             backbone: where the weights of the backbone are, if not where they were at the build: a folder, or a name on
                 the hub. They must be the same weights, which is checked when the first photo is read.
+            engine: where photos are read; see the class.
 
         Raises:
             UsageError: there is no such folder.
             IndexFormatError: the folder is not an index, is broken, or has the format of a newer version.
         """
         state = read_index(Path(path))
-        index = cls(state.requested, cache=cache)
+        index = cls(state.requested, cache=cache, engine=engine)
         index._backbone = backbone
         index.device = device_for(device)
         state.model.to(index.device)

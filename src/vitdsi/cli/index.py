@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vitdsi.cli.common import FILE, INTERRUPTED, again, check_output, debug_option, listing_unreadable, say
+from vitdsi.cli.common import (
+    FILE,
+    INTERRUPTED,
+    WORKERS_OPTION,
+    again,
+    check_output,
+    debug_option,
+    listing_unreadable,
+    say,
+)
 from vitdsi.errors import IndexFormatError, UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +94,8 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Fail if any file cannot be read, instead of skipping it.")
 @click.option("--force", is_flag=True, help="Replace OUT.dsi if it exists.")
 @click.option("--cache", type=FILE, metavar="DIR", help="Folder of the feature cache [per user].")
-@click.option("--no-cache", is_flag=True, help="Do not cache features.")
+@click.option("--no-cache", is_flag=True, help="Do not cache features; one process then reads all photos.")
+@WORKERS_OPTION
 @debug_option
 @click.pass_context
 def index_verb(
@@ -114,6 +124,7 @@ def index_verb(
     force: bool,
     cache: Path | None,
     no_cache: bool,
+    workers: int | None,
 ) -> None:
     """Build the index OUT.dsi of all images in the folder IMAGES and its sub-folders.
 
@@ -132,6 +143,7 @@ def index_verb(
       vitdsi index photos -o photos.dsi --metadata albums.csv
       vitdsi index photos -o photos.dsi --backbone facebook/dinov2-small
       vitdsi index photos -o photos.dsi --size small
+      vitdsi index photos -o photos.dsi --workers 4
       vitdsi index photos -o photos.dsi --resume
     """
     for text in overrides:
@@ -152,6 +164,7 @@ def index_verb(
     from vitdsi.cli.terminal import BuildDisplay, problems
     from vitdsi.config import load_config
     from vitdsi.config.budget import SMALL, budget_of
+    from vitdsi.engine.local import LocalEngine
     from vitdsi.facts.sidecar import read_sidecar
     from vitdsi.files import delete_folder
     from vitdsi.index import ImageIndex
@@ -188,7 +201,9 @@ def index_verb(
     facts = (
         None if metadata is None else read_sidecar(metadata)
     )  # raises its errors before the images are read
-    index = ImageIndex(settings, cache=None if no_cache else cache or default_cache())
+    index = ImageIndex(
+        settings, cache=None if no_cache else cache or default_cache(), engine=LocalEngine(workers)
+    )
 
     try:
         with listing_unreadable(), contextlib.closing(BuildDisplay()) as display:
