@@ -32,7 +32,7 @@ def fail(part: Path) -> None:
 class EngineHere:
     """An engine that runs parts in this process, with a task that travelled as to another one."""
 
-    workers, least = 2, 1
+    workers, least, ranks = 2, 1, 1
 
     def run(self, task: Callable[[Any], None], parts: Sequence[Any]) -> Iterator[None]:
         sent = pickle.loads(pickle.dumps(task))
@@ -44,7 +44,7 @@ class EngineHere:
 class NoEngine:
     """An engine that must not run."""
 
-    workers = 2
+    workers, ranks = 2, 1
 
     def __init__(self, least: int = 1) -> None:
         self.least = least

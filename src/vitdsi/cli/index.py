@@ -132,7 +132,8 @@ def index_verb(
     such as --seed override both. Training ends when it no longer improves, or at the limit of --epochs or --minutes,
     whichever comes first.
 
-    Prints one JSON line with a summary. Ctrl-C stops the run and keeps its state in OUT.dsi.training for --resume.
+    Under torchrun, each of its processes reads and trains its share, and the first one writes the index. Prints one
+    JSON line with a summary. Ctrl-C stops the run and keeps its state in OUT.dsi.training for --resume.
 
     \b
     Examples:
@@ -144,17 +145,16 @@ def index_verb(
       vitdsi index photos -o photos.dsi --backbone facebook/dinov2-small
       vitdsi index photos -o photos.dsi --size small
       vitdsi index photos -o photos.dsi --workers 4
+      torchrun --nproc-per-node 2 -m vitdsi index photos -o photos.dsi
       vitdsi index photos -o photos.dsi --resume
     """
-    for text in overrides:
-        if "=" not in text:
-            raise UsageError(
-                f"{text!r} is one argument too many; give one folder of images, and settings as KEY=VALUE"
-            )
-    if cache is not None and no_cache:
-        raise UsageError("--cache and --no-cache contradict each other; give one of them")
-    if size is not None and bytes_per_image is not None:
-        raise UsageError("--size and --bytes-per-image contradict each other; give one of them")
+    from vitdsi.cli.engines import engine_for
+    from vitdsi.engine.torchrun import follow, is_follower
+
+    if is_follower():
+        follow()
+        return
+    _check_arguments(overrides, cache, no_cache, size, bytes_per_image)
     if keep_features is None and (bytes_per_image is not None or size in ("small", "exact")):
         keep_features = size == "exact"
     state = out.with_name(f"{out.name}.training")
@@ -164,7 +164,6 @@ def index_verb(
     from vitdsi.cli.terminal import BuildDisplay, problems
     from vitdsi.config import load_config
     from vitdsi.config.budget import SMALL, budget_of
-    from vitdsi.engine.local import LocalEngine
     from vitdsi.facts.sidecar import read_sidecar
     from vitdsi.files import delete_folder
     from vitdsi.index import ImageIndex
@@ -201,9 +200,8 @@ def index_verb(
     facts = (
         None if metadata is None else read_sidecar(metadata)
     )  # raises its errors before the images are read
-    index = ImageIndex(
-        settings, cache=None if no_cache else cache or default_cache(), engine=LocalEngine(workers)
-    )
+    engine = engine_for(workers)
+    index = ImageIndex(settings, cache=None if no_cache else cache or default_cache(), engine=engine)
 
     try:
         with listing_unreadable(), contextlib.closing(BuildDisplay()) as display:
@@ -218,6 +216,7 @@ def index_verb(
                 resume=resume,
             )
             _save(index, out)
+            engine.close()
     except KeyboardInterrupt:
         if has_checkpoint(state):
             say(f"stopped; continue with: {shlex.join(['vitdsi', *again(ctx, extra='--resume')])}")
@@ -240,6 +239,25 @@ def index_verb(
         f"indexed {report.images} images in {report.seconds:.1f} s, IA@1 {report.indexing_accuracy:.4f}: {out}"
     )
     click.echo(json.dumps(summary))
+
+
+def _check_arguments(
+    overrides: tuple[str, ...],
+    cache: Path | None,
+    no_cache: bool,
+    size: str | None,
+    bytes_per_image: int | None,
+) -> None:
+    """Raise UsageError for a setting without a value, and for options that contradict each other."""
+    for text in overrides:
+        if "=" not in text:
+            raise UsageError(
+                f"{text!r} is one argument too many; give one folder of images, and settings as KEY=VALUE"
+            )
+    if cache is not None and no_cache:
+        raise UsageError("--cache and --no-cache contradict each other; give one of them")
+    if size is not None and bytes_per_image is not None:
+        raise UsageError("--size and --bytes-per-image contradict each other; give one of them")
 
 
 def _save(index: ImageIndex, out: Path) -> None:

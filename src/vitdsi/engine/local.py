@@ -10,8 +10,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, TypeVar
 
-from vitdsi.engine.base import AUTO_LEAST, cores
+from vitdsi.engine.base import AUTO_LEAST, Together, cores
 from vitdsi.errors import UsageError
+from vitdsi.progress import OnProgress
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -22,10 +23,11 @@ _Part = TypeVar("_Part")
 
 
 class LocalEngine:
-    """Runs parts in processes on this machine. They are started for each run, so that they hold memory no longer.
+    """Runs parts in processes on this machine, and trains in this one.
 
-    A new process imports torch and loads the backbone, in about two seconds, and takes 300 to 400 MB. Scripts that use
-    several must start their work under `if __name__ == "__main__":`, as for every process that Python spawns.
+    The processes are started for each run, so that they hold memory no longer. A new one imports torch and loads the
+    backbone, in about two seconds, and takes 300 to 400 MB. Scripts that use several must start their work under
+    `if __name__ == "__main__":`, as for every process that Python spawns.
 
     Args:
         workers: the number of processes; 1 starts none. None is one for each GPU, or without any one for each core,
@@ -34,6 +36,8 @@ class LocalEngine:
     Raises:
         UsageError: `workers` is below 1.
     """
+
+    ranks = 1
 
     def __init__(self, workers: int | None = 1) -> None:
         if workers is not None and workers < 1:
@@ -60,6 +64,15 @@ class LocalEngine:
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def together(self, task: Together, on_progress: OnProgress = None) -> None:
+        """Call `task` in this process, which is alone."""
+        from vitdsi.engine.ranks import ALONE
+
+        task(ALONE, on_progress)
+
+    def close(self) -> None:
+        """Nothing is left running."""
 
 
 def _start(started: Synchronized[int], threads: int, gpus: int) -> None:
