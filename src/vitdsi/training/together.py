@@ -62,7 +62,7 @@ def train_with(
         engine.together(
             partial(_train_rank, folder, checkpoint or folder / "checkpoint", device.type), on_progress
         )
-        weights, state = torch.load(folder / _RESULT)
+        weights, state = torch.load(folder / _RESULT, weights_only=True)
     model.to(device).load_state_dict(weights)
     schedule = schedule_for(config, len(data.indexing_rows))
     for name, value in state.items():
