@@ -44,6 +44,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 def static_host(folder: Path) -> Iterator[str]:
     """The address of a server that only sends the files of a folder."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=folder))
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a page that is closed while it loads
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -602,18 +602,19 @@ class ImageIndex:
         index._origin, index._changed = Path(path).absolute(), set()
         return index
 
-    def export_onnx(self, folder: str | Path | None = None) -> Path:
+    def export_onnx(self, folder: str | Path | None = None, *, precision: str = "float32") -> Path:
         """Write the index as ONNX graphs and flat arrays, which `vitdsi.exported` searches without torch.
 
         Args:
             folder: where to write. None writes it into the folder of the index, where `vitdsi search` finds it.
+            precision: how weights are stored: `float32` or `float16`.
 
         Returns:
             The folder.
 
         Raises:
-            UsageError: onnx is not installed, `folder` exists and is not an exported index, the index is on a GPU, or
-                `folder` is None and the index was not saved since it was changed.
+            UsageError: onnx is not installed, there is no such precision, `folder` exists and is not an exported index,
+                the index is on a GPU, or `folder` is None and the index was not saved since it was changed.
         """
         saved = None if self._changed else self._origin
         if folder is not None:
@@ -622,11 +623,16 @@ class ImageIndex:
             target = saved / EXPORT_FOLDER
         else:
             raise UsageError("the index was not saved since it was changed; save it, or give a folder")
-        export_onnx(self.state_, self.reader, target, saved)
+        export_onnx(self.state_, self.reader, target, saved, precision=precision)
         return target
 
     def export_web(
-        self, folder: str | Path, *, images: str | Path | None = None, onnxruntime: str | Path | None = None
+        self,
+        folder: str | Path,
+        *,
+        images: str | Path | None = None,
+        onnxruntime: str | Path | None = None,
+        precision: str = "float16",
     ) -> Path:
         """Write the index with a page that searches it in a browser, from any host of static files.
 
@@ -635,6 +641,7 @@ class ImageIndex:
             images: the folder that was indexed, of which small pictures are made for the page. None takes the small
                 grey pictures that the index keeps.
             onnxruntime: the npm package `onnxruntime-web`, unpacked. None downloads it.
+            precision: how weights are stored: `float32` or `float16`.
 
         Returns:
             The folder.
@@ -649,7 +656,7 @@ class ImageIndex:
             None if images is None else Path(images),
             None if onnxruntime is None else Path(onnxruntime),
         )
-        export_onnx(self.state_, self.reader, target, saved, web=web)
+        export_onnx(self.state_, self.reader, target, saved, precision=precision, web=web)
         return target
 
     def push_to_hub(

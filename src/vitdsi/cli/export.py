@@ -17,6 +17,11 @@ from vitdsi.errors import UsageError
     "-o", "--out", type=FILE, metavar="DIR", help="The folder to write [onnx, inside of the index]."
 )
 @click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16"]),
+    help="How weights are stored [float32; with --web: float16].",
+)
+@click.option(
     "--web", is_flag=True, help="Write a page as well, which searches in a browser without a server."
 )
 @click.option(
@@ -32,7 +37,13 @@ from vitdsi.errors import UsageError
 @BACKBONE_OPTION
 @debug_option
 def export_verb(
-    index: Path, out: Path | None, web: bool, images: Path | None, runtime: Path | None, backbone: str | None
+    index: Path,
+    out: Path | None,
+    precision: str | None,
+    web: bool,
+    images: Path | None,
+    runtime: Path | None,
+    backbone: str | None,
 ) -> None:
     """Write INDEX.dsi as ONNX graphs, flat arrays and a manifest, which are searched without torch.
 
@@ -59,9 +70,9 @@ def export_verb(
 
     opened = ImageIndex.load(index, device="cpu", backbone=backbone)
     if web and out is not None:
-        folder = opened.export_web(out, images=images, onnxruntime=runtime)
+        folder = opened.export_web(out, images=images, onnxruntime=runtime, precision=precision or "float16")
     else:
-        folder = opened.export_onnx(out)
+        folder = opened.export_onnx(out, precision=precision or "float32")
     manifest = read_manifest(folder)
     click.echo(
         json.dumps(
@@ -69,7 +80,7 @@ def export_verb(
                 "index": str(index),
                 "export": str(folder),
                 "images": manifest["images"],
-                "bytes": sum(about["bytes"] for about in manifest["files"].values()),
+                "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
             }
         )
     )

@@ -11,6 +11,7 @@ export class ApiError extends Error {
 const worker = new Worker(new URL("./local/worker.js", import.meta.url), { type: "module" });
 const waiting = new Map(); // number of the request -> its promise
 let last = 0;
+let broken = null; // why the worker cannot run
 
 worker.addEventListener("message", ({ data: { number, answer, problem } }) => {
   const { resolve, reject } = waiting.get(number);
@@ -19,14 +20,15 @@ worker.addEventListener("message", ({ data: { number, answer, problem } }) => {
   else resolve(answer);
 });
 worker.addEventListener("error", (event) => {
-  const error = new ApiError(`The search cannot run in this browser: ${event.message || "its files cannot be loaded"}.`, 0);
-  for (const { reject } of waiting.values()) reject(error);
+  broken = new ApiError(`The search cannot run in this browser: ${event.message || "its files cannot be loaded"}.`, 0);
+  for (const { reject } of waiting.values()) reject(broken);
   waiting.clear();
 });
 
 /** The answer of the worker. Nothing is sent anywhere: a photo is handed to the worker, which runs in this browser. */
 export function api(path, { query = {}, body, signal } = {}) {
   return new Promise((resolve, reject) => {
+    if (broken) throw broken;
     const number = (last += 1);
     waiting.set(number, { resolve, reject });
     signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));
