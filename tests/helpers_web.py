@@ -58,7 +58,8 @@ def static_host(folder: Path) -> Iterator[str]:
 @contextmanager
 def page_of(browser: Browser, folder: Path) -> Iterator[Page]:
     """The page of an export, which can reach nothing but its own files, and at its end must have sent nothing."""
-    with static_host(folder) as address:
+    with static_host(folder.parent) as host:
+        address = f"{host}{folder.name}/"
         asked: list[Request] = []
 
         def only_own(route: Route) -> None:

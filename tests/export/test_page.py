@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from helpers_page import browser, violations
 from helpers_transformers import COLOURS, KINDS, coloured, write_model
-from helpers_web import exported, file_of, found, page_of
+from helpers_web import exported, file_of, found, page_of, static_host
 from PIL import Image
 
 from vitdsi import ImageIndex, load_config
@@ -71,6 +71,12 @@ _QUERIES = {
 }
 
 
+_REFUSED = """() => new Promise((resolve) => {
+    addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+    fetch("http://127.0.0.1:9/", { method: "POST", body: "a photo" }).then(resolve, () => {});
+})"""
+
+
 def _assert_same(page: Page, in_python: ExportedIndex, photos: list[bytes]) -> None:
     for photo, results in zip(photos, found(page, photos), strict=True):
         expected = in_python.search(photo, 10, regions=1, verify=False)
@@ -80,6 +86,19 @@ def _assert_same(page: Page, in_python: ExportedIndex, photos: list[bytes]) -> N
 
 def test_the_results_in_a_browser_are_those_of_python(page: Page, in_python: ExportedIndex) -> None:
     _assert_same(page, in_python, list(_QUERIES.values()))
+
+
+def test_the_browser_refuses_whatever_would_be_sent_elsewhere(
+    chromium: Browser, in_python: ExportedIndex, folder: Path
+) -> None:
+    with static_host(folder) as address:
+        page = chromium.new_page()
+        page.goto(address)
+        page.locator(".tile").first.wait_for()
+        (worker,) = page.workers
+        for place in (page, worker):
+            assert place.evaluate(_REFUSED) == "connect-src"
+        page.close()
 
 
 def test_a_photo_is_searched_and_shown_without_what_only_a_server_can_do(page: Page) -> None:

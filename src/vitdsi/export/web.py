@@ -24,7 +24,8 @@ _OWN = _ROOM / "page"
 _SIDE, _QUALITY = 256, 70  # of a picture
 _PICTURES_IN_FOLDER = 1000
 _POLICY = (
-    "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'"
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; img-src 'self' blob: data:;"
+    " object-src 'none'; base-uri 'none'; form-action 'none'"
 )
 _HEAD = '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
 _OFFLINE_HEAD = (

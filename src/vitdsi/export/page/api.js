@@ -8,7 +8,9 @@ export class ApiError extends Error {
   }
 }
 
-const worker = new Worker(new URL("./local/worker.js", import.meta.url), { type: "module" });
+// A worker that starts from a blob is under the policy of the page: the browser refuses whatever it would send elsewhere.
+const start = new Blob([`import ${JSON.stringify(new URL("./local/worker.js", import.meta.url).href)};`], { type: "text/javascript" });
+const worker = new Worker(URL.createObjectURL(start), { type: "module" });
 const waiting = new Map(); // number of the request -> its promise
 let last = 0;
 let broken = null; // why the worker cannot run
