@@ -77,7 +77,8 @@ def torchrun_job(ranks: ProcessGroup, task: Callable[[Path], None], parts: list[
         return None
     engine = torchrun.TorchrunEngine()
     count = len(list(engine.run(task, parts)))
-    engine.together(partial(_write_size, parts[0].parent))
+    folder = parts[0].parent
+    engine.together(partial(_write_size, folder), folder)
     engine.close()
     return count
 

@@ -14,15 +14,21 @@ from helpers_images import photo
 from vitdsi.cli.engines import engine_for
 from vitdsi.engine.base import cores
 from vitdsi.engine.local import LocalEngine
+from vitdsi.errors import UsageError
 from vitdsi.index import ImageIndex
 
 
 def test_without_torchrun_processes_are_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     for workers, expected in ((3, 3), (None, cores())):
-        engine = engine_for(workers)
+        engine = engine_for("local", workers)
         assert isinstance(engine, LocalEngine)
         assert engine.workers == expected
+
+
+def test_an_address_needs_the_engine_that_has_one() -> None:
+    with pytest.raises(UsageError, match="--address auto is that of a Ray cluster; give --engine ray"):
+        engine_for("local", None, "auto")
 
 
 def _index(command: list[str], images: Path, out: Path) -> ImageIndex:

@@ -27,7 +27,7 @@ class OneRank(EngineHere):
 
     ranks = 2
 
-    def together(self, task: Together, on_progress: OnProgress = None) -> None:
+    def together(self, task: Together, folder: Path, on_progress: OnProgress = None) -> None:
         task(ALONE, on_progress)
 
 
@@ -56,7 +56,7 @@ def test_one_rank_trains_in_place() -> None:
 class Breaking(OneRank):
     """An engine whose rank ends in the middle, once, and is started again."""
 
-    def together(self, task: Together, on_progress: OnProgress = None) -> None:
+    def together(self, task: Together, folder: Path, on_progress: OnProgress = None) -> None:
         def stop(progress: Progress) -> None:
             if progress.done == 10:
                 raise KeyboardInterrupt

@@ -20,6 +20,7 @@ from vitdsi.cli.common import (
     listing_unreadable,
     say,
 )
+from vitdsi.cli.engines import engine_for, engine_options
 from vitdsi.errors import IndexFormatError, UsageError
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
 @click.option("--cache", type=FILE, metavar="DIR", help="Folder of the feature cache [per user].")
 @click.option("--no-cache", is_flag=True, help="Do not cache features; one process then reads all photos.")
 @WORKERS_OPTION
+@engine_options
 @debug_option
 @click.pass_context
 def index_verb(
@@ -125,6 +127,8 @@ def index_verb(
     cache: Path | None,
     no_cache: bool,
     workers: int | None,
+    engine: str,
+    address: str | None,
 ) -> None:
     """Build the index OUT.dsi of all images in the folder IMAGES and its sub-folders.
 
@@ -145,10 +149,10 @@ def index_verb(
       vitdsi index photos -o photos.dsi --backbone facebook/dinov2-small
       vitdsi index photos -o photos.dsi --size small
       vitdsi index photos -o photos.dsi --workers 4
+      vitdsi index photos -o photos.dsi --engine ray --address auto
       torchrun --nproc-per-node 2 -m vitdsi index photos -o photos.dsi
       vitdsi index photos -o photos.dsi --resume
     """
-    from vitdsi.cli.engines import engine_for
     from vitdsi.engine.torchrun import follow, is_follower
 
     if is_follower():
@@ -200,8 +204,8 @@ def index_verb(
     facts = (
         None if metadata is None else read_sidecar(metadata)
     )  # raises its errors before the images are read
-    engine = engine_for(workers)
-    index = ImageIndex(settings, cache=None if no_cache else cache or default_cache(), engine=engine)
+    runs_on = engine_for(engine, workers, address)
+    index = ImageIndex(settings, cache=None if no_cache else cache or default_cache(), engine=runs_on)
 
     try:
         with listing_unreadable(), contextlib.closing(BuildDisplay()) as display:
@@ -216,7 +220,7 @@ def index_verb(
                 resume=resume,
             )
             _save(index, out)
-            engine.close()
+            runs_on.close()
     except KeyboardInterrupt:
         if has_checkpoint(state):
             say(f"stopped; continue with: {shlex.join(['vitdsi', *again(ctx, extra='--resume')])}")

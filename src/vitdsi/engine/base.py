@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from vitdsi.progress import OnProgress
@@ -49,7 +50,7 @@ class Engine(Protocol):
         """
         ...
 
-    def together(self, task: Together, on_progress: OnProgress = None) -> None:
+    def together(self, task: Together, folder: Path, on_progress: OnProgress = None) -> None:
         """Call `task` in all ranks at once, until it has ended in all of them.
 
         If one ends early, because its machine does, an engine may start them all again. A task that leaves its state in
@@ -57,6 +58,7 @@ class Engine(Protocol):
 
         Args:
             task: leaves its results in files, too.
+            folder: a folder that all ranks see, where the engine may write.
             on_progress: what the first rank reports to.
 
         Raises:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from vitdsi.engine.base import AUTO_LEAST, Together, cores
@@ -65,7 +66,7 @@ class LocalEngine:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def together(self, task: Together, on_progress: OnProgress = None) -> None:
+    def together(self, task: Together, folder: Path, on_progress: OnProgress = None) -> None:
         """Call `task` in this process, which is alone."""
         from vitdsi.engine.ranks import ALONE
 

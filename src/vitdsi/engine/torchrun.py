@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vitdsi.engine.base import Together
@@ -54,7 +55,7 @@ class TorchrunEngine:
             yield from [None] * len(parts[start : start + size])
         self._group.wait()
 
-    def together(self, task: Together, on_progress: OnProgress = None) -> None:
+    def together(self, task: Together, folder: Path, on_progress: OnProgress = None) -> None:
         """See `Engine.together`."""
         self._send(task)
         task(self._group, on_progress)

@@ -59,9 +59,8 @@ def train_with(
     device = next(model.parameters()).device
     with _folder_beside(checkpoint) as folder:
         torch.save((model.cpu(), data, config, seed), folder / _JOB)
-        engine.together(
-            partial(_train_rank, folder, checkpoint or folder / "checkpoint", device.type), on_progress
-        )
+        task = partial(_train_rank, folder, checkpoint or folder / "checkpoint", device.type)
+        engine.together(task, folder, on_progress)
         weights, state = torch.load(folder / _RESULT, weights_only=True)
     model.to(device).load_state_dict(weights)
     schedule = schedule_for(config, len(data.indexing_rows))
