@@ -59,7 +59,7 @@ class Engine(Protocol):
         Args:
             task: leaves its results in files, too.
             folder: a folder that all ranks see, where the engine may write.
-            on_progress: what the first rank reports to.
+            on_progress: what the first rank reports to, if it is in this process. Elsewhere it is given None.
 
         Raises:
             UsageError: the processes cannot go on.

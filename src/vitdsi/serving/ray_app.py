@@ -142,11 +142,13 @@ def sharded_app(folder: Path, *, routers: int = 1, token: str | None = None) -> 
     Raises:
         IndexFormatError: the folder does not hold shards.
     """
+    shard: Any = ShardReplica  # what the decorators make of the classes
+    router: Any = Router
     shards = [
-        ShardReplica.options(name=f"shard-{number}").bind(str(folder), number)
+        shard.options(name=f"shard-{number}").bind(str(folder), number)
         for number in range(shard_count(folder))
     ]
-    return Router.options(num_replicas=routers).bind(str(folder), token, *shards)
+    return router.options(num_replicas=routers).bind(str(folder), token, *shards)
 
 
 def _as_json(result: SearchResult) -> dict[str, Any]:

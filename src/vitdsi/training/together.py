@@ -19,9 +19,10 @@ from vitdsi.progress import OnProgress
 from vitdsi.training.checkpoint import has_checkpoint
 from vitdsi.training.data import TrainingData
 from vitdsi.training.loop import train
+from vitdsi.training.relay import relayed, reporting_to
 from vitdsi.training.schedule import Schedule, schedule_for
 
-_JOB, _RESULT = "job.pt", "result.pt"
+_JOB, _RESULT, _PROGRESS = "job.pt", "result.pt", "progress.json"
 
 
 def train_with(
@@ -60,7 +61,8 @@ def train_with(
     with _folder_beside(checkpoint) as folder:
         torch.save((model.cpu(), data, config, seed), folder / _JOB)
         task = partial(_train_rank, folder, checkpoint or folder / "checkpoint", device.type)
-        engine.together(task, folder, on_progress)
+        with relayed(folder / _PROGRESS, on_progress):
+            engine.together(task, folder, on_progress)
         weights, state = torch.load(folder / _RESULT, weights_only=True)
     model.to(device).load_state_dict(weights)
     schedule = schedule_for(config, len(data.indexing_rows))
@@ -81,7 +83,7 @@ def _train_rank(folder: Path, checkpoint: Path, device: str, ranks: Ranks, on_pr
         seed=seed,
         checkpoint=checkpoint,
         resume=has_checkpoint(checkpoint),
-        on_progress=on_progress,
+        on_progress=on_progress or reporting_to(folder / _PROGRESS),
         ranks=ranks,
     )
     if ranks.rank == 0:
