@@ -8,16 +8,19 @@ checks that the features have the same bits. Prints a line of JSON for each numb
 - `photos_per_second` of wall-clock time, and `ratio` to one worker;
 - `milliseconds`: processor time for each photo, of all processes together;
 - `busy`: processor time by wall-clock time and cores;
-- `used`: processor time by what other programs left of all cores, that is by this time and the idle time. On a machine
-  that is shared with others, this is what `busy` would be without them. It is None where the system does not tell.
+- `wanted`: the time that threads ran or waited for a core, by wall-clock time and cores, 1 at most. On a machine that
+  is shared with other programs, this is nearly what `busy` would be without them. It is None where the system does
+  not tell (`/proc/PID/task/TID/schedstat`).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -37,23 +40,55 @@ def processor_seconds() -> float:
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
+class Wanted:
+    """Adds up the seconds that the threads of this process and of its children ran or waited for a core."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, ...], float] = {}
+        self._last: dict[tuple[str, ...], float] = {}
+        self._over = threading.Event()
+        self._look(at_start=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            self._look(at_start=False)
+
+    def _look(self, *, at_start: bool) -> None:
+        processes = [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
+        for process in processes:
+            for path in Path(f"/proc/{process}/task").glob("*/schedstat"):
+                with contextlib.suppress(OSError):
+                    ran, waited, _ = map(int, path.read_text("utf-8").split())
+                    self._last[path.parts] = (ran + waited) / 1e9
+                    if at_start:
+                        self._first[path.parts] = self._last[path.parts]
+
+    def stop(self) -> float:
+        """Return the seconds since the beginning."""
+        self._over.set()
+        self._thread.join()
+        return sum(seconds - self._first.get(thread, 0.0) for thread, seconds in self._last.items())
+
+
 def measure(paths: list[Path], workers: int) -> tuple[dict[str, Any], torch.Tensor]:
     """Read photos with a number of workers: the figures, and the features."""
     with tempfile.TemporaryDirectory() as cache:
         reader = FeatureReader("pooled", cache=Path(cache), engine=LocalEngine(workers))
-        began, spent, idle = time.perf_counter(), processor_seconds(), psutil.cpu_times()
+        wanted = Wanted()
+        began, spent = time.perf_counter(), processor_seconds()
         read = reader.load(paths)
         seconds = time.perf_counter() - began
         spent = processor_seconds() - spent
-        now = psutil.cpu_times()
-    left = spent + sum(getattr(now, name, 0.0) - getattr(idle, name, 0.0) for name in ("idle", "iowait"))
+        runnable = wanted.stop()
     figures = {
         "workers": workers,
         "photos": len(read.features),
         "photos_per_second": round(len(read.features) / seconds, 1),
         "milliseconds": round(1000 * spent / len(read.features), 2),
         "busy": round(spent / seconds / cores(), 3),
-        "used": round(spent / left, 3) if left > 0 else None,
+        "wanted": round(min(1.0, runnable / seconds / cores()), 3) if runnable > 0 else None,
     }
     return figures, read.features
 

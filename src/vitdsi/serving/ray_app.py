@@ -12,14 +12,14 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from fastapi import FastAPI, Query, Request
-from fastapi.responses import JSONResponse
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import RayServeException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.shards import read_shard, read_top, shard_count
@@ -36,8 +36,6 @@ __all__ = ["sharded_app"]
 _WAIT_SECONDS = 60.0  # for a shard that starts again
 _RETRY_SECONDS = 0.5
 _MAX_RESULTS = 1000
-
-api = FastAPI(title="vitdsi", docs_url="/docs")
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 1}, max_ongoing_requests=64)
@@ -58,7 +56,6 @@ class ShardReplica:
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 1}, max_ongoing_requests=64)
-@serve.ingress(api)
 class Router:
     """Reads photos, holds the top of the index, and asks shards."""
 
@@ -76,29 +73,23 @@ class Router:
         )
         self._search = ShardedSearch(top, self._ask)
 
-    @api.get("/healthz")
-    def healthz(self) -> dict[str, Any]:
-        """Say that searches are answered."""
-        return {"status": "ok", "shards": len(self._shards)}
+    async def __call__(self, request: Request) -> Response:
+        """Answer a request: `GET /healthz`, or `POST /v1/search` with a photo as its body.
 
-    @api.post("/v1/search")
-    async def search(
-        self,
-        request: Request,
-        k: Annotated[int, Query(ge=1, le=_MAX_RESULTS)] = 10,
-        offset: Annotated[int, Query(ge=0)] = 0,
-        where: str | None = None,
-        min_score: Annotated[float, Query(ge=0, le=1)] = 0.0,
-        verify: bool | None = None,
-    ) -> JSONResponse:
-        """Find the images relevant to a photo, which is the body of the request."""
-        began = time.perf_counter()
+        The parameters of a search are k, offset, where, min_score and verify.
+        """
+        asked = (request.method, request.url.path)
+        if asked == ("GET", "/healthz"):
+            return JSONResponse({"status": "ok", "shards": len(self._shards)})
+        if asked != ("POST", "/v1/search"):
+            return JSONResponse({"error": "there are POST /v1/search and GET /healthz"}, 404)
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._token is not None and not secrets.compare_digest(given.encode(), self._token.encode()):
             return JSONResponse({"error": "the token is missing or wrong"}, 401)
+        began = time.perf_counter()
         photo = await request.body()
-        options = SearchOptions(k, where or None, offset=offset, min_score=min_score, verify=verify)
         try:
+            options = _options(request.query_params)
             found = await asyncio.to_thread(self._find, photo, options)
         except (UsageError, ImageReadError) as error:
             return JSONResponse({"error": str(error).splitlines()[-1]}, 422)
@@ -149,6 +140,26 @@ def sharded_app(folder: Path, *, routers: int = 1, token: str | None = None) -> 
         for number in range(shard_count(folder))
     ]
     return router.options(num_replicas=routers).bind(str(folder), token, *shards)
+
+
+def _options(given: Mapping[str, str]) -> SearchOptions:
+    """Read the parameters of a search.
+
+    Raises:
+        UsageError: one of them is unknown, not valid, or too large.
+    """
+    unknown = sorted(set(given) - {"k", "offset", "where", "min_score", "verify"})
+    if unknown:
+        raise UsageError(f"{unknown[0]!r} is no parameter; there are k, offset, where, min_score and verify")
+    try:
+        k, offset = int(given.get("k", 10)), int(given.get("offset", 0))
+        min_score = float(given.get("min_score", 0))
+    except ValueError as error:
+        raise UsageError(f"k and offset are whole numbers, and min_score is a number: {error}") from None
+    if k + offset > _MAX_RESULTS:
+        raise UsageError(f"offset + k is {k + offset}; it must be at most {_MAX_RESULTS}")
+    verify = {"true": True, "false": False}.get(given.get("verify", ""))
+    return SearchOptions(k, given.get("where") or None, offset=offset, min_score=min_score, verify=verify)
 
 
 def _as_json(result: SearchResult) -> dict[str, Any]:
