@@ -41,6 +41,7 @@ from vitdsi.search.rank import indexing_accuracy
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState
 from vitdsi.training.alterations import Alterations, imagine_alterations, measure_alterations
 from vitdsi.training.data import TrainingData, held_out_queries, training_data
+from vitdsi.training.fine_tune import fine_tune
 from vitdsi.training.hard_views import read_hard_views
 from vitdsi.training.targets import Relevance, WeightedRelevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
@@ -200,6 +201,7 @@ def learn(
         on_progress=on_progress,
     )
     model = with_row_bytes(state.model.eval(), state.trie, config.vector_bytes, config.seed)
+    fine_tune(model, data, schedule, seed=config.seed + 1, on_progress=on_progress)
     state = replace(state, model=model)
     if state.held_out is None:
         state = replace(state, held_out=_held_out(state, queries, data, alterations))
