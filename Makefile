@@ -1,25 +1,30 @@
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 OUT    ?= demo-output
+# The photos of web-demo; without any, those of demo.
+PHOTOS ?= $(wildcard ../shared/data/coco2017mini/images)
 
 BIN := .venv/bin
 # Touched when an install has finished, so that an interrupted one is done again.
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow coverage lint docs examples check audit clean
+.PHONY: help env demo web-demo test test-slow coverage lint docs examples check audit clean
 # check is lint, then test: pytest's closing line comes last, with `make -j` too.
 .NOTPARALLEL:
 
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: PYTHON=$(PYTHON)  TORCH='$(TORCH)'  OUT=$(OUT)"
+	@echo "Variables: PYTHON=$(PYTHON)  TORCH='$(TORCH)'  OUT=$(OUT)  PHOTOS=$(PHOTOS)"
 
 env: $(STAMP) ## Install everything into .venv, again only when pyproject.toml changes
 
 demo: env ## Index some hundreds of real photos and search them; writes OUT/results.html
 	$(BIN)/python examples/demo.py $(OUT)
+
+web-demo: env ## Write a page that searches PHOTOS without a server to OUT/web
+	$(BIN)/python examples/web_demo.py $(OUT) $(PHOTOS)
 
 test: env ## Run the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto

@@ -6,7 +6,7 @@ import csv
 import importlib.resources
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from helpers_cli import paint
 from PIL import Image
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -106,15 +106,24 @@ def server(index: Path, **options: Any) -> Iterator[str]:
 
 @contextmanager
 def opened(
-    browser: Browser, address: str, path: str = "", *, may_fail: bool = False, **options: Any
+    browser: Browser,
+    address: str,
+    path: str = "",
+    *,
+    may_fail: bool = False,
+    before: Callable[[BrowserContext], object] | None = None,
+    **options: Any,
 ) -> Iterator[Page]:
     """A page of its own that has loaded. At its end, it must have done nothing that it must not do.
 
-    With `may_fail`, requests may be refused by the server, which the browser reports as an error.
+    With `may_fail`, requests may be refused by the server, which the browser reports as an error. `before` is called
+    before anything is loaded.
     """
     options = {"viewport": {"width": 1280, "height": 800}, **options}
     context = browser.new_context(**options)
     context.set_default_timeout(120_000)  # of a busy machine
+    if before is not None:
+        before(context)
     page = context.new_page()
     wrong = watch(page, address)
     try:

@@ -24,11 +24,13 @@ from vitdsi.columns.labels import Labels
 from vitdsi.columns.names import Names
 from vitdsi.config import IndexConfig
 from vitdsi.config.budget import budget_of
+from vitdsi.engine.base import Engine
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.evaluation.evaluate import evaluate
 from vitdsi.export.hub import pull, push
 from vitdsi.export.onnx import export_onnx
 from vitdsi.export.sharable import Sharing
+from vitdsi.export.web import Web
 from vitdsi.exported.manifest import FOLDER as EXPORT_FOLDER
 from vitdsi.facts.best_copy import best_copy
 from vitdsi.facts.facets import Facet
@@ -65,11 +67,16 @@ class ImageIndex:
     Args:
         config: the settings. The defaults suit a folder of photos.
         cache: the folder of the feature cache, or None without a cache.
+        engine: where photos are read, such as `vitdsi.engine.local.LocalEngine(4)` for four processes, which needs a
+            cache. None reads them in this process.
     """
 
-    def __init__(self, config: IndexConfig | None = None, *, cache: Path | None = None) -> None:
+    def __init__(
+        self, config: IndexConfig | None = None, *, cache: Path | None = None, engine: Engine | None = None
+    ) -> None:
         self._requested = config or IndexConfig()
         self.cache = cache
+        self._engine = engine
         self.device = device_for(self._requested.device)
         self._reader: FeatureReader | None = None
         self._backbone: str | None = None  # where the weights are, if not where the settings say
@@ -132,6 +139,7 @@ class ImageIndex:
                 weights=None if self._state is None else self._state.weights,
                 cache=self.cache,
                 device=self.device,
+                engine=self._engine,
             )
         return self._reader
 
@@ -569,6 +577,7 @@ class ImageIndex:
         device: str = "auto",
         cache: Path | None = None,
         backbone: str | None = None,
+        engine: Engine | None = None,
     ) -> ImageIndex:
         """Open an index.
 
@@ -578,13 +587,14 @@ class ImageIndex:
             cache: the folder of the feature cache, or None without a cache.
             backbone: where the weights of the backbone are, if not where they were at the build: a folder, or a name on
                 the hub. They must be the same weights, which is checked when the first photo is read.
+            engine: where photos are read; see the class.
 
         Raises:
             UsageError: there is no such folder.
             IndexFormatError: the folder is not an index, is broken, or has the format of a newer version.
         """
         state = read_index(Path(path))
-        index = cls(state.requested, cache=cache)
+        index = cls(state.requested, cache=cache, engine=engine)
         index._backbone = backbone
         index.device = device_for(device)
         state.model.to(index.device)
@@ -592,18 +602,19 @@ class ImageIndex:
         index._origin, index._changed = Path(path).absolute(), set()
         return index
 
-    def export_onnx(self, folder: str | Path | None = None) -> Path:
+    def export_onnx(self, folder: str | Path | None = None, *, precision: str = "float32") -> Path:
         """Write the index as ONNX graphs and flat arrays, which `vitdsi.exported` searches without torch.
 
         Args:
             folder: where to write. None writes it into the folder of the index, where `vitdsi search` finds it.
+            precision: how weights are stored: `float32` or `float16`.
 
         Returns:
             The folder.
 
         Raises:
-            UsageError: onnx is not installed, `folder` exists and is not an exported index, the index is on a GPU, or
-                `folder` is None and the index was not saved since it was changed.
+            UsageError: onnx is not installed, there is no such precision, `folder` exists and is not an exported index,
+                the index is on a GPU, or `folder` is None and the index was not saved since it was changed.
         """
         saved = None if self._changed else self._origin
         if folder is not None:
@@ -612,7 +623,40 @@ class ImageIndex:
             target = saved / EXPORT_FOLDER
         else:
             raise UsageError("the index was not saved since it was changed; save it, or give a folder")
-        export_onnx(self.state_, self.reader, target, saved)
+        export_onnx(self.state_, self.reader, target, saved, precision=precision)
+        return target
+
+    def export_web(
+        self,
+        folder: str | Path,
+        *,
+        images: str | Path | None = None,
+        onnxruntime: str | Path | None = None,
+        precision: str = "float16",
+    ) -> Path:
+        """Write the index with a page that searches it in a browser, from any host of static files.
+
+        Args:
+            folder: where to write.
+            images: the folder that was indexed, of which small pictures are made for the page. None takes the small
+                grey pictures that the index keeps.
+            onnxruntime: the npm package `onnxruntime-web`, unpacked. None downloads it.
+            precision: how weights are stored: `float32` or `float16`.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UsageError: as for `export_onnx`, the package cannot be downloaded, `images` has no photo of the index, or
+                the backbone resizes photos in a way that ONNX cannot.
+        """
+        saved, target = None if self._changed else self._origin, Path(folder)
+        web = Web(
+            (saved or target).stem,
+            None if images is None else Path(images),
+            None if onnxruntime is None else Path(onnxruntime),
+        )
+        export_onnx(self.state_, self.reader, target, saved, precision=precision, web=web)
         return target
 
     def push_to_hub(

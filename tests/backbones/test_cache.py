@@ -145,3 +145,9 @@ def test_default_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert default_cache() == tmp_path / ".cache" / "vitdsi"
+
+
+def test_what_is_listed_is_known_without_reading_it(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, "key")
+    cache.add(*rows("abc"))
+    assert FeatureCache(tmp_path, "key").has(["c", "x", "", "a"]).tolist() == [True, False, False, True]

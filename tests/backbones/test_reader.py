@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from helpers_backbones import ToyBackbone
+from helpers_engine import NoEngine
 from helpers_images import encoded, photo
 from PIL import ImageOps
 
 from vitdsi.backbones import reader as reader_module
 from vitdsi.backbones.reader import FeatureReader, ReadPhotos, device_for
+from vitdsi.engine.local import LocalEngine
 from vitdsi.errors import ConfigError, ImageReadError, UsageError
 from vitdsi.photos.decode import content_hash, load_square
 from vitdsi.progress import Progress
@@ -252,3 +254,41 @@ def test_features_have_the_same_bits_alone_and_in_any_batch(kind: str) -> None:
     assert torch.equal(reader.features(pixels.contiguous()), alone)
     assert torch.equal(reader.load(photos).features, alone.half())
     assert torch.equal(reader.load(photos[5:9]).features, alone[5:9].half())
+
+
+def test_several_processes_read_the_same_features_as_one(toy: type[ToyBackbone], tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in range(10):
+        photo(40, 30, seed).save(folder / f"{seed}.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    files = [*sorted(folder.iterdir()), tmp_path / "missing.png"]
+    alone = FeatureReader("pooled", backbone="toy").load(files)
+    toy.seen = 0
+    progress: list[Progress] = []
+    reader = FeatureReader("pooled", backbone="toy", cache=tmp_path / "cache", engine=LocalEngine(2))
+    shared = reader.load(files, on_progress=progress.append)
+    assert toy.seen == 0  # in this process
+    assert torch.equal(shared.features, alone.features)
+    assert torch.equal(shared.thumbnails, alone.thumbnails)
+    assert shared.kept.tolist() == alone.kept.tolist()
+    assert [str(error) for error in shared.errors] == [str(error) for error in alone.errors]
+    assert (progress[-1].done, progress[-1].total) == (12, 12)
+
+
+def test_other_processes_start_only_for_photos_that_the_cache_lacks(
+    toy: type[ToyBackbone], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    photo(40, 30).save(path)
+    FeatureReader("pooled", backbone="toy", cache=tmp_path / "cache").load([path])
+    reader = FeatureReader("pooled", backbone="toy", cache=tmp_path / "cache", engine=NoEngine())
+    assert len(reader.load([path]).features) == 1
+
+
+def test_without_a_cache_or_for_few_photos_one_process_reads(toy: type[ToyBackbone], tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    photo(40, 30).save(path)
+    for cache, least in ((None, 1), (tmp_path / "cache", 2)):
+        reader = FeatureReader("pooled", backbone="toy", cache=cache, engine=NoEngine(least))
+        assert len(reader.load([path]).features) == 1

@@ -206,3 +206,10 @@ def test_unreadable_files_are_listed_and_the_error_goes_on(capsys: pytest.Captur
 
 def test_verbs_are_listed_in_the_order_in_which_they_were_added() -> None:
     assert cli.list_commands(click.Context(cli)) == list(cli.commands) != sorted(cli.commands)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_workers_are_auto_or_a_number(tmp_path: Path, value: str) -> None:
+    result = run("index", tmp_path, "-o", tmp_path / "a.dsi", "--workers", value)
+    assert result.exit_code == 2
+    assert f"'{value}' is neither auto nor a number of at least 1" in result.stderr

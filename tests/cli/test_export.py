@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from helpers_cli import lines, one_error_line, run
 
+from vitdsi.exported.manifest import read_manifest
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
@@ -17,10 +19,30 @@ def test_an_export_is_a_part_of_the_index_unless_a_folder_is_given(copied: Path,
         (summary,) = lines(run("export", copied, *arguments))
         assert summary["export"] == str(folder)
         assert summary["images"] == 12
-        files = [path for path in folder.iterdir() if path.name != "manifest.json"]
-        assert summary["bytes"] == sum(path.stat().st_size for path in files)
+        assert summary["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_weights_are_stored_in_the_precision_that_is_given(copied: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for precision in ("float32", "float16"):
+        (summary,) = lines(run("export", copied, "-o", tmp_path / precision, "--precision", precision))
+        assert read_manifest(tmp_path / precision)["precision"] == precision
+        sizes[precision] = summary["bytes"]
+    assert sizes["float16"] < sizes["float32"]
 
 
 def test_a_folder_with_other_content_is_refused(copied: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     one_error_line(run("export", copied, "-o", tmp_path / "mine"), 2, "is not an exported index")
+
+
+@pytest.mark.parametrize(
+    "arguments, advice",
+    [
+        (["--web"], "give -o DIR"),
+        (["-o", "photos.web", "--images", "photos"], "give --web as well"),
+        (["-o", "photos.web", "--web", "--onnxruntime-web", "nowhere"], "is not the package onnxruntime-web"),
+    ],
+)
+def test_options_of_the_page_are_checked(copied: Path, arguments: list[str], advice: str) -> None:
+    one_error_line(run("export", copied, *arguments), 2, advice)

@@ -36,7 +36,8 @@ def test_embedding_narrower_than_the_bound_is_never_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "queries", "epochs"), [(100, 0, 180), (2500, 0, 36), (10**6, 0, 25), (100, 50, 216)]
+    ("count", "queries", "epochs"),
+    [(100, 0, 180), (2500, 0, 36), (10**6, 0, 1.8), (10**7, 0, 1), (100, 50, 216)],
 )
 def test_epochs_left_open_are_fewer_for_many_images(count: int, queries: int, epochs: float) -> None:
     assert resolve_config(IndexConfig(), count, queries).training.max_epochs == pytest.approx(epochs)

@@ -12,6 +12,7 @@ from vitdsi.model.heads.rows import Centres
 from vitdsi.model.heads.rows import CodedRows as TorchCodedRows
 
 
+@torch.no_grad()
 def test_coded_rows_are_those_of_the_model() -> None:
     rng = np.random.default_rng(0)
     centres = Centres(12, 4)

@@ -18,6 +18,12 @@ def index() -> IndexState:
     return index_with_copies()
 
 
+@pytest.fixture
+def without_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no model have vectors that can be compared."""
+    monkeypatch.setattr(IndexState, "reranks_by_default", False)
+
+
 def test_copies_are_near_identical_and_other_pictures_are_not(index: IndexState) -> None:
     similarity = Similarity(index)
     copied = pairs(*COPIES.items())
@@ -62,7 +68,7 @@ def test_no_pairs_give_an_empty_result(index: IndexState) -> None:
     assert Similarity(index).at_least(pairs(), 0).shape == (0,)
 
 
-def test_index_of_pixels_is_compared_by_thumbnails_alone(index: IndexState) -> None:
+def test_index_of_pixels_is_compared_by_thumbnails_alone(index: IndexState, without_vectors: None) -> None:
     assert index.features is not None
     shuffled = index.features[torch.randperm(65, generator=torch.Generator().manual_seed(0))]
     pixels = torch.zeros(65, 3, 4, 4, dtype=torch.uint8)
@@ -74,7 +80,9 @@ def test_index_of_pixels_is_compared_by_thumbnails_alone(index: IndexState) -> N
     assert not features_differ.at_least(copied, NEAR_IDENTICAL_SIMILARITY).all()
 
 
-def test_shift_that_all_features_share_does_not_change_similarity(index: IndexState) -> None:
+def test_shift_that_all_features_share_does_not_change_similarity(
+    index: IndexState, without_vectors: None
+) -> None:
     assert index.features is not None
     shifted = replace(index, features=index.features.float() + 100)
     similarity, shifted_similarity = Similarity(index), Similarity(shifted)
@@ -96,11 +104,12 @@ def test_pictures_that_coarse_steps_rule_out_are_those_that_all_crops_rule_out(
     assert 0 < reached[1].sum() < len(given)
 
 
-def test_vectors_of_the_model_stand_in_for_features(index: IndexState) -> None:
-    similarity = Similarity(replace(index, features=None))
-    assert similarity.at_least(pairs(*COPIES.items()), NEAR_IDENTICAL_SIMILARITY).all()
-    others = pairs(*((i, j) for i in range(20) for j in range(i)))
-    assert not similarity.at_least(others, NEAR_IDENTICAL_SIMILARITY).any()
+def test_vectors_of_the_model_are_compared_whether_features_are_kept_or_not(index: IndexState) -> None:
+    given = pairs(*((i, j) for i in range(20) for j in range(i)), *COPIES.items())
+    without = Similarity(replace(index, features=None))
+    for threshold in (0.6, 0.9, NEAR_IDENTICAL_SIMILARITY):
+        expected = Similarity(index).at_least(given, threshold)
+        assert (without.at_least(given, threshold) == expected).all()
 
 
 def test_index_without_thumbnails_is_refused() -> None:
@@ -108,11 +117,6 @@ def test_index_without_thumbnails_is_refused() -> None:
         Similarity(replace(stored(), thumbnails=None))
 
 
-def test_index_without_features_whose_model_keeps_no_vectors_is_refused() -> None:
-    state = replace(stored(), features=None)
-    state.model.stem.embeds = False  # type: ignore[misc]
-    try:
-        with pytest.raises(UsageError, match="keeps no features or thumbnails"):
-            Similarity(state)
-    finally:
-        del state.model.stem.embeds
+def test_index_without_features_whose_model_keeps_no_vectors_is_refused(without_vectors: None) -> None:
+    with pytest.raises(UsageError, match="keeps no features or thumbnails"):
+        Similarity(replace(stored(), features=None))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers_backbones import ToyBackbone
+from helpers_engine import EngineHere
 from helpers_images import photo
 
 from vitdsi.backbones.reader import FeatureReader
@@ -81,4 +82,25 @@ def test_a_photo_that_vanished_is_named(toy: type[ToyBackbone], paths: list[Path
     hashes = [content_hash(path) for path in paths]
     paths[2].unlink()
     with pytest.raises(ImageReadError, match=r"2\.png"):
+        read_hard_views(paths, hashes, reader, 1, 0)
+
+
+def test_several_processes_make_the_same_views_as_one(
+    toy: type[ToyBackbone], paths: list[Path], tmp_path: Path
+) -> None:
+    alone = read(paths, None)
+    hashes = [content_hash(path) for path in paths]
+    reader = FeatureReader("pooled", backbone="toy", cache=tmp_path / "cache", engine=EngineHere())
+    toy.seen = 0
+    assert torch.equal(read_hard_views(paths, hashes, reader, 3, 0), alone)
+    assert toy.seen == 18  # none is made twice
+
+
+def test_a_photo_that_left_while_several_processes_read_is_an_error(
+    toy: type[ToyBackbone], paths: list[Path], tmp_path: Path
+) -> None:
+    hashes = [content_hash(path) for path in paths]
+    reader = FeatureReader("pooled", backbone="toy", cache=tmp_path / "cache", engine=EngineHere())
+    paths[0].write_bytes(b"no image")
+    with pytest.raises(ImageReadError, match=r"0\.png"):
         read_hard_views(paths, hashes, reader, 1, 0)

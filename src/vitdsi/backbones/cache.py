@@ -94,6 +94,11 @@ class FeatureCache:
             self._where.clear()
             self._scanned.clear()
 
+    def has(self, hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return for each photo whether a shard lists it (N,). That shard may be broken, which `read` finds out."""
+        self._scan()
+        return np.fromiter((name in self._where for name in hashes), bool, len(hashes))
+
     def completed(self, beginnings: Sequence[str]) -> list[str]:
         """Return the content hash that begins with each of these 16 digits; "" for those that are not known."""
         self._scan()

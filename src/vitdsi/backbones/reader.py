@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +14,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from vitdsi.backbones import backbone_named
+from vitdsi.backbones import BACKBONES, backbone_named
 from vitdsi.backbones.base import Backbone, TextBackbone
 from vitdsi.backbones.cache import FeatureCache
 from vitdsi.backbones.features import to_inputs
 from vitdsi.backbones.pixels import PixelBackbone
+from vitdsi.backbones.read_photos import ReadPhotos, hash_files
+from vitdsi.backbones.share import SHARD_ROWS, share
+from vitdsi.engine.base import Engine
 from vitdsi.errors import ConfigError, ImageReadError, UsageError
-from vitdsi.photos.decode import Pixels, Source, content_hash, decode, load_square, to_square
+from vitdsi.photos.decode import Pixels, Source, decode, load_square, to_square
 from vitdsi.photos.load import load_many
 from vitdsi.progress import OnProgress, Progress
 
@@ -31,31 +33,9 @@ Alter: TypeAlias = Callable[[Image.Image, int], Image.Image]
 """A function of an RGB image, whose shorter side has at least twice the pixels that the backbone reads if the file has
 as many, and of its position. It is called in threads, and returns the altered RGB image."""
 
-SHARD_ROWS = 256
-"""Photos whose features are written to the cache together. A killed run loses at most as many."""
-
 _REPORT_EVERY = 32  # photos
 _THUMBNAIL = 32  # side in pixels
 _GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
-
-
-@dataclass(frozen=True)
-class ReadPhotos:
-    """The photos of a sequence that could be read.
-
-    Attributes:
-        kept: (n,) positions in the sequence, ascending.
-        features: (n, *shape) stored features: float16, or uint8 pixels (n, 3, S, S).
-        thumbnails: (n, 32, 32) uint8 grey, by which near-identical images are compared.
-        hashes: n content hashes, empty for photos that are no files or that were altered.
-        errors: why the other photos could not be read.
-    """
-
-    kept: npt.NDArray[np.int64]
-    features: Tensor
-    thumbnails: Tensor
-    hashes: list[str]
-    errors: list[ImageReadError]
 
 
 def device_for(name: str) -> torch.device:
@@ -71,6 +51,8 @@ class FeatureReader:
     The features of a photo do not depend on the other photos that are read with it: the backbone gets one photo at a
     time, because the order of its float additions varies with the size of the batch. On a CPU this is not slower.
 
+    A reader is sent to another process as its arguments. All that are sent there are one reader.
+
     Args:
         kind: the kind of features that the stem of the model reads: `pooled`, `map` or `pixels`.
         image_size: side of the square in pixels for `pixels`. Other kinds read the size of their backbone.
@@ -78,12 +60,14 @@ class FeatureReader:
         weights: the hash of the weights that an index was built with; None takes any weights.
         cache: the folder of the feature cache, or None to keep nothing.
         device: where the backbone runs; None is the CPU.
+        engine: shares the work among processes, which meet in the cache; None does it in this one.
 
     Attributes:
         backbone: the backbone itself.
         image_size: side in pixels of the squares that the backbone reads.
         device: where the backbone runs.
         cache_folder: the folder of the feature cache, or None.
+        engine: shares the work among processes, or None.
 
     Raises:
         UsageError: there is no such backbone, it has no such features, or it has other weights.
@@ -98,7 +82,10 @@ class FeatureReader:
         weights: str | None = None,
         cache: Path | None = None,
         device: torch.device | None = None,
+        engine: Engine | None = None,
     ) -> None:
+        self._arguments = (kind, image_size, backbone, weights, cache, device)
+        self.engine = engine
         self.kind = kind
         self.device = device or torch.device("cpu")
         try:
@@ -123,6 +110,9 @@ class FeatureReader:
         self.image_size = self.backbone.image_size
         self.cache_folder = cache
         self._cache = self.cache_of("")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reader_with, (tuple(BACKBONES.items()), *self._arguments)
 
     def cache_of(self, suffix: str) -> FeatureCache | None:
         """Return the cache of the features of photos, or with a suffix of something else that was made of photos."""
@@ -190,13 +180,15 @@ class FeatureReader:
             UsageError: the cache cannot be written.
         """
         sources = list(sources)
-        hashes, errors = (dict.fromkeys(range(len(sources)), ""), []) if alter else _hash_files(sources)
+        hashes, errors = (dict.fromkeys(range(len(sources)), ""), []) if alter else hash_files(sources)
         positions = np.array(list(hashes), dtype=np.int64)  # of the rows
         names = list(hashes.values())
         features = torch.empty(len(names), *self.backbone.shapes[self.kind], dtype=self.backbone.dtype)
         thumbnails = torch.empty(len(names), _THUMBNAIL, _THUMBNAIL, dtype=torch.uint8)
         read = np.zeros(len(names), dtype=bool)
         if self._cache is not None:
+            if alter is None:
+                self._share_reading(sources, positions, names, phase, on_progress)
             read = self._cache.read(names, features.numpy(), thumbnails.numpy())
         missing = np.flatnonzero(~read).tolist()
         done = len(sources) - len(missing)
@@ -246,22 +238,46 @@ class FeatureReader:
             errors,
         )
 
+    def _share_reading(
+        self,
+        sources: Sequence[Source],
+        positions: npt.NDArray[np.int64],
+        names: Sequence[str],
+        phase: str,
+        on_progress: OnProgress,
+    ) -> None:
+        """Let the engine fill the cache with the photos that it does not have."""
+        assert self._cache is not None
+        known = self._cache.has(names)
+        unknown = [
+            sources[position]
+            for position, name, has in zip(positions, names, known, strict=True)
+            if name and not has
+        ]
+
+        def report(done: int) -> None:
+            if on_progress is not None:
+                on_progress(Progress(phase, len(sources) - len(unknown) + done, len(sources)))
+
+        share(self.engine, partial(_load, self), unknown, report)
+
 
 def decoding_threads() -> int:
-    """The number of threads that decode photos."""
-    return max(1, (os.cpu_count() or 2) // 2)
+    """The number of threads that decode photos: half as many as compute."""
+    return max(1, torch.get_num_threads() // 2)
 
 
-def _hash_files(sources: Sequence[Source]) -> tuple[dict[int, str], list[ImageReadError]]:
-    """The content hashes by position, empty for photos that are not files, and the files that cannot be read."""
-    hashes: dict[int, str] = {}
-    errors: list[ImageReadError] = []
-    for i, source in enumerate(sources):
-        try:
-            hashes[i] = content_hash(Path(source)) if isinstance(source, (str, Path)) else ""
-        except ImageReadError as error:
-            errors.append(error)
-    return hashes, errors
+@lru_cache(maxsize=1)
+def _reader_with(backbones: tuple[tuple[str, str], ...], *arguments: Any) -> FeatureReader:
+    """Make the reader that another process sent, which knows the backbones that are registered there."""
+    BACKBONES.update(backbones)
+    kind, image_size, backbone, weights, cache, device = arguments
+    return FeatureReader(kind, image_size, backbone=backbone, weights=weights, cache=cache, device=device)
+
+
+def _load(reader: FeatureReader, sources: Sequence[Source]) -> None:
+    """Read photos into the cache. Those that cannot be read are left to the caller, which will find them missing."""
+    reader.load(sources)
 
 
 def _thumbnail(photo: Tensor) -> Tensor:

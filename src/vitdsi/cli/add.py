@@ -10,7 +10,15 @@ from pathlib import Path
 import click
 
 from vitdsi.cli.changing import changing
-from vitdsi.cli.common import BACKBONE_OPTION, FILE, INDEX_ARGUMENT, debug_option, listing_unreadable, say
+from vitdsi.cli.common import (
+    BACKBONE_OPTION,
+    FILE,
+    INDEX_ARGUMENT,
+    WORKERS_OPTION,
+    debug_option,
+    listing_unreadable,
+    say,
+)
 from vitdsi.errors import UsageError
 
 
@@ -30,6 +38,7 @@ from vitdsi.errors import UsageError
 @click.option("--strict", is_flag=True, help="Change nothing if any file cannot be read.")
 @click.option("--cache", type=FILE, metavar="DIR", help="Folder of the feature cache [one per user].")
 @BACKBONE_OPTION
+@WORKERS_OPTION
 @debug_option
 def add_verb(
     index: Path,
@@ -41,6 +50,7 @@ def add_verb(
     strict: bool,
     cache: Path | None,
     backbone: str | None,
+    workers: int | None,
 ) -> None:
     """Add the images in the folder IMAGES and its sub-folders to INDEX.dsi. Existing ids never change.
 
@@ -56,6 +66,7 @@ def add_verb(
     """
     from vitdsi.backbones.cache import default_cache
     from vitdsi.cli.terminal import BuildDisplay, problems
+    from vitdsi.engine.local import LocalEngine
     from vitdsi.facts.sidecar import read_sidecar
 
     began = time.monotonic()
@@ -63,7 +74,7 @@ def add_verb(
     with (
         listing_unreadable(),
         contextlib.closing(BuildDisplay()) as display,
-        changing(index, cache or default_cache(), backbone) as opened,
+        changing(index, cache or default_cache(), backbone, LocalEngine(workers)) as opened,
     ):
         if labels is not None and labels != opened.config.labels:
             raise UsageError(

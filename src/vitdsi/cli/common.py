@@ -20,6 +20,7 @@ __all__ = [
     "FILE",
     "INDEX_ARGUMENT",
     "INTERRUPTED",
+    "WORKERS_OPTION",
     "Verbs",
     "again",
     "check_output",
@@ -31,6 +32,16 @@ __all__ = [
     "say",
 ]
 
+
+def _workers(_: click.Context, option: click.Parameter, value: str) -> int | None:
+    """Turn the value of `--workers` into a number, None for auto."""
+    if value == "auto":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither auto nor a number of at least 1", param=option)
+    return int(value)
+
+
 INTERRUPTED = 130  # the exit code after Ctrl-C
 FILE = click.Path(path_type=Path)
 INDEX_ARGUMENT = click.argument("index", type=FILE, metavar="INDEX.dsi")
@@ -38,6 +49,14 @@ BACKBONE_OPTION = click.option(
     "--backbone",
     metavar="NAME|DIR",
     help="Where the weights of the index's backbone are now, if not where they were at the build.",
+)
+WORKERS_OPTION = click.option(
+    "--workers",
+    callback=_workers,
+    metavar="N|auto",
+    default="auto",
+    help="Processes that read photos, which meet in the feature cache; auto is one a GPU or one a core, for a thousand"
+    " photos or more [auto].",
 )
 _FORMER_OPTIONS = {"--keep-tokens": "--keep-features", "--drop-tokens": "--drop-features"}
 _DEBUG = "vitdsi.debug"

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vitdsi.cli.common import FILE, INTERRUPTED, again, check_output, debug_option, listing_unreadable, say
+from vitdsi.cli.common import (
+    FILE,
+    INTERRUPTED,
+    WORKERS_OPTION,
+    again,
+    check_output,
+    debug_option,
+    listing_unreadable,
+    say,
+)
+from vitdsi.cli.engines import engine_for, engine_options
 from vitdsi.errors import IndexFormatError, UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +95,9 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Fail if any file cannot be read, instead of skipping it.")
 @click.option("--force", is_flag=True, help="Replace OUT.dsi if it exists.")
 @click.option("--cache", type=FILE, metavar="DIR", help="Folder of the feature cache [per user].")
-@click.option("--no-cache", is_flag=True, help="Do not cache features.")
+@click.option("--no-cache", is_flag=True, help="Do not cache features; one process then reads all photos.")
+@WORKERS_OPTION
+@engine_options
 @debug_option
 @click.pass_context
 def index_verb(
@@ -114,6 +126,9 @@ def index_verb(
     force: bool,
     cache: Path | None,
     no_cache: bool,
+    workers: int | None,
+    engine: str,
+    address: str | None,
 ) -> None:
     """Build the index OUT.dsi of all images in the folder IMAGES and its sub-folders.
 
@@ -121,7 +136,8 @@ def index_verb(
     such as --seed override both. Training ends when it no longer improves, or at the limit of --epochs or --minutes,
     whichever comes first.
 
-    Prints one JSON line with a summary. Ctrl-C stops the run and keeps its state in OUT.dsi.training for --resume.
+    Under torchrun, each of its processes reads and trains its share, and the first one writes the index. Prints one
+    JSON line with a summary. Ctrl-C stops the run and keeps its state in OUT.dsi.training for --resume.
 
     \b
     Examples:
@@ -132,17 +148,17 @@ def index_verb(
       vitdsi index photos -o photos.dsi --metadata albums.csv
       vitdsi index photos -o photos.dsi --backbone facebook/dinov2-small
       vitdsi index photos -o photos.dsi --size small
+      vitdsi index photos -o photos.dsi --workers 4
+      vitdsi index photos -o photos.dsi --engine ray --address auto
+      torchrun --nproc-per-node 2 -m vitdsi index photos -o photos.dsi
       vitdsi index photos -o photos.dsi --resume
     """
-    for text in overrides:
-        if "=" not in text:
-            raise UsageError(
-                f"{text!r} is one argument too many; give one folder of images, and settings as KEY=VALUE"
-            )
-    if cache is not None and no_cache:
-        raise UsageError("--cache and --no-cache contradict each other; give one of them")
-    if size is not None and bytes_per_image is not None:
-        raise UsageError("--size and --bytes-per-image contradict each other; give one of them")
+    from vitdsi.engine.torchrun import follow, is_follower
+
+    if is_follower():
+        follow()
+        return
+    _check_arguments(overrides, cache, no_cache, size, bytes_per_image)
     if keep_features is None and (bytes_per_image is not None or size in ("small", "exact")):
         keep_features = size == "exact"
     state = out.with_name(f"{out.name}.training")
@@ -188,7 +204,8 @@ def index_verb(
     facts = (
         None if metadata is None else read_sidecar(metadata)
     )  # raises its errors before the images are read
-    index = ImageIndex(settings, cache=None if no_cache else cache or default_cache())
+    runs_on = engine_for(engine, workers, address)
+    index = ImageIndex(settings, cache=None if no_cache else cache or default_cache(), engine=runs_on)
 
     try:
         with listing_unreadable(), contextlib.closing(BuildDisplay()) as display:
@@ -203,6 +220,7 @@ def index_verb(
                 resume=resume,
             )
             _save(index, out)
+            runs_on.close()
     except KeyboardInterrupt:
         if has_checkpoint(state):
             say(f"stopped; continue with: {shlex.join(['vitdsi', *again(ctx, extra='--resume')])}")
@@ -225,6 +243,25 @@ def index_verb(
         f"indexed {report.images} images in {report.seconds:.1f} s, IA@1 {report.indexing_accuracy:.4f}: {out}"
     )
     click.echo(json.dumps(summary))
+
+
+def _check_arguments(
+    overrides: tuple[str, ...],
+    cache: Path | None,
+    no_cache: bool,
+    size: str | None,
+    bytes_per_image: int | None,
+) -> None:
+    """Raise UsageError for a setting without a value, and for options that contradict each other."""
+    for text in overrides:
+        if "=" not in text:
+            raise UsageError(
+                f"{text!r} is one argument too many; give one folder of images, and settings as KEY=VALUE"
+            )
+    if cache is not None and no_cache:
+        raise UsageError("--cache and --no-cache contradict each other; give one of them")
+    if size is not None and bytes_per_image is not None:
+        raise UsageError("--size and --bytes-per-image contradict each other; give one of them")
 
 
 def _save(index: ImageIndex, out: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from vitdsi.cli.common import FILE, INDEX_ARGUMENT, debug_option, say
+from vitdsi.cli.engines import engine_options
+from vitdsi.cli.serve_shards import serve_shards
 from vitdsi.errors import UsageError
 
 
@@ -65,6 +67,13 @@ from vitdsi.errors import UsageError
     help="Give memory back after this time without a request; 0 keeps it.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
+@engine_options
+@click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --engine ray: parts of the index, each of which is held by a process of the cluster.",
+)
 @debug_option
 def serve_verb(
     index: Path,
@@ -81,22 +90,28 @@ def serve_verb(
     deadline: float,
     idle_unload: float,
     device: str,
+    engine: str,
+    address: str | None,
+    shards: int | None,
 ) -> None:
     """Serve INDEX.dsi: a page to search it from a browser, and an HTTP API, which /docs describes.
 
     An index that another process changes is swapped in without interruption. Ctrl-C or SIGTERM ends the server after
     the requests in progress. Needs the extra: pip install 'vitdsi[serve]'.
 
+    With --engine ray, the index is split into shards beside it, and a Ray cluster answers searches by photo at
+    /v1/search; there is no page, and --workers is the number of processes that read photos.
+
     \b
     Examples:
       vitdsi serve photos.dsi --images photos
       vitdsi serve photos.dsi --images photos --writable --port 8080
       VITDSI_TOKEN=... vitdsi serve photos.dsi --images photos --host 0.0.0.0
+      vitdsi serve photos.dsi --engine ray --address auto --shards 4
       curl --data-binary @query.jpg -H 'Content-Type: image/jpeg' 'http://127.0.0.1:8000/v1/search?k=5'
     """
     import os
 
-    from vitdsi.serving import create_app
     from vitdsi.serving.settings import ANY_HOST, is_loopback
 
     open_to_others = not is_loopback(host)
@@ -104,6 +119,13 @@ def serve_verb(
         raise UsageError(
             f"--host {host} can be reached by other machines, so it needs a token: set VITDSI_TOKEN, or give --token"
         )
+    if engine == "ray":
+        serve_shards(index, shards or 1, workers or 1, address, host, port, token or None)
+        return
+    if shards is not None or address is not None:
+        raise UsageError("--shards and --address are for a Ray cluster; give --engine ray as well")
+    from vitdsi.serving import create_app
+
     count = workers or os.cpu_count() or 1
     app = create_app(
         index,

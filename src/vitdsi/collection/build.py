@@ -21,6 +21,7 @@ from vitdsi.columns.labels import Labels
 from vitdsi.columns.names import Names
 from vitdsi.columns.thumbnails import Thumbnails
 from vitdsi.config import IndexConfig
+from vitdsi.engine.base import Engine
 from vitdsi.errors import UsageError
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids import scheme_named
@@ -40,11 +41,12 @@ from vitdsi.search.rank import indexing_accuracy
 from vitdsi.state import BuildReport, Change, HeldOut, IndexState
 from vitdsi.training.alterations import Alterations, imagine_alterations, measure_alterations
 from vitdsi.training.data import TrainingData, held_out_queries, training_data
+from vitdsi.training.fine_tune import fine_tune
 from vitdsi.training.hard_views import read_hard_views
-from vitdsi.training.loop import train
 from vitdsi.training.targets import Relevance, WeightedRelevance
 from vitdsi.training.teacher import label_relevance, own_relevance, teacher_relevance
 from vitdsi.training.text import CAPTION, with_text_differences
+from vitdsi.training.together import train_with
 
 
 def build(
@@ -112,7 +114,8 @@ def build(
         weights=reader.backbone.weights,
         text_gap=text_gap,
     )
-    state = learn(state, more, replace(alterations, hard=hard), on_progress, checkpoint, resume)
+    alterations = replace(alterations, hard=hard)
+    state = learn(state, more, alterations, on_progress, checkpoint, resume, reader.engine)
     report = replace(
         state.report,
         seconds=round(time.monotonic() - started, 2),
@@ -179,6 +182,7 @@ def learn(
     on_progress: OnProgress = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    engine: Engine | None = None,
 ) -> IndexState:
     """Train the model of a new state, with further photos for retrieval, and measure the result."""
     assert state.features is not None
@@ -186,7 +190,8 @@ def learn(
     features = state.features if queries is None else torch.cat([state.features, queries.features])
     relevance = relevance_of(state, queries)
     data = training_data(config, state.trie, features, relevance, alterations)
-    schedule = train(
+    schedule = train_with(
+        engine,
         state.model,
         data,
         config.training,
@@ -196,6 +201,7 @@ def learn(
         on_progress=on_progress,
     )
     model = with_row_bytes(state.model.eval(), state.trie, config.vector_bytes, config.seed)
+    fine_tune(model, data, schedule, seed=config.seed + 1, on_progress=on_progress)
     state = replace(state, model=model)
     if state.held_out is None:
         state = replace(state, held_out=_held_out(state, queries, data, alterations))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vitdsi.collection.build import rebuild
+from vitdsi.collection.take import taken
 from vitdsi.config.budget import Budget
 from vitdsi.errors import UsageError
 from vitdsi.ids.codes import Codes
-from vitdsi.ids.trie import NONE, Trie
+from vitdsi.ids.trie import Trie
 from vitdsi.model.coding import with_row_bytes
 from vitdsi.model.graft import graft
 from vitdsi.model.heads.rows import largest_divisor
@@ -63,21 +63,7 @@ def compact(
         )
     kept = live.tolist()
     trie = Trie(_without_empty_columns(state.trie.codes[live], state.trie), state.trie.vocabulary.base)
-    small = replace(
-        state,
-        trie=trie,
-        image_ids=state.image_ids.take(live.numpy()),
-        labels=None if state.labels is None else state.labels.take(live.numpy()),
-        hashes=state.hashes.take(live.numpy()),
-        features=None if state.features is None else state.features[live],
-        thumbnails=None if state.thumbnails is None else state.thumbnails.take(live.numpy()),
-        keypoints=None if state.keypoints is None else state.keypoints.take(kept),
-        metadata=state.metadata.take(kept),
-        held_out=None
-        if state.held_out is None
-        else state.held_out.with_ids(_renumbered(state.held_out.ids, live)),
-        changes=state.changed("compact", len(kept)),
-    )
+    small = replace(taken(state, live, trie), changes=state.changed("compact", len(kept)))
     if retrain:
         small = rebuild(small, _pictures(state, live), on_progress)
     else:
@@ -114,12 +100,6 @@ def _pictures(state: IndexState, live: Tensor) -> Pictures | None:
     assert isinstance(stem, PooledStem)
     weight = stem.principal.weight.detach().cpu()
     return Pictures(stem.mean.cpu(), weight, F.normalize(vectors[live], dim=1))
-
-
-def _renumbered(ids: Tensor, live: Tensor) -> Tensor:
-    """Return the places (H,) of ids among the sorted live ids (n,), NONE for those that are not live."""
-    places = torch.searchsorted(live, ids).clamp(max=len(live) - 1)
-    return torch.where(live[places] == ids, places, NONE)
 
 
 def _needs_training(state: IndexState) -> bool:

@@ -13,8 +13,8 @@ MIN_EMBEDDING_DIM = 32
 MAX_ROW_NUMBERS = 2**28  # in the vectors of all images together, to bound the memory of training
 MAX_BRANCH_NUMBERS = 2**25  # in the rows of all branches together, which a search keeps in memory as floats
 IMAGES_PER_BRANCH = 64  # about; half of the digits below a cluster are given to images
-MIN_EPOCHS = 25.0
-_EPOCHS_TIMES_ROOT = 1800.0  # epochs of a small collection times the square root of its number of images
+MIN_EPOCHS = 1.0
+_EPOCHS_TIMES_ROOT = 1800.0  # epochs of a collection times the square root of its number of images
 
 
 def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> IndexConfig:
@@ -71,5 +71,5 @@ def prototypes_for(count: int, width: int, most: int) -> int:
 
 
 def epochs_for(count: int) -> float:
-    """Return the limit of training in epochs for `count` images: 25, and more for small collections."""
+    """Return the limit of training in epochs for `count` images, by which steps grow with the square root of it."""
     return max(MIN_EPOCHS, _EPOCHS_TIMES_ROOT / math.sqrt(count))

@@ -218,6 +218,9 @@ class TrainingConfig(Section):
     """Softmax temperature of the neighbours' cosines. Softer suits a few large classes, sharper many small ones."""
     self_weight: Share = 0.9
     """Relevance of an image to itself without labels; its neighbours share the rest."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the encoder and the decoder in training; the scores of ids are always float32. `bfloat16` is made
+    for GPUs, where it was not measured yet; on a CPU it is slower than float32."""
     evaluate_every: Count = 50
     """Steps between two evaluations of the indexing accuracy and the held-out retrieval loss."""
     patience: Annotated[int, Field(ge=0)] = 6

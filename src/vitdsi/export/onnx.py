@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from torch import Tensor
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.errors import UsageError
 from vitdsi.export.graphs import write_graphs
+from vitdsi.export.onnxruntime_web import onnxruntime_web
+from vitdsi.export.precision import check_precision, store_weights
+from vitdsi.export.web import Web, write_page, write_pictures
+from vitdsi.exported.graphs import READ, STEP
 from vitdsi.exported.manifest import FORMAT_VERSION, MANIFEST, file_hash, identity
 from vitdsi.files import replace_folder
 from vitdsi.model.heads import DigitHead, TrieHead
@@ -28,7 +33,15 @@ __all__ = ["export_onnx"]
 Array = npt.NDArray[Any]
 
 
-def export_onnx(state: IndexState, reader: FeatureReader, folder: Path, index: Path | None = None) -> None:
+def export_onnx(
+    state: IndexState,
+    reader: FeatureReader,
+    folder: Path,
+    index: Path | None = None,
+    *,
+    precision: str = "float32",
+    web: Web | None = None,
+) -> None:
     """Export an index to a folder, which is replaced if it is an exported index.
 
     Args:
@@ -37,10 +50,14 @@ def export_onnx(state: IndexState, reader: FeatureReader, folder: Path, index: P
         folder: where to write.
         index: the folder of the index, as the state was read from it or saved to it. The export remembers which one
             it was made from. None remembers none.
+        precision: how the weights of the graphs are stored, one of `PRECISIONS`.
+        web: write a page as well, which searches the export in a browser. Keypoints are then left out, since the page
+            has no use for them.
 
     Raises:
         UsageError: the folder exists and is not an exported index, the index is not on the CPU or was changed since it
-            was opened, or its head cannot be exported.
+            was opened, its head cannot be exported, or there is no such precision; or ONNX Runtime for browsers cannot
+            be had, the folder of photos has none of the index, or the backbone resizes photos as ONNX cannot.
     """
     if folder.exists() and not (folder / MANIFEST).is_file():
         raise UsageError(f"{folder} exists and is not an exported index; give another output")
@@ -49,20 +66,35 @@ def export_onnx(state: IndexState, reader: FeatureReader, folder: Path, index: P
         raise UsageError("the index is on a GPU; open it with device='cpu' to export it")
     if not isinstance(model.head, (TrieHead, DigitHead)):
         raise UsageError(f"heads of the class {type(model.head).__name__} cannot be exported")
+    check_precision(precision)
     made_from = None if index is None else identity(index)
     if made_from is not None and made_from["generation"] != state.generation:
         raise UsageError(f"{index} was changed by another process since it was opened; open it again")
+    runtime = None if web is None else onnxruntime_web(web.onnxruntime)
     with replace_folder(folder) as new:
         write_graphs(new, model, reader.backbone, reader.kind)
-        arrays = _arrays(state)
+        for name in (READ, STEP):
+            store_weights(new / name, precision)
+        arrays = _arrays(state if web is None else replace(state, keypoints=None))
         for name, array in arrays.items():
             array.tofile(new / f"{name}.bin")
+        if runtime is not None:
+            write_page(new, reader, runtime)
+        files = {
+            path.relative_to(new).as_posix(): _about(path, arrays.get(path.name.removesuffix(".bin")))
+            for path in sorted(new.rglob("*"))
+            if path.is_file()
+        }
         manifest = {
             "format_version": FORMAT_VERSION,
             "index": made_from,
+            "precision": precision,
             **_description(state, reader),
-            "files": {path.name: _about(path, arrays.get(path.stem)) for path in sorted(new.iterdir())},
+            "files": files,
         }
+        if web is not None:
+            pictures = write_pictures(new, state, web.images)
+            manifest["page"] = {"name": web.name, "labels": state.resolved.labels, "pictures": pictures}
         (new / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
 
 

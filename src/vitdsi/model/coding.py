@@ -45,10 +45,18 @@ def with_row_bytes(model: Seq2Seq, trie: Trie, row_bytes: int | None, seed: int 
         known = trie.nodes[:, 0] != NONE
         assert made.head.centres is not None
         vectors = torch.cat([leaves[known].cpu(), branches.cpu()])
-        made.head.centres.values.copy_(learn_centres(vectors, row_bytes, seed))
+        made.head.centres.values.copy_(learn_centres(vectors, row_bytes, seed).half())
     for table, vectors in ((made.head.leaves, leaves), (made.head.branches, branches)):
         table.put(torch.arange(len(vectors)), vectors)
     return made
+
+
+@torch.no_grad()
+def round_weights(model: Seq2Seq) -> None:
+    """Round all weights of a model whose rows are codes to what an index stores; see `packed`."""
+    for name, weight in model.state_dict().items():
+        if weight.dtype == torch.float32:
+            weight.copy_(_rounded(name, weight))
 
 
 def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -73,15 +81,13 @@ def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights that `packed` made smaller. Weights of centres stay float16, as the model has them."""
+    """Return the weights that `packed` made smaller."""
     made: dict[str, Tensor] = {}
     for name, weight in stored.items():
         if name + _SCALE in stored:
             made[name] = weight.float() * stored[name + _SCALE].float()[:, None]
         elif not name.endswith(_SCALE):
-            made[name] = (
-                weight.float() if weight.dtype == torch.float16 and ".centres." not in name else weight
-            )
+            made[name] = weight.float() if weight.dtype == torch.float16 else weight
     return made
 
 

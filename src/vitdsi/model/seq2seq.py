@@ -96,7 +96,12 @@ class Seq2Seq(nn.Module):
         tokens, embedding = self.stem(self._inputs(features))
         embed = self._embedding if embedding is None and self.head.compares else None
         hidden, made = self.decoder.teacher_forced(written, self.encoder(tokens), embed)
-        scores: Tensor = self.head(hidden, made if embedding is None else embedding, nodes)
+        embedding = made if embedding is None else embedding
+        if torch.is_autocast_enabled(hidden.device.type):
+            hidden, embedding = hidden.float(), None if embedding is None else embedding.float()
+            with torch.autocast(hidden.device.type, enabled=False):
+                return self.head(hidden, embedding, nodes)  # type: ignore[no-any-return]
+        scores: Tensor = self.head(hidden, embedding, nodes)
         return scores
 
     def start(self, memory: Memory) -> DecoderState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
-from vitdsi.search.best_first import BEAM_SIZE, MAX_EXPANSIONS, best_first_search
+from vitdsi.search.best_first import BEAM_SIZE, MAX_EXPANSIONS, Found, best_first_search
 from vitdsi.search.evidence import merged_evidence, probability, relevance
 from vitdsi.search.log_probs import log_probs_of
 from vitdsi.search.options import SearchOptions
@@ -68,6 +69,60 @@ class Ranking:
     proven: npt.NDArray[np.bool_]
 
 
+class Searched(Protocol):
+    """What a search finds ids in: a whole index, or its shards. It knows the queries, each of which has `parts`."""
+
+    def find(self, k: int, beam_size: int, max_expansions: int) -> Found:
+        """Find the k most probable ids for each part of each query; see `best_first_search`."""
+
+    def describe(self, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the evidence for ids (B, K) and the parts that are most like them; see `merged_evidence`.
+
+        Args:
+            ids: distinct ids that `find` found, and NONE.
+            log_probs: (B, K) their log-probabilities; None computes those of the mean over the parts.
+        """
+
+
+class WholeIndex:
+    """An index as a whole. The arguments are those of `rank`."""
+
+    def __init__(
+        self, state: IndexState, features: Tensor, within: Trie | None, parts: int, *, embedded: bool = False
+    ) -> None:
+        self._state, self._parts = state, parts
+        self._trie = state.trie if within is None else within
+        model = state.model
+        encode = model.encode_embeddings if embedded else model.encode
+        self._memory, self._embedding = encode(features.to(next(model.parameters()).device))
+
+    def find(self, k: int, beam_size: int, max_expansions: int) -> Found:
+        """See `Searched.find`."""
+        return best_first_search(
+            self._state.model,
+            self._memory,
+            self._embedding,
+            self._trie,
+            k,
+            beam_size=beam_size,
+            max_expansions=max_expansions,
+        )
+
+    def describe(self, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `Searched.describe`."""
+        parts = self._parts
+        if log_probs is None:
+            of_parts = log_probs_of(
+                self._state.model,
+                self._memory,
+                self._embedding,
+                self._state.trie,
+                ids.repeat_interleave(parts, dim=0),
+            )
+            log_probs = of_parts.view(-1, parts, ids.shape[1]).logsumexp(1) - math.log(parts)
+        return merged_evidence(self._state, ids, log_probs, self._embedding.view(len(ids), parts, -1))
+
+
 @torch.inference_mode()
 def candidates(
     state: IndexState,
@@ -77,6 +132,7 @@ def candidates(
     parts: int = 1,
     *,
     embedded: bool = False,
+    searched: Searched | None = None,
 ) -> Candidates:
     """Find the most probable ids for features (B * parts, *shape), at least offset + k of them, and order them.
 
@@ -89,29 +145,21 @@ def candidates(
     rerank = state.reranks_by_default if options.rerank is None else options.rerank
     if rerank and not model.head.compares:
         raise UsageError("this index has no trie head to rerank with; build it with model.paper.head=trie")
-    encode = model.encode_embeddings if embedded else model.encode
-    memory, embedding = encode(features.to(next(model.parameters()).device))
-    trie = state.trie if within is None else within
+    searched = searched or WholeIndex(state, features, within, parts, embedded=embedded)
     wanted = options.offset + options.k
     reranked = MIN_RERANKED if options.pictures else _MIN_RERANKED_FOR_KIND
     block = max(reranked, options.k) if rerank else options.k
-    found = best_first_search(
-        model,
-        memory,
-        embedding,
-        trie,
+    found = searched.find(
         block * -(-wanted // block),
-        beam_size=options.beam_size or max(BEAM_SIZE, wanted),
-        max_expansions=0 if options.beam_size else MAX_EXPANSIONS,
+        options.beam_size or max(BEAM_SIZE, wanted),
+        0 if options.beam_size else MAX_EXPANSIONS,
     )
-    ids, log_probs, proven = found.ids, found.log_probs, found.proven.view(-1, parts).all(1)
+    ids, proven = found.ids, found.proven.view(-1, parts).all(1)
     blocks = torch.arange(ids.shape[1], device=ids.device).div(block, rounding_mode="floor").expand_as(ids)
     if parts > 1:
         ids, blocks = _union(ids.view(len(proven), -1), blocks.reshape(len(proven), -1))
-        of_parts = log_probs_of(model, memory, embedding, state.trie, ids.repeat_interleave(parts, dim=0))
-        log_probs = of_parts.view(-1, parts, ids.shape[1]).logsumexp(1) - math.log(parts)
-    seen, part = merged_evidence(state, ids, log_probs, embedding.view(len(ids), parts, -1))
-    score = relevance(state, seen, options.pictures) if rerank else log_probs
+    seen, part = searched.describe(ids, found.log_probs if parts == 1 else None)
+    score = relevance(state, seen, options.pictures) if rerank else seen[..., 0]
     if options.any_rotation:
         ids, seen, part, score, blocks = (
             answers.reshape(len(ids) // ORIENTATIONS, -1, *answers.shape[2:])
@@ -166,6 +214,7 @@ def rank(
     parts: int = 1,
     *,
     embedded: bool = False,
+    searched: Searched | None = None,
 ) -> Ranking:
     """Find the best of n ids for features (B, *shape): min(offset + k, n) of them, best first.
 
@@ -179,11 +228,12 @@ def rank(
         parts: in how many parts each query was read. The features of its parts follow one another, those of the whole
             photo first. With `options.any_rotation` there are these of its four orientations, one after the other.
         embedded: `features` are embeddings (B, E) instead; see `Seq2Seq.encode_embeddings`.
+        searched: what is searched; None is the index as a whole. Then `features`, `within` and `embedded` are not used.
 
     Raises:
         UsageError: `options.rerank` is set, and the head of the index keeps no vectors to compare with.
     """
-    found = candidates(state, features, options, within, parts, embedded=embedded)
+    found = candidates(state, features, options, within, parts, embedded=embedded, searched=searched)
     wanted = options.offset + options.k
     ids, seen = found.ids[:, :wanted], found.evidence[:, :wanted]
     scores = probability(state, seen).masked_fill(ids == NONE, 0.0)

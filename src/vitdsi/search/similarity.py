@@ -1,4 +1,4 @@
-"""How similar the pictures of two images are, by their thumbnails and features."""
+"""How similar the pictures of two images are, by their thumbnails and vectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.errors import UsageError
-from vitdsi.model.axes import BLOCK, sampled
 from vitdsi.search.turned import orientations, turn_free
 from vitdsi.state import IndexState
 
@@ -20,12 +19,11 @@ __all__ = ["NEAR_IDENTICAL_SIMILARITY", "Similarity"]
 
 NEAR_IDENTICAL_SIMILARITY = 1.04  # images at least this similar are near-identical; see EXPERIMENTS.md
 
-_FEATURE_WEIGHT = 0.2  # of the cosine of the features, beside the correlation of the thumbnails
-_TURNED_TERM = 0.065  # takes the place of that term for turned copies, whose features are not near
+_COSINE_WEIGHT = 0.2  # of the cosine of the vectors, beside the correlation of the thumbnails
+_TURNED_TERM = 0.065  # takes the place of that term for turned copies, whose vectors are not near
 _TURNED_COSINE = (
     0.6  # of `turn_free` descriptors, below which pictures are not compared in turned orientations
 )
-_SHRINKAGE = 0.1  # added to the variances that features are whitened by, as a share of their mean
 _PATCH_SIDE = 16  # pixels; crops are scaled to patches of this side before they are correlated
 _SMALLEST_CROP_SIDE = 0.76  # relative to the whole thumbnail; 0.58 of its area
 _CROP_SIDE_STEP = 0.02  # between the sides of crops that are tried, relative to the whole thumbnail
@@ -42,13 +40,13 @@ class Similarity:
     """How near two images of an index are to showing the same picture: at most 1.2.
 
     The similarity is the highest correlation of the thumbnail of one image, as it is or mirrored, with any crop of the
-    thumbnail of the other, plus 0.2 times the cosine of their whitened features (plus 0.2 where the model reads pixels
-    and has no features). The vectors of the model stand in for features that the index does not keep. Differences in
-    brightness and contrast do not matter. If the correlation is higher with one of them turned by 90, 180 or 270
-    degrees, that correlation plus 0.065 is the similarity.
+    thumbnail of the other, plus 0.2 times the cosine of their vectors in the model. Where the model keeps no vectors to
+    compare, it is the cosine of their features less the mean of all (and 1 where the model reads pixels and has no
+    features). Differences in brightness and contrast do not matter. If the correlation is higher with one of them
+    turned by 90, 180 or 270 degrees, that correlation plus 0.065 is the similarity.
 
-    Features say what a picture shows, which two photos of the same fish have in common. Whether one picture is a part
-    of the other can only be seen by laying their pixels over one another. Of a turned copy the features say little.
+    Vectors say what a picture shows, which two photos of the same fish have in common. Whether one picture is a part
+    of the other can only be seen by laying their pixels over one another. Of a turned copy the vectors say little.
 
     Args:
         state: the index; its images have the numbers of their ids.
@@ -67,17 +65,16 @@ class Similarity:
         self._thumbnails = state.thumbnails.all()
         if beside is not None:
             self._thumbnails = torch.cat([self._thumbnails, beside[1]])
-        features = _compared(state, None if beside is None else beside[0])
-        self._features = None if features is None else _whiten(features, state.trie.live_ids())
+        self._vectors = _compared(state, None if beside is None else beside[0])
         self.turn_free = turn_free(self._thumbnails)
         self._patches = lru_cache(maxsize=2 * _CACHED_IMAGES)(self._make_patches)
 
     def at_least(self, pairs: npt.NDArray[np.int64], threshold: float) -> npt.NDArray[np.bool_]:
         """Return which pairs of ids (P, 2) have at least this similarity, as booleans (P,)."""
         cosines = np.ones(len(pairs), dtype=np.float32)
-        if self._features is not None and len(pairs):
-            cosines = (self._features[pairs[:, 0]] * self._features[pairs[:, 1]]).sum(1).numpy()
-        needed = threshold - _FEATURE_WEIGHT * cosines
+        if self._vectors is not None and len(pairs):
+            cosines = (self._vectors[pairs[:, 0]] * self._vectors[pairs[:, 1]]).sum(1).numpy()
+        needed = threshold - _COSINE_WEIGHT * cosines
         alike = (self.turn_free[pairs[:, 0]] * self.turn_free[pairs[:, 1]]).sum(1).numpy()
         needed_turned = np.where(alike >= _TURNED_COSINE, threshold - _TURNED_TERM, np.inf)
         # A correlation is at most 1, so most pairs are decided without computing any.
@@ -111,42 +108,24 @@ class Similarity:
 
 
 def _compared(state: IndexState, beside: Tensor | None) -> Tensor | None:
-    """Return what is compared of the images and of photos beside them (N + n, F); None if the model reads pixels.
+    """Return unit vectors of the images and of photos beside them (N + n, E); None if the model reads pixels.
 
-    These are their features, or where the index keeps none, the vectors that the head keeps and embeddings: those parts
-    of them that compare pictures.
+    These are the vectors that the head keeps, and the embeddings of the photos: those parts of them that compare
+    pictures. Where the head keeps none, they are features.
     """
-    if state.features is not None:
-        features = state.features
+    if state.reranks_by_default:
+        vectors = state.model.head.vectors(torch.arange(len(state.image_ids))).detach().cpu()
         if beside is not None:
-            features = torch.cat([features, beside.to(features.dtype)])
-        if are_pixels(features):
-            return None
-        return features if features.dim() == 2 else pooled(features)
-    everything = torch.arange(len(state.image_ids))
-    vectors = state.model.head.vectors(everything).detach().cpu()
+            vectors = torch.cat([vectors, state.model.embeddings(beside)])
+        return F.normalize(vectors[:, : vectors.shape[1] - state.model.stem.categories], dim=1)
+    features = state.features
+    assert features is not None
+    if are_pixels(features):
+        return None
     if beside is not None:
-        vectors = torch.cat([vectors, state.model.embeddings(beside)])
-    return F.normalize(vectors[:, : vectors.shape[1] - state.model.stem.categories], dim=1)
-
-
-def _whiten(features: Tensor, live: Tensor) -> Tensor:
-    """Return unit vectors (N, F) of features whose variance over the live images is nearly equal in all directions.
-
-    What many images have in common then counts less. The variance is that of at most 20,000 images.
-    """
-    some = features[live[sampled(live)]].float()
-    mean = some.mean(0)
-    some -= mean
-    # Double precision, because eigh in single precision can return NaN if there are duplicates.
-    covariance = (some.T @ some / len(some)).double()
-    variances, axes = (part.float() for part in torch.linalg.eigh(covariance))
-    variances = variances.clamp(min=0)
-    scaled = axes * (variances + _SHRINKAGE * variances.mean() + 1e-12).rsqrt()
-    white = torch.empty(features.shape)
-    for block in torch.split(torch.arange(len(features)), BLOCK):
-        white[block] = F.normalize((features[block].float() - mean) @ scaled, dim=1)
-    return white
+        features = torch.cat([features, beside.to(features.dtype)])
+    features = (features if features.dim() == 2 else pooled(features)).float()
+    return F.normalize(features - features[state.trie.live_ids()].mean(0), dim=1)
 
 
 @lru_cache(maxsize=2)

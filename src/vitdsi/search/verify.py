@@ -36,6 +36,7 @@ __all__ = [
     "prove",
     "score_with",
     "verify_results",
+    "with_proofs",
 ]
 
 CANDIDATES = 50
@@ -129,7 +130,15 @@ def verify_results(
         query = detect(query, QUERY_KEYPOINTS, QUERY_SIDE)
     if options.region is not None:
         query = query.inside(options.region)
-    proofs = prove(query, keypoints, [result.id for result in results[:CANDIDATES]])
+    return with_proofs(
+        results, prove(query, keypoints, [result.id for result in results[:CANDIDATES]]), options
+    )
+
+
+def with_proofs(
+    results: Sequence[SearchResult], proofs: Sequence[Proof], options: SearchOptions
+) -> list[SearchResult]:
+    """Return the page that `verify_results` does, given the proofs of the first results."""
     verified = [_with_proof(result, proof) for result, proof in zip(results, proofs, strict=False)]
     verified.sort(key=lambda result: -(result.inliers or 0) if result.certain else 0)
     page = [*verified, *results[len(verified) :]][options.offset : options.offset + options.k]

@@ -6,19 +6,24 @@ features are found in the cache when an index is built again, also if photos cam
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from vitdsi.backbones.reader import FeatureReader
+from vitdsi.backbones.share import share
 from vitdsi.backbones.views import read_views
+from vitdsi.errors import ImageReadError
 from vitdsi.photos.decode import Pixels, Source, decode
 from vitdsi.photos.hard_views import hard_view
-from vitdsi.progress import OnProgress
+from vitdsi.progress import OnProgress, Progress
 
-_RECIPE = 1  # version of `hard_view` and of what is below; part of the key of the cache
+_RECIPE = "hard1"  # with the version of `hard_view` and of what is below; part of the key of the cache
 _BACKGROUNDS = 64  # photos that may stand behind a picture
 _OVERSAMPLED = 1.75  # pixels of the decoded picture for each pixel of the view, along its longer side
 
@@ -47,13 +52,64 @@ def read_hard_views(
     Raises:
         ImageReadError: a photo can no longer be read.
     """
+    keys = _keys(hashes)
+    chosen = sorted(range(len(keys)), key=lambda i: _digest(f"{seed} {keys[i]}"))[:_BACKGROUNDS]
+    behind = {keys[i]: sources[i] for i in chosen}
+    _share(sources, hashes, reader, count, seed, behind, on_progress)
+    pictures = _decoded(tuple(behind.items()), reader.image_size)
+    return _read(sources, hashes, reader, count, seed, pictures, on_progress)
+
+
+def _share(
+    sources: Sequence[Source],
+    hashes: Sequence[str],
+    reader: FeatureReader,
+    count: int,
+    seed: int,
+    behind: Mapping[str, Source],
+    on_progress: OnProgress,
+) -> None:
+    """Let the engine of the reader fill the cache with the views that it does not have, of photos that are files."""
+    cache = reader.cache_of(f"-{_RECIPE}")
+    if cache is None or not all(isinstance(source, (str, Path)) for source in behind.values()):
+        return
+    names = _names(hashes, count, seed, behind)
+    known = cache.has([name for row in names for name in row]).reshape(len(names), count).all(1)
+    missing = [(sources[i], hashes[i]) for i in np.flatnonzero(~known).tolist() if hashes[i]]
+
+    def report(done: int) -> None:
+        if on_progress is not None:
+            on_progress(Progress("hard views", done, len(missing)))
+
+    task = partial(_fill, reader, count, seed, tuple(behind.items()))
+    share(reader.engine, task, missing, report, passes=count)
+
+
+def _fill(
+    reader: FeatureReader,
+    count: int,
+    seed: int,
+    behind: tuple[tuple[str, Source], ...],
+    photos: Sequence[tuple[Source, str]],
+) -> None:
+    """Read the views of some photos into the cache. The caller will find out which ones could not be read."""
+    sources, hashes = [source for source, _ in photos], [content for _, content in photos]
+    with contextlib.suppress(ImageReadError):
+        _read(sources, hashes, reader, count, seed, _kept_decoded(behind, reader.image_size))
+
+
+def _read(
+    sources: Sequence[Source],
+    hashes: Sequence[str],
+    reader: FeatureReader,
+    count: int,
+    seed: int,
+    behind: Mapping[str, Pixels],
+    on_progress: OnProgress = None,
+) -> Tensor:
+    """Read views in front of decoded photos."""
+    recipes = _recipes(_keys(hashes), count, seed, behind)
     size = reader.image_size
-    keys = [content or f"position {i}" for i, content in enumerate(hashes)]
-    behind = _backgrounds(sources, keys, size, seed)
-    recipes = [
-        [(f"{key} {seed} {view}", _behind(f"{key} {seed} {view}", key, behind)) for view in range(count)]
-        for key in keys
-    ]
 
     def make(i: int, source: Source, wanted: Sequence[int]) -> list[Pixels]:
         picture = _reduced(source, round(_OVERSAMPLED * size))
@@ -64,17 +120,39 @@ def read_hard_views(
             views.append(hard_view(picture, None if other is None else behind[other], size, rng))
         return views
 
-    names = [
+    return read_views(reader, sources, _names(hashes, count, seed, behind), make, _RECIPE, on_progress)
+
+
+def _keys(hashes: Sequence[str]) -> list[str]:
+    """Return what the views of each photo depend on."""
+    return [content or f"position {i}" for i, content in enumerate(hashes)]
+
+
+def _recipes(
+    keys: Sequence[str], count: int, seed: int, behind: Collection[str]
+) -> list[list[tuple[str, str | None]]]:
+    """Return the text that seeds each view of each photo, and the key of the photo behind it."""
+    return [
+        [(f"{key} {seed} {view}", _behind(f"{key} {seed} {view}", key, behind)) for view in range(count)]
+        for key in keys
+    ]
+
+
+def _names(hashes: Sequence[str], count: int, seed: int, behind: Collection[str]) -> list[list[str]]:
+    """Return the name of each view of each photo in the cache, "" for those of photos that are not files."""
+    recipes = _recipes(_keys(hashes), count, seed, behind)
+    return [
         [f"{_digest(f'{recipe} {other}'):032x}" if content else "" for recipe, other in row]
         for content, row in zip(hashes, recipes, strict=True)
     ]
-    return read_views(reader, sources, names, make, f"hard{_RECIPE}", on_progress)
 
 
-def _backgrounds(sources: Sequence[Source], keys: Sequence[str], size: int, seed: int) -> dict[str, Pixels]:
-    """Choose and decode the photos that stand behind pictures, by key."""
-    chosen = sorted(range(len(keys)), key=lambda i: _digest(f"{seed} {keys[i]}"))[:_BACKGROUNDS]
-    return {keys[i]: _reduced(sources[i], size, shorter=True) for i in chosen}
+def _decoded(behind: tuple[tuple[str, Source], ...], size: int) -> dict[str, Pixels]:
+    """Decode the photos that stand behind pictures, by key."""
+    return {key: _reduced(source, size, shorter=True) for key, source in behind}
+
+
+_kept_decoded = lru_cache(maxsize=1)(_decoded)  # for processes that read one part after the other
 
 
 def _behind(recipe: str, key: str, backgrounds: Collection[str]) -> str | None:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from vitdsi.config import TrainingConfig
+from vitdsi.engine.ranks import ALONE, Ranks
+from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.progress import OnProgress, Progress
@@ -34,6 +36,7 @@ def train(
     resume: bool = False,
     on_progress: OnProgress = None,
     penalty: Callable[[], Tensor] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Schedule:
     """Train a model in place until its schedule ends, and return the schedule with its history.
 
@@ -48,12 +51,20 @@ def train(
         schedule: a schedule to continue; None begins the one that the settings name.
         checkpoint: the folder that a checkpoint is saved to every minute; None saves none.
         resume: continue from the checkpoint in that folder.
-        on_progress: called every ten steps.
+        on_progress: called every ten steps, in the first rank.
         penalty: returns a penalty that is added to the loss of each step.
+        ranks: the processes that train together, each with its share of every batch. They must be given the same
+            model, data, settings and seed. The first one evaluates and saves checkpoints; all read them.
 
     Raises:
-        UsageError: `resume` is set and there is no checkpoint that fits.
+        UsageError: `resume` is set and there is no checkpoint that fits, or there are more ranks than examples in a
+            batch.
     """
+    if config.batch_size < ranks.size:
+        raise UsageError(
+            f"training.batch_size is {config.batch_size}, which is less than {ranks.size} processes"
+        )
+    is_first = ranks.rank == 0
     schedule = schedule or schedule_for(config, len(data.indexing_rows))
     optimizers = Optimizers(model, config)
     if resume and checkpoint is not None:
@@ -72,36 +83,38 @@ def train(
         with torch.random.fork_rng(devices=[]):
             while not over:
                 generator.manual_seed((seed << 32) + schedule.step)
-                torch.manual_seed((seed << 32) + schedule.step + 1)  # dropout
-                inputs, ids, target = _batch(data, config, schedule.retrieval_share, generator)
+                torch.manual_seed((seed << 32) + schedule.step + 1 + (ranks.rank << 24))  # dropout
+                inputs, ids, target = _batch(data, config, schedule.retrieval_share, generator, ranks)
                 optimizers.set_learning_rate(schedule.learning_rate)
                 nodes = data.trie.nodes[ids].to(device)
-                scores = model(inputs.to(device), data.trie.codes[ids].to(device), nodes)
+                with _autocast(config, device):
+                    scores = model(inputs.to(device), data.trie.codes[ids].to(device), nodes)
                 allowed = None if allowed_at is None else allowed_at[nodes.clamp(min=0)]
-                loss = next_token_loss(scores, target.to(device), allowed).mean()
+                loss = next_token_loss(scores, target.to(device), allowed).sum() / config.batch_size
                 if penalty is not None:
-                    loss = loss + penalty()
+                    loss = loss + penalty() / ranks.size
                 optimizers.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
+                ranks.sum_gradients(model.parameters())
                 optimizers.step()
                 losses.append(loss.detach())
-                schedule.seconds = time.monotonic() - started
+                schedule.seconds = ranks.from_first(lambda: time.monotonic() - started)
                 over = schedule.advance()
                 if schedule.step % config.evaluate_every == 0 or over:
-                    last = evaluate(model, data, config)
-                    last["loss"] = float(torch.stack(losses).mean())
+                    last = ranks.from_first(lambda: evaluate(model, data, config))
+                    last["loss"] = float(ranks.sum(torch.stack(losses).mean()))
                     last["step"] = schedule.step
                     schedule.history.append(last)
                     losses.clear()
                     over = over or schedule.evaluated(last["indexing_accuracy"], last["retrieval_loss"])
-                if on_progress is not None and (schedule.step % 10 == 0 or over):
+                if is_first and on_progress is not None and (schedule.step % 10 == 0 or over):
                     rate = (schedule.step - since_step) / max(time.monotonic() - since, 1e-9)
                     on_progress(progress_at(schedule, last, rate))
-                if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_SECONDS:
+                if is_first and checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_SECONDS:
                     save_checkpoint(checkpoint, model, optimizers.each, schedule)
                     saved = time.monotonic()
     except KeyboardInterrupt:
-        if checkpoint is not None:
+        if is_first and checkpoint is not None:
             save_checkpoint(checkpoint, model, optimizers.each, schedule)
         raise
     model.eval()
@@ -128,17 +141,20 @@ def draw_examples(
 
 
 def _batch(
-    data: TrainingData, config: TrainingConfig, retrieval_share: float, generator: torch.Generator
+    data: TrainingData,
+    config: TrainingConfig,
+    retrieval_share: float,
+    generator: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw a batch: inputs (B, *shape), ids (B,) whose codes the decoder reads, and targets (B, L, V) along them."""
+    """Draw a batch, and return the share of this rank.
+
+    All ranks draw the same batch, with random numbers for all of it, so that it does not depend on their number.
+
+    Returns:
+        Inputs (b, *shape), ids (b,) whose codes the decoder reads, and targets (b, L, V) along them.
+    """
     own, queries, ids, altered = draw_examples(data, config, retrieval_share, generator)
-    target_of = retrieval_target(config.paper.target)
-    target = torch.cat(
-        [
-            OwnId().marginals(data.trie, own, own),
-            target_of(data.relevance, data.trie, queries, ids[len(own) :]),
-        ]
-    )
     rows = torch.cat([own, queries])
     order = torch.cat([torch.nonzero(~altered).squeeze(1), torch.nonzero(altered).squeeze(1)])
     clean_count = int((~altered).sum())
@@ -148,7 +164,18 @@ def _batch(
             data.views.altered(rows[order[clean_count:]], generator),
         ]
     )
-    return inputs, ids[order], target[order]
+    mine = ranks.share(order)
+    indexed, retrieved = mine[mine < len(own)], mine[mine >= len(own)]
+    target = inputs.new_zeros(len(order), data.trie.max_length, data.trie.vocabulary.outputs)
+    target[indexed] = OwnId().marginals(data.trie, rows[indexed], ids[indexed])
+    target_of = retrieval_target(config.paper.target)
+    target[retrieved] = target_of(data.relevance, data.trie, rows[retrieved], ids[retrieved])
+    return inputs[ranks.share(torch.arange(len(order)))], ids[mine], target[mine]
+
+
+def _autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
+    """Compute in the precision that the settings name."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
 @torch.no_grad()

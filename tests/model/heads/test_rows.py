@@ -13,8 +13,9 @@ def vectors(count: int, width: int = 16) -> torch.Tensor:
 
 def coded(table: torch.Tensor, row_bytes: int, *, cached: bool = False) -> CodedRows:
     centres = Centres(table.shape[1], row_bytes)
-    centres.values.copy_(learn_centres(table, row_bytes, seed=0))
-    made = CodedRows(len(table), centres, cached=cached)
+    with torch.no_grad():
+        centres.values.copy_(learn_centres(table, row_bytes, seed=0))
+    made = CodedRows(len(table), centres, cached=cached).eval()
     made.put(torch.arange(len(table)), table)
     return made
 
@@ -32,6 +33,7 @@ def test_codes_of_few_vectors_lose_nothing(row_bytes: int) -> None:
     torch.testing.assert_close(coded(table, row_bytes).take(torch.arange(CENTRES)), table, atol=1e-3, rtol=0)
 
 
+@torch.no_grad()
 def test_more_bytes_lose_less_and_an_error_is_smaller_than_that_of_any_other_code() -> None:
     table = vectors(2000)
     errors = []
@@ -65,10 +67,24 @@ def test_kept_vectors_follow_what_is_put_and_moved() -> None:
     torch.testing.assert_close(made.take(numbers), plain.take(numbers))
     made.put(torch.tensor([7]), table[9:10])
     torch.testing.assert_close(made.take(torch.tensor(7)), table[9], atol=1e-3, rtol=0)
-    other = CodedRows(3, made._shared[0], cached=True)
+    other = CodedRows(3, made._shared[0], cached=True).eval()
     other.take(torch.tensor([0]))
     other.move(made, torch.tensor([2, 0]), torch.tensor([7, 30]))
     torch.testing.assert_close(other.take(torch.tensor([2, 0])), table[[9, 30]], atol=1e-3, rtol=0)
+
+
+def test_kept_vectors_are_not_used_in_training_and_not_kept_after_it() -> None:
+    table = vectors(40)
+    made = coded(table, 4, cached=True)
+    numbers = torch.arange(40)
+    made.take(numbers)
+    made.train()
+    made.take(numbers).sum().backward()  # type: ignore[no-untyped-call]
+    values = made._shared[0].values
+    assert values.grad is not None and bool((values.grad != 0).any())
+    with torch.no_grad():
+        values += 1.0
+    torch.testing.assert_close(made.eval().take(numbers), table + 1.0, atol=1e-3, rtol=0)
 
 
 def test_bytes_that_do_not_divide_the_width_are_refused_with_advice() -> None:

@@ -99,13 +99,11 @@ class Centres(nn.Module):
         row_bytes: the parts of a vector, B, a divisor of E.
 
     Attributes:
-        values: (B, 256, E / B) float16.
+        values: (B, 256, E / B).
 
     Raises:
         ConfigError: E is not a multiple of B.
     """
-
-    values: Tensor
 
     def __init__(self, width: int, row_bytes: int) -> None:
         super().__init__()
@@ -114,18 +112,17 @@ class Centres(nn.Module):
                 f"vector_bytes is {row_bytes}, which does not divide the width of the vectors, {width}; choose for"
                 f" example {largest_divisor(width, row_bytes)}"
             )
-        self.register_buffer(
-            "values", torch.zeros(row_bytes, CENTRES, width // row_bytes, dtype=torch.float16)
-        )
+        self.values = nn.Parameter(torch.zeros(row_bytes, CENTRES, width // row_bytes))
 
 
 class CodedRows(Rows):
-    """A table of vectors that are not trained, with B bytes for each of them.
+    """A table of vectors with B bytes for each of them. Training changes the centres, but no codes.
 
     Args:
         count: n.
         centres: the centres of its quantizer.
-        cached: keep the decoded vectors in memory after their first use, for small tables that every search reads.
+        cached: keep the decoded vectors in memory after their first use in evaluation mode, for small tables that every
+            search reads.
 
     Attributes:
         codes: (n, B) uint8.
@@ -140,11 +137,17 @@ class CodedRows(Rows):
         # NumPy's zeros take no time and no memory until they are written, and loaded codes replace them.
         self.register_buffer("codes", torch.from_numpy(np.zeros((count, len(centres.values)), np.uint8)))
 
+    def train(self, mode: bool = True) -> CodedRows:
+        self._vectors = torch.empty(0)
+        return super().train(mode)
+
     def take(self, numbers: Tensor) -> Tensor:
-        return F.embedding(numbers, self._all()) if self._cached else self._decoded(numbers)
+        if self._cached and not self.training:
+            return F.embedding(numbers, self._all())
+        return self._decoded(numbers)
 
     def between(self, first: int, last: int) -> Tensor:
-        if self._cached:
+        if self._cached and not self.training:
             return self._all()[first:last]
         return self._decoded(torch.arange(first, last, device=self.codes.device))
 
@@ -153,7 +156,7 @@ class CodedRows(Rows):
         nodes, group, _ = queries.shape
         if group > _MOST_BY_TABLE:
             return super().products(queries, numbers)
-        values = self._shared[0].values.float()
+        values = self._shared[0].values
         parts, _, each = values.shape
         divided = queries.view(nodes * group, each, parts).permute(2, 0, 1)
         table = (divided @ values.mT).view(parts, nodes, group, CENTRES).permute(1, 2, 0, 3)
@@ -170,11 +173,11 @@ class CodedRows(Rows):
         values = self._shared[0].values
         first = torch.arange(len(values), device=numbers.device) * CENTRES
         found = F.embedding(self.codes[numbers].long() + first, values.view(-1, values.shape[2]))
-        return found.mT.flatten(-2).float()
+        return found.mT.flatten(-2)
 
     def put(self, numbers: Tensor, vectors: Tensor) -> None:
         self._vectors = torch.empty(0)
-        values = self._shared[0].values.float()
+        values = self._shared[0].values
         parts, _, width = values.shape
         for some, place in zip(
             torch.split(vectors, _ENCODED_AT_ONCE), torch.split(numbers, _ENCODED_AT_ONCE), strict=True

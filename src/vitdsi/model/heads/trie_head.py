@@ -161,7 +161,8 @@ class TrieHead(Head):
         ]
 
     def parameters_from_features(self) -> list[Tensor]:
-        return [*self.leaves.parameters(), *self.branches.parameters()]
+        centres = [] if self.centres is None else [self.centres.values]
+        return [*self.leaves.parameters(), *self.branches.parameters(), *centres]
 
     @torch.no_grad()
     def imprint(

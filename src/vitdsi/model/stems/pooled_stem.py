@@ -48,7 +48,7 @@ class PooledStem(Stem):
 
     def tokens(self, embeddings: Tensor) -> Tensor:
         tokens: Tensor = self.widen(embeddings * embeddings.shape[1] ** 0.5)
-        return tokens.view(len(embeddings), self.num_tokens, -1)
+        return tokens.view(len(embeddings), self.num_tokens, self.widen.out_features // self.num_tokens)
 
     def embedding(self, features: Tensor) -> Tensor:
         picture = F.normalize(self.principal(signed_root(features) - self.mean), dim=-1)

@@ -234,6 +234,7 @@ async function start() {
   try {
     const info = await api("v1/info");
     info.facets = await sortingFields(info);
+    document.body.classList.toggle("without-likes", info.likes === false);
     listenForKeys(new Page(info));
   } catch (error) {
     status("");

@@ -91,8 +91,8 @@ export class Detail {
 
   #actions(item) {
     const actions = h("div", { class: "buttons" },
-      h("button", { type: "button", class: "button primary", onclick: () => go({ ...NO_QUERY, like: item.image_id, photo: null }) }, icon("like"), "More like this"),
-      h("a", { class: "button", href: photo(item), target: "_blank", rel: "noopener" }, icon("open"), "Open the file"),
+      h("button", { type: "button", class: "button primary likes", onclick: () => go({ ...NO_QUERY, like: item.image_id, photo: null }) }, icon("like"), "More like this"),
+      h("a", { class: "button server-only", href: photo(item), target: "_blank", rel: "noopener" }, icon("open"), "Open the file"),
     );
     if (!this.info.writable) return actions;
     const sure = h("div", { class: "sure", hidden: true }, h("p", {}, "Remove it from the collection? The file itself stays where it is."),

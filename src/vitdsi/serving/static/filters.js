@@ -56,7 +56,7 @@ export class Filters {
 
   constructor(root, info) {
     this.info = info;
-    this.text = h("input", { type: "search", id: "where", placeholder: "Filter, such as year = 2019", autocomplete: "off", spellcheck: "false", autocapitalize: "off", "aria-describedby": "where-error", "aria-keyshortcuts": "/" });
+    this.text = h("input", { type: "search", id: "where", placeholder: info.offline ? "Filter by words of the name" : "Filter, such as year = 2019", autocomplete: "off", spellcheck: "false", autocapitalize: "off", "aria-describedby": "where-error", "aria-keyshortcuts": "/" });
     this.problem = h("p", { class: "problem", id: "where-error", role: "alert" });
     this.menus = h("div", { class: "menus" });
     this.clear = h("button", { type: "button", class: "button bare small", onclick: () => go({ where: "", facets: {}, photo: null }) }, "Clear filters");
@@ -67,7 +67,7 @@ export class Filters {
     root.append(
       h("form", { class: "where", onsubmit: (event) => (event.preventDefault(), apply()) },
         h("label", { for: "where", class: "unseen" }, "Condition"), icon("filter"), this.text, h("kbd", { "aria-hidden": "true" }, "/"),
-        opener(h("button", { type: "button", class: "button bare round", "aria-label": "How to write a condition" }, icon("help")), help)),
+        opener(h("button", { type: "button", class: "button bare round server-only", "aria-label": "How to write a condition" }, icon("help")), help)),
       help, this.menus, this.clear, this.problem,
     );
     for (const name of info.facets) this.menus.append(...this.#menu(name));

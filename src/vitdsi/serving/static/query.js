@@ -36,8 +36,8 @@ export class Query {
     this.part = h("button", { type: "button", class: "button small", onclick: () => this.#togglePart() }, icon("crop"), h("span", {}));
     this.add = h("button", { type: "button", class: "button small", hidden: true, onclick: () => this.#add() }, icon("plus"), "Add to collection");
     this.likely = option("likely", "Only likely ones");
-    this.distinct = option("distinct", "Without copies");
-    this.turned = option("turned", "Turned ones as well");
+    this.distinct = option("distinct", "Without copies", "server-only");
+    this.turned = option("turned", "Turned ones as well", "server-only");
     this.image.addEventListener("error", () => root.classList.add("unseen-file"));
     this.image.addEventListener("load", () => root.classList.remove("unseen-file"));
     root.append(
@@ -147,7 +147,7 @@ function isPart(region) {
 
 const typeOf = (file) => file.type || (/\.hei[cf]$/i.test(file.name) ? "image/heic" : "application/octet-stream");
 
-function option(name, text) {
+function option(name, text, kind = "") {
   const box = h("input", { type: "checkbox", onchange: () => go({ [name]: box.checked, photo: null }, { replace: true }) });
-  return { box, label: h("label", { class: "option" }, box, text) };
+  return { box, label: h("label", { class: `option ${kind}` }, box, text) };
 }
