@@ -33,11 +33,11 @@ rm -rf "$root/tmp/"*
 ip link set lo up
 mount -o remount,bind,ro "$root/data"
 mount -o remount,ro "$root"
-run() {
-    chroot "$root" setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all \
+run() (
+    exec chroot "$root" setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all \
         env -i PATH=/opt/vitdsi/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 HOME=/tmp VITDSI_CACHE=/tmp/vitdsi \
         VITDSI_TOKEN="a token that nobody guesses" "$@"
-}
+)
 run vitdsi "$@" &
 server=$!
 trap 'kill $server 2>/dev/null || true' EXIT
