@@ -33,26 +33,24 @@ rm -rf "$root/tmp/"*
 ip link set lo up
 mount -o remount,bind,ro "$root/data"
 mount -o remount,ro "$root"
-run() (
-    exec chroot "$root" setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all \
-        env -i PATH=/opt/vitdsi/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 HOME=/tmp VITDSI_CACHE=/tmp/vitdsi \
-        VITDSI_TOKEN="a token that nobody guesses" "$@"
-)
-run vitdsi "$@" &
+run="chroot $root setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all
+    env -i PATH=/opt/vitdsi/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 HOME=/tmp VITDSI_CACHE=/tmp/vitdsi
+    VITDSI_TOKEN=a-token-that-nobody-guesses"
+$run vitdsi "$@" &
 server=$!
 trap 'kill $server 2>/dev/null || true' EXIT
 tries=0
-until run sh -c "$healthcheck" 2>/dev/null; do
+until $run sh -c "$healthcheck" 2>/dev/null; do
     tries=$((tries + 1))
     if [ $tries -gt 100 ] || ! kill -0 $server; then exit 1; fi
     sleep 1
 done
 echo "healthy"
-run python -c '
+$run python -c '
 import json, os, urllib.request, vitdsi
 print(vitdsi.__file__, os.getuid())
 def ask(path, token=True, body=None):
-    headers = {"Authorization": "Bearer a token that nobody guesses"} if token else {}
+    headers = {"Authorization": "Bearer a-token-that-nobody-guesses"} if token else {}
     headers["Content-Type"] = "image/png"
     request = urllib.request.Request("http://127.0.0.1:8000" + path, body, headers)
     try:

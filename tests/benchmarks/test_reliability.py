@@ -79,6 +79,12 @@ def test_sequences_of_changes_agree_with_a_dictionary() -> None:
     run_sequences(5)
 
 
+def test_folder_full_of_empty_entries_is_indexed() -> None:
+    from reliability import read_crowd
+
+    assert read_crowd(600, 0)[1] == "indexed"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["index", "add", "remove", "compact", "serve"])
 def test_killed_commands_leave_an_index_and_nothing_else(verb: str) -> None:
