@@ -44,7 +44,8 @@ def load_many(
         try:
             return load(index, source)
         except ImageReadError as error:
-            return error
+            # Another one, because this one would keep alive what its traceback refers to, such as the bytes of the file.
+            return ImageReadError(error.path, error.reason)
 
     waiting: deque[tuple[int, Future[T | ImageReadError]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
