@@ -30,14 +30,15 @@ def fail(part: Path) -> None:
 
 
 class EngineHere:
-    """An engine that runs parts in this process, with a task that travelled as to another one."""
+    """An engine that runs parts in this process: the first with the task that it is given, as the first process of
+    torchrun does, and the others with one that travelled as to another process."""
 
     workers, least, ranks = 2, 1, 1
 
     def run(self, task: Callable[[Any], None], parts: Sequence[Any]) -> Iterator[None]:
         sent = pickle.loads(pickle.dumps(task))
-        for part in parts:
-            sent(part)
+        for number, part in enumerate(parts):
+            (sent if number else task)(part)
             yield
 
 

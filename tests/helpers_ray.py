@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers_backbones import ToyBackbone
 
 from vitdsi.training.views import FeatureViews
 
@@ -19,8 +20,11 @@ _STORE = 100 << 20  # bytes of the object store of a node
 
 
 @contextlib.contextmanager
-def three_nodes() -> Iterator[Any]:
-    """A cluster whose first node has two cores and cannot be ended; two others have one core each."""
+def three_nodes(at_work: Path | None = None) -> Iterator[Any]:
+    """A cluster whose first node has two cores and cannot be ended; two others have one core each.
+
+    In the folder `at_work` the slow backbone notes which processes use it.
+    """
     pytest.importorskip("ray", reason="needs the extra ray")
     import ray
     from ray.cluster_utils import Cluster
@@ -32,7 +36,7 @@ def three_nodes() -> Iterator[Any]:
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1, object_store_memory=_STORE)
-        variables = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        variables = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "AT_WORK": str(at_work)}
         ray.init(address=cluster.address, log_to_driver=False, runtime_env={"env_vars": variables})
         yield cluster
     finally:
@@ -79,9 +83,14 @@ class SlowViews(FeatureViews):
         return super().clean(rows)
 
 
-def slow_part(part: tuple[Path, Path, int]) -> None:
-    """Note which process is at work, and write a file."""
-    folder, out, number = part
-    mark(folder)
-    time.sleep(0.5)
-    (out / str(number)).write_text(str(number * number), "utf-8")
+class SlowBackbone(ToyBackbone):
+    """The toy backbone, which takes a while."""
+
+    def features(self, pixels: torch.Tensor, kind: str) -> torch.Tensor:
+        mark(Path(os.environ["AT_WORK"]))
+        time.sleep(0.1)
+        return super().features(pixels, kind)
+
+
+def fail(part: int) -> None:
+    raise ValueError(f"part {part} is wrong")

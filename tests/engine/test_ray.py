@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_ray import SlowViews, end_node, slow_part, three_nodes, wait_for_another_node
+from helpers_backbones import ToyBackbone
+from helpers_images import photo
+from helpers_ray import SlowViews, end_node, fail, three_nodes, wait_for_another_node
 from helpers_training import data, model, settings, weights
 
+from vitdsi.backbones import BACKBONES
+from vitdsi.backbones.reader import FeatureReader
 from vitdsi.engine.ray import RayEngine
 from vitdsi.errors import UsageError
 from vitdsi.training.loop import train
@@ -31,21 +35,28 @@ def _end_another(cluster: Any, folder: Path, ended: list[str]) -> threading.Thre
     return thread
 
 
-def test_parts_are_done_although_a_node_ends_in_the_middle(tmp_path: Path) -> None:
-    at_work, out = tmp_path / "at work", tmp_path / "out"
-    at_work.mkdir(), out.mkdir()
-    ended: list[str] = []
-    with three_nodes() as cluster:
+def test_features_are_the_same_although_a_node_ends_in_the_middle(
+    toy: type[ToyBackbone], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, folder = tmp_path / "at work", tmp_path / "photos"
+    at_work.mkdir(), folder.mkdir()
+    for seed in range(150):
+        photo(24, 16, seed).save(folder / f"{seed}.png")
+    paths = sorted(folder.iterdir())
+    alone = FeatureReader("pooled", backbone="toy").load(paths)
+    monkeypatch.setitem(BACKBONES, "slow", "helpers_ray:SlowBackbone")
+    toy.seen, ended = 0, list[str]()
+    with three_nodes(at_work) as cluster:
         engine = RayEngine()
-        assert (engine.workers, engine.ranks) == (4, 3)
+        assert (engine.workers, engine.ranks, engine.cores) == (4, 3, 4)
         thread = _end_another(cluster, at_work, ended)
-        done = len(list(engine.run(slow_part, [(at_work, out, number) for number in range(120)])))
+        reader = FeatureReader("pooled", backbone="slow", cache=tmp_path / "cache", engine=engine)
+        shared = reader.load(paths)
         thread.join()
     assert len(ended) == 1
-    assert done == 120
-    assert {path.name: path.read_text("utf-8") for path in out.iterdir()} == {
-        str(number): str(number * number) for number in range(120)
-    }
+    assert toy.seen == 0  # in this process
+    assert torch.equal(shared.features, alone.features)
+    assert torch.equal(shared.thumbnails, alone.thumbnails)
 
 
 def test_training_gives_the_same_model_although_a_node_ends_in_the_middle(tmp_path: Path) -> None:
@@ -74,9 +85,9 @@ def test_training_gives_the_same_model_although_a_node_ends_in_the_middle(tmp_pa
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
-def test_an_error_of_a_part_is_an_error_of_the_engine(tmp_path: Path) -> None:
+def test_an_error_of_a_part_is_an_error_of_the_engine() -> None:
     with three_nodes(), pytest.raises(UsageError, match="the Ray cluster cannot go on"):
-        list(RayEngine().run(slow_part, [(tmp_path, tmp_path / "missing", 1)]))
+        list(RayEngine().run(fail, [1, 2]))
 
 
 def test_a_cluster_that_does_not_exist_is_an_error() -> None:

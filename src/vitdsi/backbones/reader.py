@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -50,8 +51,7 @@ class FeatureReader:
 
     The features of a photo do not depend on the other photos that are read with it: the backbone gets one photo at a
     time, because the order of its float additions varies with the size of the batch. On a CPU this is not slower.
-
-    A reader is sent to another process as its arguments. All that are sent there are one reader.
+    A reader is sent to another process as its arguments; all that are sent there are one reader.
 
     Args:
         kind: the kind of features that the stem of the model reads: `pooled`, `map` or `pixels`.
@@ -66,8 +66,7 @@ class FeatureReader:
         backbone: the backbone itself.
         image_size: side in pixels of the squares that the backbone reads.
         device: where the backbone runs.
-        cache_folder: the folder of the feature cache, or None.
-        engine: shares the work among processes, or None.
+        cache_folder, engine: the folder of the feature cache, and what shares the work, or None.
 
     Raises:
         UsageError: there is no such backbone, it has no such features, or it has other weights.
@@ -113,6 +112,12 @@ class FeatureReader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reader_with, (tuple(BACKBONES.items()), *self._arguments)
+
+    def without_engine(self) -> FeatureReader:
+        """Return the same reader, which does all work itself."""
+        alone = copy.copy(self)
+        alone.engine = None
+        return alone
 
     def cache_of(self, suffix: str) -> FeatureCache | None:
         """Return the cache of the features of photos, or with a suffix of something else that was made of photos."""
@@ -259,7 +264,7 @@ class FeatureReader:
             if on_progress is not None:
                 on_progress(Progress(phase, len(sources) - len(unknown) + done, len(sources)))
 
-        share(self.engine, partial(_load, self), unknown, report)
+        share(self.engine, partial(_load, self.without_engine()), unknown, report)
 
 
 def decoding_threads() -> int:

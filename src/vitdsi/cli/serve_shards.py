@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from vitdsi.cli.common import say
+from vitdsi.errors import UsageError
 
 __all__ = ["serve_shards"]
 
@@ -24,7 +25,7 @@ def serve_shards(
         token: what clients must send; None lets all in.
 
     Raises:
-        UsageError: Ray is not installed, or there is no such cluster.
+        UsageError: Ray is not installed, there is no such cluster, or it has too few cores.
         IndexFormatError: the index cannot be read.
     """
     from vitdsi.collection.shards import split_index
@@ -32,6 +33,11 @@ def serve_shards(
 
     folder = index.with_name(f"{index.name}.shards").absolute()
     engine = RayEngine(address)
+    if shards + routers > engine.cores:
+        raise UsageError(
+            f"{shards} shards and {routers} processes that read photos need a core each, and the cluster has"
+            f" {engine.cores}; give fewer --shards or --workers, or add machines"
+        )
     split_index(index, folder, shards)
     from ray import serve
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,8 @@ from vitdsi.progress import OnProgress
 __all__ = ["RayEngine"]
 
 _Part = TypeVar("_Part")
-_MAX_FAILURES = 10  # of machines, in one training
+_CONNECT_SECONDS = 10
+_MAX_FAILURES = 10  # of machines, in one training or one after the other
 
 
 class RayEngine:
@@ -35,6 +37,7 @@ class RayEngine:
             for each core.
 
     Attributes:
+        cores: the cores of the cluster.
         ranks: the number of processes that train together: one for each GPU, or for each machine with a core.
 
     Raises:
@@ -47,15 +50,21 @@ class RayEngine:
         ray = _ray()
         if not ray.is_initialized():
             try:
-                ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="error")
-            except (ConnectionError, ValueError) as error:
+                _check_reachable(address)
+                ray.init(
+                    address=address or "local",
+                    log_to_driver=False,
+                    include_dashboard=False,
+                    logging_level="error",
+                )
+            except (OSError, ValueError) as error:
                 raise UsageError(
-                    f"{address}: there is no Ray cluster ({error}); start one with: ray start --head"
+                    f"{address or 'this machine'}: there is no Ray cluster ({error}); start one with: ray start --head"
                 ) from error
         resources = ray.cluster_resources()
-        self._gpus = int(resources.get("GPU", 0))
+        self._gpus, self.cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
-        self.workers = workers or self._gpus or max(1, int(resources.get("CPU", 1)))
+        self.workers = workers or self._gpus or max(1, self.cores)
         self.ranks = min(self.workers, self._gpus or max(1, len(nodes)))
 
     def run(self, task: Callable[[_Part], None], parts: Sequence[_Part]) -> Iterator[None]:
@@ -65,6 +74,9 @@ class RayEngine:
 
         context = data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
+        context.max_consecutive_actor_init_deaths = (
+            _MAX_FAILURES  # a machine may be lost while a process starts
+        )
         workers = min(self.workers, len(parts))
         rows = [{"part": pickle.dumps(part)} for part in parts]
         try:
@@ -139,6 +151,13 @@ def _ray() -> Any:
         except ImportError as error:
             raise UsageError("Ray is not installed; install it with: pip install 'vitdsi[ray]'") from error
     return ray
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise OSError if nothing listens at an address HOST:PORT, for which Ray itself would wait for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
 
 
 def _first_line(error: BaseException) -> str:

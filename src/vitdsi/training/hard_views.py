@@ -81,7 +81,7 @@ def _share(
         if on_progress is not None:
             on_progress(Progress("hard views", done, len(missing)))
 
-    task = partial(_fill, reader, count, seed, tuple(behind.items()))
+    task = partial(_fill, reader.without_engine(), count, seed, tuple(behind.items()))
     share(reader.engine, task, missing, report, passes=count)
 
 
