@@ -44,7 +44,7 @@ def load_many(
         try:
             return load(index, source)
         except ImageReadError as error:
-            # Another one, because this one would keep alive what its traceback refers to, such as the bytes of the file.
+            # Another one: the traceback of this one would keep alive what was read of the file.
             return ImageReadError(error.path, error.reason)
 
     waiting: deque[tuple[int, Future[T | ImageReadError]]] = deque()
