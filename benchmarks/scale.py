@@ -63,6 +63,7 @@ class Phases:
         started = time.perf_counter()
         result = work()
         self.seconds[name] = round(time.perf_counter() - started, 3)
+        print(f"{name}: {self.seconds[name]} s", file=sys.stderr, flush=True)
         return result
 
 
@@ -186,7 +187,7 @@ def run(folders: list[Path], count: int, queries: int, overrides: list[str]) -> 
         phases.run("write", lambda: write_index(path, state))
         torch.set_num_threads(1)
         parts = {name: round(size / count, 2) for name, size in sizes(path).items()}
-        return {
+        measured = {
             "images": count,
             "nodes": state.trie.num_nodes,
             "digits": state.trie.max_length,
@@ -199,8 +200,9 @@ def run(folders: list[Path], count: int, queries: int, overrides: list[str]) -> 
             "bytes an image": {"all": round(sum(parts.values()), 2), **parts},
             "search": measure_search(state, given),
             **measure_opening(path),
-            "peers": measure_peers(given),
         }
+        print(json.dumps(measured), file=sys.stderr, flush=True)
+        return {**measured, "peers": measure_peers(given)}
 
 
 def main() -> None:

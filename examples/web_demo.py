@@ -21,7 +21,7 @@ from vitdsi.exported.manifest import read_manifest
 def main(out: Path, photos: Path | None = None, onnxruntime: Path | None = None) -> None:
     """Index the photos if that was not done before, and write the page."""
     photos = photos or build_collection(out / "photos").images
-    saved = out / "web.dsi"
+    saved = out / "photos.dsi"
     if not saved.exists():
         ImageIndex().fit(photos).save(saved)
     index = ImageIndex.load(saved, device="cpu")

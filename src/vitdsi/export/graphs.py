@@ -21,7 +21,7 @@ from vitdsi.model.architectures import DecoderState, KeysValues
 from vitdsi.model.heads import TrieHead
 from vitdsi.model.seq2seq import Seq2Seq
 
-__all__ = ["write_graphs"]
+__all__ = ["write_graph", "write_graphs"]
 
 _OPSET = 17
 
@@ -81,11 +81,11 @@ def write_graphs(folder: Path, model: Seq2Seq, backbone: Backbone, kind: str) ->
     pixels = torch.zeros(1, 3, size, size, dtype=torch.uint8)
     read, step = _Read(backbone, kind, model).eval(), _Step(model).eval()
     memory, embedding = read(pixels)
-    _write(folder / READ, read, {"pixels": pixels}, ["memory", "embedding"], {})
+    write_graph(folder / READ, read, {"pixels": pixels}, ["memory", "embedding"], {})
     batch, beams, written = 2, 3, 2
     memory, embedding = memory.repeat(1, batch, 1, 1, 1), embedding.repeat(batch, 1)
     layers, _, heads, _, width = memory.shape
-    _write(
+    write_graph(
         folder / STEP,
         step,
         {
@@ -107,13 +107,14 @@ def write_graphs(folder: Path, model: Seq2Seq, backbone: Backbone, kind: str) ->
     )
 
 
-def _write(
+def write_graph(
     path: Path,
     module: nn.Module,
     inputs: Mapping[str, Tensor],
     outputs: list[str],
     dynamic: Mapping[str, Mapping[int, str]],
 ) -> None:
+    """Write a module as an ONNX graph, with inputs by their names, and names of the sizes that are dynamic."""
     with warnings.catch_warnings():
         # The exporter that is based on torch.export takes twenty times as long for the same graph.
         warnings.simplefilter("ignore", DeprecationWarning)

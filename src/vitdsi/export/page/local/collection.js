@@ -5,7 +5,7 @@ import { Decoding } from "./decoding.js";
 import { Files } from "./files.js";
 import { Graphs } from "./graphs.js";
 import { CodedRows, DigitHead, FloatRows, TrieHead } from "./heads.js";
-import { pixelsOf, squareOf } from "./photo.js";
+import { pixelsOf, reduced, squareOf } from "./photo.js";
 import { rank } from "./rank.js";
 import { Trie } from "./trie.js";
 
@@ -72,8 +72,10 @@ export class Collection {
   async search({ k, where, min_score: minScore = 0, region, id: like }, body) {
     const began = performance.now();
     const own = like ? this.numberOf(like) : null;
-    const photo = await decoded(like ? await this.#picture(own) : body);
-    const square = squareOf(photo, region?.split(",").map(Number));
+    const size = this.manifest.image_size;
+    // A part is read from a photo of twice the size, as in Python.
+    const whole = await decoded(like ? await this.#picture(own) : body, region ? 2 * size : size);
+    const [photo, square] = reduced(whole, squareOf(whole, region?.split(",").map(Number)), size);
     const live = new Uint8Array(this.trie.live.length);
     for (const number of this.#matching(where)) live[number] = number === own ? 0 : 1;
     const results = await this.#ranked(photo, square, live, k);
@@ -114,9 +116,9 @@ export class Collection {
   }
 }
 
-async function decoded(file) {
+async function decoded(file, size) {
   try {
-    return await pixelsOf(file);
+    return await pixelsOf(file, size);
   } catch {
     throw new Problem("This browser cannot read this file as a photo. Save it as JPEG or PNG first.", 415);
   }

@@ -23,11 +23,10 @@ export class Graphs {
   }
 
   /** Read a square of a photo: the `memory` (2 D, 1, H, T, W) and the `embedding` (1, E), both tensors. */
-  async read({ data, width, height }, { left, top, right, bottom }) {
+  async read({ data, width, height }, square) {
     const { pixels } = await this.sessions.photo.run({
       photo: new ort.Tensor("uint8", new Uint8Array(data.buffer), [height, width, 4]),
-      start: integers([top, left, 0], [3]),
-      end: integers([bottom, right, 3], [3]),
+      box: new ort.Tensor("float32", Float32Array.from(square), [4]),
     });
     return this.sessions.read.run({ pixels });
   }
