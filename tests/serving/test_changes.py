@@ -43,6 +43,17 @@ def test_an_image_with_too_many_pixels_is_not_added(copied: Path) -> None:
     assert caught.value.status_code == 413
 
 
+def test_no_room_for_temporary_files_is_one_line_and_changes_nothing(
+    writing: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = writing.get("/v1/images").json()["total"]
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+        answer = writing.post("/v1/images", params={"image_id": "full.png"}, content=_IMAGE, headers=PNG)
+        assert "make room for temporary files" in refusal(answer, 500)
+    assert writing.get("/v1/images").json()["total"] == before
+
+
 def test_names_say_the_class_where_an_index_has_classes(photos: Path, tmp_path: Path) -> None:
     config = load_config(overrides=[*TINY, "labels=folder", "training.max_epochs=2", "device=cpu"])
     ImageIndex(config).fit(photos).save(tmp_path / "classes.dsi")

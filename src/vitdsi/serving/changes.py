@@ -10,7 +10,7 @@ from vitdsi.collection.add import AddResult, add
 from vitdsi.collection.parts import GROWING
 from vitdsi.collection.read import Collection, read_collection
 from vitdsi.collection.remove import remove
-from vitdsi.errors import ImageReadError
+from vitdsi.errors import ImageReadError, VitdsiError
 from vitdsi.files import temporary_folder
 from vitdsi.photos.decode import open_image
 from vitdsi.search.decisions import keep_both
@@ -42,6 +42,7 @@ def add_images(
         ImageReadError: the only image cannot be read.
         UsageError: as `vitdsi.collection.add.add`.
         IndexLockedError: another process is changing the index.
+        VitdsiError: there is no room on the disk.
     """
     for name, _ in files:
         _check_name(name)
@@ -55,7 +56,12 @@ def add_images(
             state, result = add(served.state, given, served.reader, replace_changed=replace_changed)
         return state
 
-    served = holder.change(change, GROWING)
+    try:
+        served = holder.change(change, GROWING)
+    except OSError as error:
+        raise VitdsiError(
+            f"images cannot be stored while they are read ({error.strerror}); make room for temporary files"
+        ) from error
     assert result is not None
     return served, result
 
