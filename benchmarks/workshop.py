@@ -31,6 +31,7 @@ from vitdsi.cli.main import cli
 from vitdsi.collection import storage
 from vitdsi.collection.manifest import files_of, read_manifest
 from vitdsi.index import ImageIndex
+from vitdsi.training import loop
 
 __all__ = ["REMOVED", "Child", "Run", "Workshop", "answers", "leftovers", "request", "started"]
 
@@ -183,6 +184,7 @@ def _be_child(arguments: Sequence[str], workshop: Workshop, log: int, writing: i
         tempfile.tempdir = str(workshop.tmp)
         # Children need no time to start, so what a killed one left is no second old when the next one looks.
         vitdsi.files._SECONDS_TO_LOCK = 0.0
+        loop._SAVE_EVERY_SECONDS = 0.0  # and train for a second, in which their state must be stored, too
         write = storage._replace_index
 
         def writes(*given: Any) -> int:
