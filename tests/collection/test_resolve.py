@@ -69,8 +69,9 @@ def test_bytes_of_a_vector_divide_its_width(width: int, asked: int | None, resol
 
 
 @pytest.mark.parametrize(
-    ("count", "prototypes"), [(10, 16), (200_000, 16), (300_000, 8), (10**6, 4), (10**8, 1)]
+    ("count", "prototypes"),
+    [(10, 32), (2**15, 32), (2**15 + 1, 16), (200_000, 16), (300_000, 8), (10**6, 4), (10**8, 1)],
 )
-def test_branches_of_very_many_images_have_fewer_prototypes(count: int, prototypes: int) -> None:
+def test_branches_of_many_images_have_fewer_prototypes(count: int, prototypes: int) -> None:
     assert resolve_config(IndexConfig(), count).model.prototypes == prototypes
     assert resolve_config(load_config(overrides=["model.prototypes=0"]), count).model.prototypes == 0

@@ -13,10 +13,10 @@ from vitdsi.errors import UsageError
     [
         (26, Budget(8, False, 0)),
         (SMALL, Budget(32, False, 0)),
-        (100, Budget(64, False, 0)),
-        (183, Budget(128, False, 0)),
+        (114, Budget(64, False, 0)),
+        (213, Budget(128, False, 0)),
         (400, Budget(128, True, 0)),
-        (1300, Budget(128, True, 44)),
+        (1300, Budget(128, True, 43)),
         (10**6, Budget(128, True, 300)),
     ],
 )

@@ -12,6 +12,10 @@ from vitdsi.model.heads.rows import largest_divisor
 MIN_EMBEDDING_DIM = 32
 MAX_ROW_NUMBERS = 2**28  # in the vectors of all images together, to bound the memory of training
 MAX_BRANCH_NUMBERS = 2**25  # in the rows of all branches together, which a search keeps in memory as floats
+LARGE, PROTOTYPES_OF_LARGE = (
+    2**15,
+    16,
+)  # images, and the most prototypes for more of them, to save bytes an image
 IMAGES_PER_BRANCH = 64  # about; half of the digits below a cluster are given to images
 MIN_EPOCHS = 1.0
 _EPOCHS_TIMES_ROOT = 1800.0  # epochs of a collection times the square root of its number of images
@@ -23,8 +27,8 @@ def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> Inde
     - `ids.base`, if it was left open, is the default of the id scheme.
     - `model.embedding_dim` is halved while the vectors of all images would hold more than 2^28 numbers, 1 GiB: 512 is
       kept up to 524,288 images, and a million have 256.
-    - `model.prototypes` are halved while the rows of branches would hold more than 2^25 numbers, which searches
-      keep in memory as 128 MiB of floats: 16 are kept up to some 250,000 images, and a million have 4.
+    - `model.prototypes` are at most 16 for more than 32,768 images, and halved while the rows of branches would hold
+      more than 2^25 numbers, which searches keep in memory as 128 MiB of floats: a million images have 4.
     - `vector_bytes` is lowered to a divisor of `model.embedding_dim`.
     - `training.retrieval_ratio` is raised so that each further photo is drawn as often as an indexed image.
     - `training.max_epochs`, if neither it nor `training.minutes` was given, is `epochs_for(count)`.
@@ -63,8 +67,8 @@ def embedding_dim_for(count: int, most: int) -> int:
 
 
 def prototypes_for(count: int, width: int, most: int) -> int:
-    """Return the number of prototypes of a branch for `count` images: `most`, or less for very large collections."""
-    prototypes = most
+    """Return the number of prototypes of a branch for `count` images: `most`, or less for large collections."""
+    prototypes = most if count <= LARGE else min(most, PROTOTYPES_OF_LARGE)
     while prototypes > 1 and count / IMAGES_PER_BRANCH * (1 + prototypes) * width > MAX_BRANCH_NUMBERS:
         prototypes //= 2
     return prototypes

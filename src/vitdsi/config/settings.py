@@ -124,9 +124,10 @@ class ModelConfig(Section):
     category_dim: Annotated[int, Field(ge=0)] | None = None
     """Numbers of the embedding that compare what photos show; the others compare pictures. None takes a quarter of
     `embedding_dim`. Only the stem `pooled` has both; 0 leaves the part for categories out."""
-    prototypes: Annotated[int, Field(ge=0)] = 16
-    """Additional rows of a branch that leads to many images, which then acts as a mixture. More than 16 brought
-    nothing; fewer lost images, the more the longer ids are."""
+    prototypes: Annotated[int, Field(ge=0)] = 32
+    """Additional rows of a branch that leads to many images, which then acts as a mixture. With fewer, an index with
+    classes has worse results and finds fewer altered copies. They are lowered for large collections (see
+    `vitdsi.collection.resolve`)."""
     paper: PaperModelConfig = field(default_factory=PaperModelConfig)
 
     @property
