@@ -59,8 +59,8 @@ _FIRST = 10  # results that may show what a photo shows
 class UnsteeredTrieHead(TrieHead):
     """The trie head whose query stays the embedding of the image at every digit."""
 
-    def __init__(self, config: ModelConfig, trie: Trie) -> None:
-        super().__init__(config, trie)
+    def __init__(self, config: ModelConfig, trie: Trie, row_bytes: int | None = None) -> None:
+        super().__init__(config, trie, row_bytes)
         self.steer.requires_grad_(False)
 
 
