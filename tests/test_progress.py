@@ -31,6 +31,7 @@ def test_build_reports_reading_then_views_then_training_each_up_to_its_total() -
         "keypoints",
         "joint",
         "cooldown",
+        "fine-tuning",
     ]
     for phase in ("reading", "views"):
         done = [progress.done for progress in reported if progress.phase == phase]
@@ -38,4 +39,5 @@ def test_build_reports_reading_then_views_then_training_each_up_to_its_total() -
     steps = [progress for progress in reported if progress.phase in ("joint", "cooldown")]
     assert [progress.done for progress in steps] == sorted({progress.done for progress in steps})
     assert steps[-1].done == steps[-1].total
+    assert reported[-1].done == reported[-1].total
     assert steps[-1].loss is not None and steps[-1].indexing_accuracy is not None

@@ -12,7 +12,7 @@ class Progress:
     """The progress of a build.
 
     Attributes:
-        phase: `reading`, `views`, `indexing`, `retrieval`, `joint` or `cooldown`.
+        phase: `reading`, `views`, `indexing`, `retrieval`, `joint`, `cooldown` or `fine-tuning`.
         done: the number of photos or steps that are done.
         total: the number of photos or steps in all, or None while it is unknown.
         loss: mean training loss since the last evaluation, in nats per example.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from vitdsi.model.coding import round_weights
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.progress import OnProgress
+from vitdsi.progress import OnProgress, Progress
 from vitdsi.training.data import TrainingData
 from vitdsi.training.loop import train
 from vitdsi.training.schedule import Schedule
@@ -30,7 +30,7 @@ def fine_tune(
         data: what it was trained on.
         before: the schedule of the run before, which has ended.
         seed: the seed of batches, views and dropout.
-        on_progress: as for `train`.
+        on_progress: as for `train`; the phase is `fine-tuning`.
     """
     config = before.config
     epochs = _SHARE * before.step / before.steps_per_epoch
@@ -43,5 +43,10 @@ def fine_tune(
         minutes=None,
         paper=replace(config.paper, schedule="joint"),
     )
-    train(model, data, short, seed=seed, on_progress=on_progress)
+
+    def report(progress: Progress) -> None:
+        if on_progress is not None:
+            on_progress(replace(progress, phase="fine-tuning"))
+
+    train(model, data, short, seed=seed, on_progress=report)
     round_weights(model)
