@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from vitdsi.collection.resolve import MIN_EPOCHS, embedding_dim_for
+from vitdsi.collection.resolve import embedding_dim_for, epochs_for
 from vitdsi.config import IndexConfig
 from vitdsi.config.budget import SMALL
 
@@ -57,7 +57,7 @@ def needs(images: int, costs: Costs) -> list[str]:
     """The needs of a collection, as cells of the table."""
     passes = images * (1 + costs.views)
     reading = passes * costs.pass_ms / 3.6e6
-    training = images * MIN_EPOCHS / (1 - _RETRIEVAL) / costs.examples / 3600
+    training = images * epochs_for(images) / (1 - _RETRIEVAL) / costs.examples / 3600
     width = embedding_dim_for(images, IndexConfig().model.embedding_dim)
     gathered = images * (_FEATURES * (1 + costs.views) + _LIST)
     rows = images * (2 * 4 * width + 4)
