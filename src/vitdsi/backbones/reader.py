@@ -192,7 +192,7 @@ class FeatureReader:
         thumbnails = torch.empty(len(names), _THUMBNAIL, _THUMBNAIL, dtype=torch.uint8)
         read = np.zeros(len(names), dtype=bool)
         if self._cache is not None:
-            if alter is None:
+            if alter is None and self.engine is not None:
                 self._share_reading(sources, positions, names, phase, on_progress)
             read = self._cache.read(names, features.numpy(), thumbnails.numpy())
         missing = np.flatnonzero(~read).tolist()

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -23,6 +24,7 @@ from vitdsi.photos.decode import Pixels, Source, decode
 from vitdsi.photos.hard_views import hard_view
 from vitdsi.progress import OnProgress, Progress
 
+_Recipes: TypeAlias = "Sequence[Sequence[tuple[str, str | None]]]"  # of each view of each photo
 _RECIPE = "hard1"  # with the version of `hard_view` and of what is below; part of the key of the cache
 _BACKGROUNDS = 64  # photos that may stand behind a picture
 _OVERSAMPLED = 1.75  # pixels of the decoded picture for each pixel of the view, along its longer side
@@ -55,14 +57,18 @@ def read_hard_views(
     keys = _keys(hashes)
     chosen = sorted(range(len(keys)), key=lambda i: _digest(f"{seed} {keys[i]}"))[:_BACKGROUNDS]
     behind = {keys[i]: sources[i] for i in chosen}
-    _share(sources, hashes, reader, count, seed, behind, on_progress)
-    pictures = _decoded(tuple(behind.items()), reader.image_size)
-    return _read(sources, hashes, reader, count, seed, pictures, on_progress)
+    recipes = _recipes(keys, count, seed, behind)
+    names = _names(hashes, recipes)
+    _share(sources, hashes, names, reader, count, seed, behind, on_progress)
+    return _read(
+        sources, recipes, names, reader, _decoded(tuple(behind.items()), reader.image_size), on_progress
+    )
 
 
 def _share(
     sources: Sequence[Source],
     hashes: Sequence[str],
+    names: Sequence[Sequence[str]],
     reader: FeatureReader,
     count: int,
     seed: int,
@@ -71,9 +77,9 @@ def _share(
 ) -> None:
     """Let the engine of the reader fill the cache with the views that it does not have, of photos that are files."""
     cache = reader.cache_of(f"-{_RECIPE}")
-    if cache is None or not all(isinstance(source, (str, Path)) for source in behind.values()):
+    are_files = all(isinstance(source, (str, Path)) for source in behind.values())
+    if reader.engine is None or cache is None or not are_files:
         return
-    names = _names(hashes, count, seed, behind)
     known = cache.has([name for row in names for name in row]).reshape(len(names), count).all(1)
     missing = [(sources[i], hashes[i]) for i in np.flatnonzero(~known).tolist() if hashes[i]]
 
@@ -94,21 +100,20 @@ def _fill(
 ) -> None:
     """Read the views of some photos into the cache. The caller will find out which ones could not be read."""
     sources, hashes = [source for source, _ in photos], [content for _, content in photos]
+    recipes = _recipes(_keys(hashes), count, seed, dict(behind))
     with contextlib.suppress(ImageReadError):
-        _read(sources, hashes, reader, count, seed, _kept_decoded(behind, reader.image_size))
+        _read(sources, recipes, _names(hashes, recipes), reader, _kept_decoded(behind, reader.image_size))
 
 
 def _read(
     sources: Sequence[Source],
-    hashes: Sequence[str],
+    recipes: _Recipes,
+    names: Sequence[Sequence[str]],
     reader: FeatureReader,
-    count: int,
-    seed: int,
     behind: Mapping[str, Pixels],
     on_progress: OnProgress = None,
 ) -> Tensor:
     """Read views in front of decoded photos."""
-    recipes = _recipes(_keys(hashes), count, seed, behind)
     size = reader.image_size
 
     def make(i: int, source: Source, wanted: Sequence[int]) -> list[Pixels]:
@@ -120,7 +125,7 @@ def _read(
             views.append(hard_view(picture, None if other is None else behind[other], size, rng))
         return views
 
-    return read_views(reader, sources, _names(hashes, count, seed, behind), make, _RECIPE, on_progress)
+    return read_views(reader, sources, names, make, _RECIPE, on_progress)
 
 
 def _keys(hashes: Sequence[str]) -> list[str]:
@@ -128,9 +133,7 @@ def _keys(hashes: Sequence[str]) -> list[str]:
     return [content or f"position {i}" for i, content in enumerate(hashes)]
 
 
-def _recipes(
-    keys: Sequence[str], count: int, seed: int, behind: Collection[str]
-) -> list[list[tuple[str, str | None]]]:
+def _recipes(keys: Sequence[str], count: int, seed: int, behind: Collection[str]) -> _Recipes:
     """Return the text that seeds each view of each photo, and the key of the photo behind it."""
     return [
         [(f"{key} {seed} {view}", _behind(f"{key} {seed} {view}", key, behind)) for view in range(count)]
@@ -138,9 +141,8 @@ def _recipes(
     ]
 
 
-def _names(hashes: Sequence[str], count: int, seed: int, behind: Collection[str]) -> list[list[str]]:
+def _names(hashes: Sequence[str], recipes: _Recipes) -> list[list[str]]:
     """Return the name of each view of each photo in the cache, "" for those of photos that are not files."""
-    recipes = _recipes(_keys(hashes), count, seed, behind)
     return [
         [f"{_digest(f'{recipe} {other}'):032x}" if content else "" for recipe, other in row]
         for content, row in zip(hashes, recipes, strict=True)
