@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vitdsi.engine.base import Together
-from vitdsi.engine.ranks import ProcessGroup, Ranks
 from vitdsi.progress import OnProgress
+
+if TYPE_CHECKING:
+    from vitdsi.engine.ranks import ProcessGroup, Ranks
 
 __all__ = ["TorchrunEngine", "follow", "is_follower", "is_started_by_torchrun"]
 
@@ -91,6 +93,8 @@ def _joined() -> ProcessGroup:
     """Join the other processes of `torchrun`."""
     import torch
     import torch.distributed as dist
+
+    from vitdsi.engine.ranks import ProcessGroup
 
     has_gpu = torch.cuda.is_available()
     if has_gpu:
