@@ -192,17 +192,16 @@ def read_parts(files: Files, base: int, lineage: str) -> dict[str, Any]:
         read = [load_file(file)["features"] for file in files["features"]]
         parts["features"] = read[0] if len(read) == 1 else torch.cat(read)
     if "thumbnails" in files:
-        for file in files["thumbnails"]:
-            check_array("thumbnails", _arrays(file)["thumbnails"], "uint8", None, THUMBNAIL_BYTES)
-        parts["thumbnails"] = Thumbnails(
-            Column([_arrays(file)["thumbnails"] for file in files["thumbnails"]])
-        )
+        pictures = [_arrays(file)["thumbnails"] for file in files["thumbnails"]]
+        for array in pictures:
+            check_array("thumbnails", array, "uint8", None, THUMBNAIL_BYTES)
+        parts["thumbnails"] = Thumbnails(Column(pictures))
     if "keypoints" in files:
-        for file in files["keypoints"]:
-            arrays = _arrays(file)
-            check_array("keypoints", arrays["values"], "uint8", None, KEYPOINT_BYTES)
-            check_offsets("offsets of keypoints", arrays["offsets"], len(arrays["values"]))
-        parts["keypoints"] = Keypoints([Ragged(**_arrays(file)) for file in files["keypoints"]])
+        segments = [Ragged(**_arrays(file)) for file in files["keypoints"]]
+        for segment in segments:
+            check_array("keypoints", segment.values, "uint8", None, KEYPOINT_BYTES)
+            check_offsets("offsets of keypoints", segment.offsets, len(segment.values))
+        parts["keypoints"] = Keypoints(segments)
     if "held_out" in files:
         (file,) = files["held_out"]
         views = load_file(file)
