@@ -59,5 +59,4 @@ def load_checkpoint(
         states[int(place)].setdefault(int(number), {})[name] = value
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    for name, value in json.loads((folder / "schedule.json").read_text("utf-8")).items():
-        setattr(schedule, name, value)
+    schedule.restore(json.loads((folder / "schedule.json").read_text("utf-8")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pkgutil import resolve_name
 
@@ -125,6 +126,11 @@ class Schedule:
     def _begin_next_phase(self) -> bool:
         """Enter the next phase and return whether there is one."""
         return False
+
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Go back to a state that `as_dict` returned."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
     def as_dict(self) -> dict[str, object]:
         """Return everything but the settings and the number of images, for the checkpoint."""

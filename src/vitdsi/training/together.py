@@ -54,9 +54,8 @@ def train_with(
             model, data, config, seed=seed, checkpoint=checkpoint, resume=resume, on_progress=on_progress
         )
     if checkpoint is not None and not resume:
-        shutil.rmtree(
-            checkpoint, ignore_errors=True
-        )  # a rank that starts again must not find that of another run
+        # A rank that starts again must not find that of another run.
+        shutil.rmtree(checkpoint, ignore_errors=True)
     device = next(model.parameters()).device
     with _folder_beside(checkpoint) as folder:
         torch.save((model.cpu(), data, config, seed), folder / _JOB)
@@ -66,8 +65,7 @@ def train_with(
         weights, state = torch.load(folder / _RESULT, weights_only=True)
     model.to(device).load_state_dict(weights)
     schedule = schedule_for(config, len(data.indexing_rows))
-    for name, value in state.items():
-        setattr(schedule, name, value)
+    schedule.restore(state)
     model.eval()
     return schedule
 
