@@ -12,10 +12,8 @@ from vitdsi.model.heads.rows import largest_divisor
 MIN_EMBEDDING_DIM = 32
 MAX_ROW_NUMBERS = 2**28  # in the vectors of all images together, to bound the memory of training
 MAX_BRANCH_NUMBERS = 2**25  # in the rows of all branches together, which a search keeps in memory as floats
-LARGE, PROTOTYPES_OF_LARGE = (
-    2**15,
-    16,
-)  # images, and the most prototypes for more of them, to save bytes an image
+LARGE = 2**15  # images, for more of which an image takes fewer bytes
+PROTOTYPES_OF_LARGE = 16  # the most prototypes for these
 IMAGES_PER_BRANCH = 64  # about; half of the digits below a cluster are given to images
 MIN_EPOCHS = 1.0
 _EPOCHS_TIMES_ROOT = 1800.0  # epochs of a collection times the square root of its number of images

@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vitdsi.columns.thumbnails import THUMBNAIL_BYTES
 from vitdsi.errors import UsageError
 
 __all__ = ["SMALL", "Budget", "budget_of"]
 
 SMALL = 64  # bytes an image of the size that is called small
-THUMBNAIL_BYTES = 182
-KEYPOINT_BYTES = 21  # of one keypoint, with its share of the numbers that say where those of a photo begin
 
 _ALWAYS = 14  # the digits of the id, the hash of the content, the bias, and whether the image is live
-_VECTORS = (
-    1.55  # of an image: its own, and its share of the rows of branches, which is less in a large collection
-)
+_VECTORS = 1.55  # of an image: its own, and its share of the rows of branches; less in a large collection
+_KEYPOINT = 21  # bytes of one, with its share of the numbers that say where those of a photo begin
 _LARGEST_VECTOR, _SMALLEST_VECTOR = 128, 8
 _FEWEST_KEYPOINTS, _MOST_KEYPOINTS = 40, 300  # fewer hardly ever verify anything
 
@@ -56,7 +54,7 @@ def budget_of(bytes_per_image: int) -> Budget:
         vector //= 2
     left = bytes_per_image - _ALWAYS - _VECTORS * vector
     thumbnails = left >= THUMBNAIL_BYTES
-    keypoints = int((left - THUMBNAIL_BYTES) // KEYPOINT_BYTES) if thumbnails else 0
+    keypoints = int((left - THUMBNAIL_BYTES) // _KEYPOINT) if thumbnails else 0
     return Budget(
         vector, thumbnails, min(keypoints, _MOST_KEYPOINTS) if keypoints >= _FEWEST_KEYPOINTS else 0
     )
