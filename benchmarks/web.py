@@ -14,18 +14,15 @@ from __future__ import annotations
 
 import argparse
 import base64
-import functools
 import gzip
 import json
 import os
 import statistics
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +43,6 @@ _SEARCH = """async (photo) => {
     const { results } = await api("v1/search", { query: { k: 10 }, body: new Blob([bytes]) });
     return { seconds: (performance.now() - began) / 1000, images: results.map((result) => result.image_id) };
 }"""
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def static_host(folder: Path) -> Iterator[str]:
-    """The address of a server that only sends the files of a folder."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=folder))
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a page that is closed while it loads
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def sizes(folder: Path) -> dict[str, float]:
@@ -101,6 +80,9 @@ def in_browser(
 ) -> tuple[list[list[str]], dict[str, float]]:
     """The results of each photo, and seconds: of the first search after opening the page, and of later ones."""
     from playwright.sync_api import sync_playwright
+
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from helpers_web import static_host
 
     encoded = [base64.b64encode(photo).decode() for photo in photos]
     with sync_playwright() as started, static_host(folder) as address:

@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from helpers_backbones import ToyBackbone
     from helpers_hub import Hub
+    from playwright.sync_api import Browser
 
 _SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -87,3 +88,12 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
         yield made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Chromium without a window; tests that need it are skipped where it is absent."""
+    from helpers_page import browser
+
+    with browser() as started:
+        yield started

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from helpers_page import browser, violations
+from helpers_page import violations
 from helpers_transformers import COLOURS, KINDS, coloured, write_model
 from helpers_web import exported, file_of, found, page_of, static_host
 from PIL import Image
@@ -18,12 +18,6 @@ from vitdsi.exported.searcher import ExportedIndex
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

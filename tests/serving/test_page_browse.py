@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from helpers_page import browser, opened, tiny_server, violations
+from helpers_page import opened, tiny_server, violations
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -19,12 +19,6 @@ pytestmark = pytest.mark.slow
 _MANY = 20_000
 _TRACED = ["devtools.timeline", "disabled-by-default-devtools.timeline"]
 _COPIES = ["round/01.png", "round/03.png", "square/00.png"]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers_page import browser, opened, tiny_server
+from helpers_page import opened, tiny_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, Request, Route
@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 _PHOTO = "round/03.png"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
