@@ -35,12 +35,11 @@ from vitdsi.exported.manifest import FOLDER as EXPORT_FOLDER
 from vitdsi.facts.best_copy import best_copy
 from vitdsi.facts.facets import Facet
 from vitdsi.ids.trie import Trie
+from vitdsi.model.reading import reader_for
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.model.stems import STEMS
 from vitdsi.photos.decode import Source
 from vitdsi.photos.regions import Region
 from vitdsi.progress import OnProgress
-from vitdsi.registry import choose
 from vitdsi.search.browse import ImagePage, facets, page_of_images
 from vitdsi.search.decisions import decide_again, keep_both, with_decisions
 from vitdsi.search.duplicates import near_identical
@@ -131,12 +130,10 @@ class ImageIndex:
     def reader(self) -> FeatureReader:
         """The reader that turns photos into features; it is made at its first use."""
         if self._reader is None:
-            model = self.config.model
-            self._reader = FeatureReader(
-                choose(STEMS, "model.stem", model.stem).reads,
-                model.paper.image_size,
-                backbone=self._backbone or model.backbone,
-                weights=None if self._state is None else self._state.weights,
+            self._reader = reader_for(
+                self.config.model,
+                None if self._state is None else self._state.weights,
+                backbone=self._backbone,
                 cache=self.cache,
                 device=self.device,
                 engine=self._engine,

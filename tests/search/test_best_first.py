@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.seq2seq import Seq2Seq
-from vitdsi.search.best_first import BEAM_SIZE, Found, best_first_search
+from vitdsi.search.best_first import Found, best_first_search
+from vitdsi.search.options import BEAM_SIZE
 
 _TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 _checked = settings(max_examples=60, deadline=None, derandomize=True)

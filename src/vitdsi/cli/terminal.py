@@ -109,23 +109,7 @@ def _facts(progress: Progress) -> Iterator[str]:
 
 def json_results(query: str, results: Sequence[SearchResult]) -> str:
     """Format results as JSON lines, one object for each result."""
-    lines = (
-        {
-            "query": query,
-            "rank": r.rank,
-            "image_id": r.image_id,
-            "score": r.score,
-            "log_prob": r.log_prob,
-            "proven": r.proven,
-            "id": r.id,
-            "region": r.region,
-            "inliers": r.inliers,
-            "certain": r.certain,
-            "outline": r.outline,
-        }
-        for r in results
-    )
-    return "\n".join(map(json.dumps, lines))
+    return "\n".join(json.dumps({"query": query, **result.as_dict()}) for result in results)
 
 
 def plain_results(query: str, results: Sequence[SearchResult]) -> str:

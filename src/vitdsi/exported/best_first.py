@@ -9,11 +9,9 @@ import numpy.typing as npt
 
 from vitdsi.exported.decoding import Decoding
 from vitdsi.exported.trie import NONE, ExportedTrie
+from vitdsi.search.options import BEAM_SIZE, FIRST_ROUND, LARGEST_ROUND, MAX_EXPANSIONS
 
-__all__ = ["BEAM_SIZE", "MAX_EXPANSIONS", "Found", "best_first_search"]
-
-BEAM_SIZE, MAX_EXPANSIONS = 10, 4096
-_FIRST_ROUND, _LARGEST_ROUND = 16, 256  # nodes that are expanded together; each round doubles them
+__all__ = ["Found", "best_first_search"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -85,13 +83,13 @@ class _Search:
 
     def follow_best(self, max_expansions: int) -> None:
         """Expand the most probable pending nodes, as long as one is more probable than the k-th best id."""
-        width = _FIRST_ROUND
+        width = FIRST_ROUND
         while self._k:
             nodes = _largest(self.pending, min(width, max(0, max_expansions - self.expansions)))
             nodes = nodes[self.pending[nodes] > self._worst]
             if not len(nodes):
                 return
-            width = min(2 * width, _LARGEST_ROUND)
+            width = min(2 * width, LARGEST_ROUND)
             log_probs, depths = self.pending[nodes], self._trie.depth[nodes]
             for depth in np.unique(depths):
                 self._expand(nodes[depths == depth], log_probs[depths == depth])

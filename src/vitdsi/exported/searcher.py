@@ -14,7 +14,7 @@ from PIL import Image
 
 from vitdsi.columns.segments import Ragged
 from vitdsi.errors import UsageError
-from vitdsi.exported.best_first import BEAM_SIZE, MAX_EXPANSIONS, best_first_search
+from vitdsi.exported.best_first import best_first_search
 from vitdsi.exported.decoding import Decoding
 from vitdsi.exported.graphs import Graphs
 from vitdsi.exported.heads import CodedRows, DigitHead, FloatRows, Head, Rows, TrieHead
@@ -24,7 +24,7 @@ from vitdsi.exported.trie import ExportedTrie
 from vitdsi.photos.decode import Source, decode
 from vitdsi.photos.keypoints import Keypoints
 from vitdsi.photos.regions import Region, parts_of, read_region
-from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.search.options import BEAM_SIZE, MAX_EXPANSIONS, SearchOptions, SearchResult
 from vitdsi.search.verify import options_for_candidates, verify_results
 
 __all__ = ["ExportedIndex"]

@@ -19,13 +19,9 @@ from torch import Tensor
 from vitdsi.ids.trie import NONE, Trie, leaf
 from vitdsi.model.architectures import KeysValues
 from vitdsi.model.seq2seq import Memory, Seq2Seq
+from vitdsi.search.options import BEAM_SIZE, FIRST_ROUND, LARGEST_ROUND, MAX_EXPANSIONS
 
-BEAM_SIZE = 10  # prefixes that the beam keeps at first
-MAX_EXPANSIONS = 4096  # prefixes of a query that are expanded at most; EXPERIMENTS.md has the evidence
-_FIRST_ROUND, _LARGEST_ROUND = (
-    16,
-    256,
-)  # prefixes of a query that are expanded together; each round doubles them
+__all__ = ["Found", "best_first_search"]
 
 
 class Found(NamedTuple):
@@ -137,7 +133,7 @@ class _Search:
 
     def follow_best(self, max_expansions: int) -> None:
         """Expand the most probable pending prefixes, as long as one is more probable than the k-th best id."""
-        width = _FIRST_ROUND
+        width = FIRST_ROUND
         while self.leaves.shape[1]:
             log_probs, nodes = self.pending.topk(min(width, self.pending.shape[1]), dim=1)
             wanted = log_probs > self.log_probs[:, -1:]
@@ -145,7 +141,7 @@ class _Search:
             wanted &= torch.arange(wanted.shape[1], device=left.device) < left[:, None]
             if not bool(wanted.any()):
                 return
-            width = min(2 * width, _LARGEST_ROUND)
+            width = min(2 * width, LARGEST_ROUND)
             depths = torch.where(wanted, self.depth[nodes.clamp(max=len(self.depth) - 1)], NONE)
             for depth in torch.unique(depths[wanted]).tolist():
                 chosen = depths == depth

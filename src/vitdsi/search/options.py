@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from vitdsi.errors import UsageError
 from vitdsi.photos.regions import MAX_PARTS, Region
 
-__all__ = ["SearchOptions", "SearchResult"]
+__all__ = [
+    "BEAM_SIZE",
+    "FIRST_ROUND",
+    "LARGEST_ROUND",
+    "MAX_EXPANSIONS",
+    "SearchOptions",
+    "SearchResult",
+]
+
+# Of best-first search (`vitdsi.search.best_first`), here because searches without torch have the same.
+BEAM_SIZE = 10  # prefixes that the beam keeps at first
+MAX_EXPANSIONS = 4096  # prefixes of a query that are expanded at most; EXPERIMENTS.md has the evidence
+FIRST_ROUND, LARGEST_ROUND = (
+    16,
+    256,
+)  # prefixes of a query that are expanded together; each round doubles them
 
 
 @dataclass(frozen=True)
@@ -120,3 +136,18 @@ class SearchResult:
     outline: tuple[tuple[float, float], ...] | None = None
     matches: tuple[tuple[float, float, float, float], ...] = field(default=(), repr=False)
     region: tuple[float, float, float, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything but the matches, as JSON values."""
+        return {
+            "rank": self.rank,
+            "image_id": self.image_id,
+            "score": self.score,
+            "log_prob": self.log_prob,
+            "proven": self.proven,
+            "id": self.id,
+            "region": self.region,
+            "inliers": self.inliers,
+            "certain": self.certain,
+            "outline": self.outline,
+        }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +11,9 @@ from torch import Tensor
 
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
-from vitdsi.search.best_first import BEAM_SIZE, MAX_EXPANSIONS, Found, best_first_search
-from vitdsi.search.evidence import merged_evidence, probability, relevance
-from vitdsi.search.log_probs import log_probs_of
-from vitdsi.search.options import SearchOptions
+from vitdsi.search.evidence import probability, relevance
+from vitdsi.search.options import BEAM_SIZE, MAX_EXPANSIONS, SearchOptions
+from vitdsi.search.searched import Searched, WholeIndex
 from vitdsi.state import IndexState
 
 ORIENTATIONS = 4  # of a photo: as it is, and turned by 90, 180 and 270 degrees
@@ -69,60 +66,6 @@ class Ranking:
     proven: npt.NDArray[np.bool_]
 
 
-class Searched(Protocol):
-    """What a search finds ids in: a whole index, or its shards. It knows the queries, each of which has `parts`."""
-
-    def find(self, k: int, beam_size: int, max_expansions: int) -> Found:
-        """Find the k most probable ids for each part of each query; see `best_first_search`."""
-
-    def describe(self, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the evidence for ids (B, K) and the parts that are most like them; see `merged_evidence`.
-
-        Args:
-            ids: distinct ids that `find` found, and NONE.
-            log_probs: (B, K) their log-probabilities; None computes those of the mean over the parts.
-        """
-
-
-class WholeIndex:
-    """An index as a whole. The arguments are those of `rank`."""
-
-    def __init__(
-        self, state: IndexState, features: Tensor, within: Trie | None, parts: int, *, embedded: bool = False
-    ) -> None:
-        self._state, self._parts = state, parts
-        self._trie = state.trie if within is None else within
-        model = state.model
-        encode = model.encode_embeddings if embedded else model.encode
-        self._memory, self._embedding = encode(features.to(next(model.parameters()).device))
-
-    def find(self, k: int, beam_size: int, max_expansions: int) -> Found:
-        """See `Searched.find`."""
-        return best_first_search(
-            self._state.model,
-            self._memory,
-            self._embedding,
-            self._trie,
-            k,
-            beam_size=beam_size,
-            max_expansions=max_expansions,
-        )
-
-    def describe(self, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """See `Searched.describe`."""
-        parts = self._parts
-        if log_probs is None:
-            of_parts = log_probs_of(
-                self._state.model,
-                self._memory,
-                self._embedding,
-                self._state.trie,
-                ids.repeat_interleave(parts, dim=0),
-            )
-            log_probs = of_parts.view(-1, parts, ids.shape[1]).logsumexp(1) - math.log(parts)
-        return merged_evidence(self._state, ids, log_probs, self._embedding.view(len(ids), parts, -1))
-
-
 @torch.inference_mode()
 def candidates(
     state: IndexState,
@@ -132,20 +75,25 @@ def candidates(
     parts: int = 1,
     *,
     embedded: bool = False,
-    searched: Searched | None = None,
 ) -> Candidates:
     """Find the most probable ids for features (B * parts, *shape), at least offset + k of them, and order them.
 
+    The arguments are those of `rank`.
+    """
+    return _candidates(state, WholeIndex(state, features, within, parts, embedded=embedded), options)
+
+
+def _candidates(state: IndexState, searched: Searched, options: SearchOptions) -> Candidates:
+    """Find the most probable ids for queries, at least offset + k of them, and order them.
+
     With several parts, the candidates are those of any part, and the probability of an id is its mean over the parts.
     With any rotation, each orientation is a query of its own, and a candidate has the best of its four answers.
-    The candidates are ordered in blocks of at least k, so that the pages of a long list are parts of it. The arguments
-    are those of `rank`.
+    The candidates are ordered in blocks of at least k, so that the pages of a long list are parts of it.
     """
-    model = state.model
+    parts = searched.parts
     rerank = state.reranks_by_default if options.rerank is None else options.rerank
-    if rerank and not model.head.compares:
+    if rerank and not state.model.head.compares:
         raise UsageError("this index has no trie head to rerank with; build it with model.paper.head=trie")
-    searched = searched or WholeIndex(state, features, within, parts, embedded=embedded)
     wanted = options.offset + options.k
     reranked = MIN_RERANKED if options.pictures else _MIN_RERANKED_FOR_KIND
     block = max(reranked, options.k) if rerank else options.k
@@ -214,7 +162,6 @@ def rank(
     parts: int = 1,
     *,
     embedded: bool = False,
-    searched: Searched | None = None,
 ) -> Ranking:
     """Find the best of n ids for features (B, *shape): min(offset + k, n) of them, best first.
 
@@ -228,12 +175,26 @@ def rank(
         parts: in how many parts each query was read. The features of its parts follow one another, those of the whole
             photo first. With `options.any_rotation` there are these of its four orientations, one after the other.
         embedded: `features` are embeddings (B, E) instead; see `Seq2Seq.encode_embeddings`.
-        searched: what is searched; None is the index as a whole. Then `features`, `within` and `embedded` are not used.
 
     Raises:
         UsageError: `options.rerank` is set, and the head of the index keeps no vectors to compare with.
     """
-    found = candidates(state, features, options, within, parts, embedded=embedded, searched=searched)
+    return rank_searched(state, WholeIndex(state, features, within, parts, embedded=embedded), options)
+
+
+@torch.inference_mode()
+def rank_searched(state: IndexState, searched: Searched, options: SearchOptions) -> Ranking:
+    """Find the best ids for queries in a whole index or in shards of it, as `rank` does.
+
+    Args:
+        state: what weighs the evidence and gives scores: the index, or the top of its shards.
+        searched: what is searched, and the queries.
+        options: as for `rank`.
+
+    Raises:
+        UsageError: as for `rank`.
+    """
+    found = _candidates(state, searched, options)
     wanted = options.offset + options.k
     ids, seen = found.ids[:, :wanted], found.evidence[:, :wanted]
     scores = probability(state, seen).masked_fill(ids == NONE, 0.0)

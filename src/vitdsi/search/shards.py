@@ -22,7 +22,8 @@ from vitdsi.search.best_first import Found
 from vitdsi.search.filters import Filters
 from vitdsi.search.log_probs import log_probs_of
 from vitdsi.search.options import SearchOptions, SearchResult
-from vitdsi.search.rank import Ranking, WholeIndex, rank
+from vitdsi.search.rank import Ranking, rank_searched
+from vitdsi.search.searched import WholeIndex
 from vitdsi.search.verify import CANDIDATES, Proof, options_for_candidates, prove, with_proofs
 from vitdsi.state import IndexState
 
@@ -72,7 +73,7 @@ class Shard:
         return found._replace(ids=ids)
 
     def describe(self, query: Query, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the evidence for ids (B, K) of this shard, or NONE; see `vitdsi.search.rank.Searched.describe`."""
+        """Return the evidence for ids (B, K) of this shard, or NONE; see `vitdsi.search.searched.Searched.describe`."""
         here = self._here(ids.clamp(min=0)).masked_fill(ids == NONE, NONE)
         return self._searched(query).describe(here, log_probs)
 
@@ -154,7 +155,7 @@ class ShardedSearch:
         wanted = options if photo is None else options_for_candidates(options)
         query = Query(features, len(regions) if regions else 1, options.where)
         searched = _Shards(self.top, self._ask, query)
-        found = rank(self.top.state, features, wanted, parts=query.parts, searched=searched)
+        found = rank_searched(self.top.state, searched, wanted)
         first = options.offset if photo is None else 0
         rows = [i for i in range(first, found.ids.shape[1]) if found.ids[0, i] != NONE]
         proven_at = rows[:CANDIDATES] if photo is not None else []
@@ -167,10 +168,10 @@ class ShardedSearch:
 
 
 class _Shards:
-    """The shards of an index, for one search: what `vitdsi.search.rank.rank` searches."""
+    """The shards of an index, for one search; see `vitdsi.search.searched.Searched`."""
 
     def __init__(self, top: Top, ask: Ask, query: Query) -> None:
-        self._ask, self._query = ask, query
+        self._ask, self._query, self.parts = ask, query, query.parts
         self._bounds = top.bounds(query.features)
         self._owner: dict[int, int] = {}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from vitdsi.backbones.reader import FeatureReader, device_for
 from vitdsi.collection.storage import read_index, write_index, write_lock
 from vitdsi.errors import VitdsiError
+from vitdsi.model.reading import reader_for
 from vitdsi.model.stems import STEMS
 from vitdsi.registry import choose
 from vitdsi.serving.served import Served, Stamp
@@ -137,13 +138,7 @@ class IndexHolder:
             model_before = before.resolved.model
             if key == (reader.kind, model_before.backbone, model_before.paper.image_size, before.weights):
                 return reader
-        return FeatureReader(
-            kind,
-            model.paper.image_size,
-            backbone=model.backbone,
-            weights=state.weights,
-            device=self._device,
-        )
+        return reader_for(model, state.weights, device=self._device)
 
     def _stamp(self) -> Stamp:
         try:

@@ -21,10 +21,9 @@ from ray.serve.exceptions import RayServeException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from vitdsi.backbones.reader import FeatureReader
 from vitdsi.collection.shards import read_shard, read_top, shard_count
 from vitdsi.errors import ImageReadError, UsageError
-from vitdsi.model.stems import STEMS
+from vitdsi.model.reading import reader_for
 from vitdsi.photos.keypoints import detect
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.queries import photo_queries
@@ -64,13 +63,7 @@ class Router:
         self._shards, self._token = shards, token
         top = read_top(Path(folder))
         self._state = top.state
-        model = top.state.resolved.model
-        self._reader = FeatureReader(
-            STEMS[model.stem].reads,
-            model.paper.image_size,
-            backbone=model.backbone,
-            weights=top.state.weights,
-        )
+        self._reader = reader_for(top.state.resolved.model, top.state.weights)
         self._search = ShardedSearch(top, self._ask)
 
     async def __call__(self, request: Request) -> Response:
@@ -96,7 +89,7 @@ class Router:
         except TimeoutError as error:
             return JSONResponse({"error": str(error)}, 503, {"Retry-After": "5"})
         seconds = round(time.perf_counter() - began, 4)
-        return JSONResponse({"results": [_as_json(result) for result in found], "seconds": seconds})
+        return JSONResponse({"results": [result.as_dict() for result in found], "seconds": seconds})
 
     def _find(self, photo: bytes, options: SearchOptions) -> list[SearchResult]:
         features, regions = photo_queries(self._state, self._reader, [photo], options)
@@ -160,21 +153,3 @@ def _options(given: Mapping[str, str]) -> SearchOptions:
         raise UsageError(f"offset + k is {k + offset}; it must be at most {_MAX_RESULTS}")
     verify = {"true": True, "false": False}.get(given.get("verify", ""))
     return SearchOptions(k, given.get("where") or None, offset=offset, min_score=min_score, verify=verify)
-
-
-def _as_json(result: SearchResult) -> dict[str, Any]:
-    return {
-        name: getattr(result, name)
-        for name in (
-            "rank",
-            "image_id",
-            "score",
-            "id",
-            "log_prob",
-            "proven",
-            "region",
-            "inliers",
-            "certain",
-            "outline",
-        )
-    }

@@ -159,20 +159,7 @@ async def _search_like(engine: Engine, image_id: str, asked: Asked, began: float
 def _found(served: Served, results: list[SearchResult], began: float) -> dict[str, Any]:
     """Return results as JSON values."""
     return {
-        "results": [
-            {
-                **served.image(result.id),
-                "rank": result.rank,
-                "score": result.score,
-                "log_prob": result.log_prob,
-                "proven": result.proven,
-                "region": result.region,
-                "inliers": result.inliers,
-                "certain": result.certain,
-                "outline": result.outline,
-            }
-            for result in results
-        ],
+        "results": [{**result.as_dict(), **served.image(result.id)} for result in results],
         "seconds": time.perf_counter() - began,
         "generation": served.generation,
     }
