@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from vitdsi.errors import VitdsiError
+
 __all__ = [
     "delete_folder",
     "move_file",
@@ -24,6 +26,7 @@ __all__ = [
     "sync",
     "temporary_folder",
     "umask",
+    "unwritable",
     "write_atomically",
 ]
 
@@ -225,3 +228,10 @@ def _copy_file(source: Path, target: Path) -> None:
             target.unlink(missing_ok=True)
             raise
     shutil.copystat(source, target)
+
+
+def unwritable(path: Path, error: Exception) -> VitdsiError:
+    """Return the error that says that a folder cannot be written, why, and what to do."""
+    return VitdsiError(
+        f"{path} cannot be written ({error}); make room on the disk, or allow to write there, and try again"
+    )

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from helpers_training import COUNT, assert_equal_weights, data, model, settings, weights
+from safetensors import SafetensorError
 from torch import Tensor
 
-from vitdsi.errors import UsageError
+from vitdsi.errors import UsageError, VitdsiError
 from vitdsi.model.heads import rows
 from vitdsi.progress import Progress
 from vitdsi.search.beam import beam_search
@@ -264,3 +265,16 @@ def test_removed_ids_compete_in_the_loss_and_not_in_the_indexing_accuracy() -> N
     left = loop.evaluate(trained, alone, config)
     assert left["indexing_accuracy"] == 1.0
     assert left["retrieval_loss"] == known["retrieval_loss"]
+
+
+def test_checkpoint_without_room_is_one_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: No space left on device")
+
+    monkeypatch.setattr("vitdsi.training.checkpoint.save_file", full)
+    monkeypatch.setattr(loop, "_SAVE_EVERY_SECONDS", 0.0)
+    with pytest.raises(VitdsiError, match=r"state cannot be written \(.*No space left.*\); make room"):
+        train(model(), data(), settings(steps=5), seed=0, checkpoint=tmp_path / "state")
+    assert list(tmp_path.iterdir()) == []

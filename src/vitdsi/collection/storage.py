@@ -39,8 +39,8 @@ from vitdsi.collection.manifest import (
 from vitdsi.collection.parts import PARTS, SEGMENTED, absent, read_parts, write_part
 from vitdsi.columns.segments import segments_to_keep
 from vitdsi.config import config_from_dict
-from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError, VitdsiError
-from vitdsi.files import replace_folder, sync, umask, write_atomically
+from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
+from vitdsi.files import replace_folder, sync, umask, unwritable, write_atomically
 from vitdsi.model.coding import unpacked
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.state import BuildReport, Change, IndexState
@@ -64,7 +64,7 @@ def write_lock(path: Path) -> Iterator[None]:
             f"{path} is being changed by another process; try again when it is done"
         ) from error
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     try:
         yield
     finally:
@@ -86,13 +86,7 @@ def write_index(path: Path, state: IndexState, parts: Collection[str] | None = N
     try:
         return _replace_index(path, state, parts)
     except (OSError, sqlite3.Error, SafetensorError) as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: Exception) -> VitdsiError:
-    return VitdsiError(
-        f"{path} cannot be written ({error}); make room on the disk, or allow to write there, and try again"
-    )
+        raise unwritable(path, error) from error
 
 
 def _replace_index(path: Path, state: IndexState, parts: Collection[str] | None) -> int:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from vitdsi.config import TrainingConfig
 from vitdsi.engine.ranks import ALONE, Ranks
 from vitdsi.errors import UsageError
+from vitdsi.files import unwritable
 from vitdsi.ids.trie import NONE
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.progress import OnProgress, Progress
@@ -59,6 +61,7 @@ def train(
     Raises:
         UsageError: `resume` is set and there is no checkpoint that fits, or there are more ranks than examples in a
             batch.
+        VitdsiError: a checkpoint cannot be saved, for example because the disk is full. The one before stays.
     """
     if config.batch_size < ranks.size:
         raise UsageError(
@@ -111,14 +114,22 @@ def train(
                     rate = (schedule.step - since_step) / max(time.monotonic() - since, 1e-9)
                     on_progress(progress_at(schedule, last, rate))
                 if is_first and checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_SECONDS:
-                    save_checkpoint(checkpoint, model, optimizers.each, schedule)
+                    _save(checkpoint, model, optimizers, schedule)
                     saved = time.monotonic()
     except KeyboardInterrupt:
         if is_first and checkpoint is not None:
-            save_checkpoint(checkpoint, model, optimizers.each, schedule)
+            _save(checkpoint, model, optimizers, schedule)
         raise
     model.eval()
     return schedule
+
+
+def _save(folder: Path, model: Seq2Seq, optimizers: Optimizers, schedule: Schedule) -> None:
+    """Save a checkpoint, or say that there is no room for it."""
+    try:
+        save_checkpoint(folder, model, optimizers.each, schedule)
+    except (OSError, SafetensorError) as error:
+        raise unwritable(folder, error) from error
 
 
 def draw_examples(
