@@ -24,7 +24,8 @@ from vitdsi.files import write_atomically
 from vitdsi.photos.decode import decode, to_square
 from vitdsi.photos.find import find_images
 from vitdsi.photos.hard_views import hard_view
-from vitdsi.search.verify import CANDIDATES, CERTAIN
+from vitdsi.search.options import CANDIDATES
+from vitdsi.search.verify import CERTAIN
 
 _VIEW = 480  # side of a hard view in pixels
 _MOST = 40  # inliers; more are counted as these

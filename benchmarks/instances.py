@@ -41,7 +41,17 @@ from vitdsi.paper.machine import describe_machine, machine_class
 from vitdsi.photos.decode import Source, content_hash, decode, to_square
 from vitdsi.photos.find import find_images
 from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints, PhotoKeypoints, detect
-from vitdsi.search.verify import CANDIDATES, CERTAIN, QUERY_KEYPOINTS, QUERY_SIDE, prove
+from vitdsi.search.options import CANDIDATES
+from vitdsi.search.queries import photo_queries
+from vitdsi.search.searcher import Searcher
+from vitdsi.search.verify import (
+    CERTAIN,
+    QUERY_KEYPOINTS,
+    QUERY_SIDE,
+    chosen_for_proof,
+    options_for_candidates,
+    prove,
+)
 
 _DISTRACTORS = 2_000  # photos of imagenette
 _CROPS = [
@@ -78,10 +88,11 @@ class Collection:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to find candidates: a function of the number of a query, and bytes an image."""
+    """A way to find images: functions of the number of a query, what is verified if that is not the same, and bytes."""
 
     find: Callable[[int], Ids]
     size: float
+    candidates: Callable[[int], Ids] | None = None
 
 
 def crops(path: Path, reader: FeatureReader) -> Vectors:
@@ -124,16 +135,27 @@ def product(path: Path, given: Collection, queries: list[Path]) -> Method:
     index = ImageIndex.load(path)
     options = SearchOptions(k=CANDIDATES, verify=False)
     size = sum(n for part, n in index.info()["bytes"].items() if part != "keypoints")
+    searcher = Searcher(index.state_)
+
+    def candidates(q: int) -> Ids:
+        """The images that the product verifies."""
+        wanted = options_for_candidates(SearchOptions())
+        features, regions = photo_queries(index.state_, index.reader, [queries[q]], wanted)
+        (found,) = searcher.search(features, wanted, regions, to_verify=True)
+        return np.array([found[place].id for place in chosen_for_proof(found)])
+
     return Method(
         lambda q: np.array([result.id for result in index.search_with([queries[q]], options)[0]]),
         size / len(given.paths),
+        candidates,
     )
 
 
-def verified(ids: Ids, inliers: Sequence[int]) -> Ids:
-    """Order candidates as the product does: certain ones first, by their inliers, then the others as they were."""
-    certain = np.where(np.array(inliers) >= CERTAIN, inliers, 0)
-    return ids[np.argsort(-certain, kind="stable")]
+def verified(ids: Ids, candidates: Ids, inliers: Sequence[int]) -> Ids:
+    """Order results as the product does: certain candidates first, by their inliers, then the results as they were."""
+    order = np.argsort(-np.array(inliers), kind="stable")
+    certain = candidates[order[: int((np.array(inliers) >= CERTAIN).sum())]]
+    return np.concatenate([certain, ids[~np.isin(ids, certain)]])
 
 
 def measure(root: Path, imagenette: Path, coco: Path, count: int, index: Path | None) -> dict[str, Any]:
@@ -157,16 +179,17 @@ def measure(root: Path, imagenette: Path, coco: Path, count: int, index: Path | 
         start = time.process_time()
         found = [method.find(query) for query in range(len(queries))]
         finding = time.process_time() - start
+        candidates = found if method.candidates is None else [*map(method.candidates, range(len(queries)))]
         start = time.process_time()
         proofs = [
             [proof.inliers for proof in prove(photo, given.keypoints, ids.tolist())]
-            for photo, ids in zip(photos, found, strict=True)
+            for photo, ids in zip(photos, candidates, strict=True)
         ]
         proving = time.process_time() - start
-        proved = [verified(ids, inliers) for ids, inliers in zip(found, proofs, strict=True)]
+        proved = [verified(*each) for each in zip(found, candidates, proofs, strict=True)]
         rows[name] = {
             "R@1": _recall(found, own, truth, 1),
-            f"R@{CANDIDATES}": _recall(found, own, truth, CANDIDATES),
+            f"R@{CANDIDATES}": _recall(candidates, own, truth, CANDIDATES),
             "R@1 verified": _recall(proved, own, truth, 1),
             "certain but wrong": sum(
                 bool(ids[0] != right) and max(counts) >= CERTAIN

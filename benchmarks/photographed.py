@@ -8,11 +8,13 @@ All photos of the folders are indexed together. N of them are photographed: hard
 the effects are those that the index learns from, on other draws and other backgrounds: these figures say which step
 brings what, not how well real photos are found (see `instances.py`).
 
-Each rung searches every picture exhaustively, with the whole query and with the best of its 5 parts: roots on
-half-whitened axes, which knows no hard views; the map that is learned from V of them, with the vectors of the pictures
-alone or drawn towards their views, for several V; the same map trained further with a contrastive loss over all
-pictures, with free vectors or not; and the index before and after training, by the likeness of pictures and by its
-probabilities. --attention adds what a transformer over the cells of the feature map brings to the contrastive map.
+Each rung searches every picture exhaustively, with the whole query, with the best of its 5 parts, and with the best of
+each part in turns: roots on half-whitened axes, which knows no hard views; the map that is learned from V of them, with
+the vectors of the pictures alone or drawn towards their views, for several V; the same map trained further with a
+contrastive loss over all pictures, with free vectors or not, or over the most probable images of the index before
+training (hard negatives from its beams); and the index before and after training, by the likeness of pictures and by
+its probabilities, with what it verifies as the column of turns. --attention adds what a transformer over the cells of
+the feature map brings to the contrastive map.
 
 Settings (key=value) are those of the product. Writes DIR/ladder.json and DIR/ladder.md (results/photographed).
 """
@@ -29,11 +31,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from contrastive import contrastive
 from locked import commit_of
 from PIL import Image
 from shared import fit, named_folders
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitdsi.backbones.cache import default_cache
 from vitdsi.backbones.reader import FeatureReader
@@ -45,20 +47,19 @@ from vitdsi.model.pictures import (
     embed_pictures,
     pictures_from_features,
     pictures_from_views,
-    signed_root,
 )
 from vitdsi.paper.machine import machine_class
 from vitdsi.photos.decode import Pixels, Source, content_hash, decode
 from vitdsi.photos.find import find_images, scan_folder
 from vitdsi.photos.hard_views import hard_view
 from vitdsi.photos.regions import parts_of, read_region
-from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import rank
+from vitdsi.search.options import CANDIDATES, SearchOptions
+from vitdsi.search.rank import rank, rankings
 from vitdsi.training.hard_views import read_hard_views
 
 _SIDE, _PARTS, _DIM = 448, 5, 384
 _SEED = 987_654_321
-_BATCH, _STEPS, _RATE = 256, 500, 3e-4
+_NEGATIVES = 50  # of a view, the most probable images of the index
 
 Embed = Callable[[Tensor], Tensor]
 
@@ -84,7 +85,10 @@ def measured(scores: Tensor, wanted: Tensor) -> dict[str, float]:
         place = (best > best.gather(1, wanted[:, None])).sum(1)
         found[f"{name} R@1"] = float((place == 0).float().mean())
         found[f"{name} R@50"] = float((place < 50).float().mean())
-    return found
+    parts = torch.arange(scores.shape[1])[:, None]
+    turns = (scores.argsort(2, descending=True).argsort(2) * len(parts) + parts).amin(1)
+    place = (turns < turns.gather(1, wanted[:, None])).sum(1)
+    return {**found, "turns R@50": float((place < 50).float().mean())}
 
 
 def by_map(pictures: Pictures, rows: Tensor, queries: Tensor) -> Tensor:
@@ -95,97 +99,6 @@ def by_map(pictures: Pictures, rows: Tensor, queries: Tensor) -> Tensor:
 def alone(pictures: Pictures, features: Tensor) -> Tensor:
     """The vectors (M, D) of the pictures without their views."""
     return embed_pictures(features.float(), pictures.mean, pictures.weight)
-
-
-class Contrastive(nn.Module):
-    """A map that starts as that of the hard views, with `depth` blocks of attention over the cells of a feature map."""
-
-    def __init__(self, pictures: Pictures, cells: int, channels: int, depth: int | None) -> None:
-        super().__init__()
-        self.mean = pictures.mean
-        self.weight = nn.Parameter(pictures.weight.clone())
-        self.depth = depth
-        if depth is not None:
-            self.norm, self.project = nn.LayerNorm(channels), nn.Linear(channels, 192)
-            self.positions = nn.Parameter(0.02 * torch.randn(cells, 192))
-            layer = nn.TransformerEncoderLayer(
-                192, 4, 384, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-            )
-            self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False) if depth else None
-            self.out = nn.Linear(192, len(pictures.weight))
-            nn.init.zeros_(self.out.weight)
-            nn.init.zeros_(self.out.bias)
-
-    def forward(self, pooled: Tensor, cells: Tensor | None) -> Tensor:
-        vectors = (signed_root(pooled.float()) - self.mean) @ self.weight.T
-        if cells is not None:
-            tokens = self.project(self.norm(cells.float())) + self.positions
-            tokens = tokens if self.encoder is None else self.encoder(tokens)
-            vectors = vectors + self.out(tokens.mean(1)) * vectors.norm(dim=1).mean().detach()
-        return F.normalize(vectors, dim=1)
-
-
-def contrastive(
-    pictures: Pictures,
-    pooled: tuple[Tensor, Tensor, Tensor],
-    cells: tuple[Tensor, Tensor, Tensor] | None,
-    *,
-    free: bool,
-    depth: int | None = None,
-) -> Tensor:
-    """Train a map with a contrastive loss over all pictures, and return the cosines (N, P, M) of the queries.
-
-    Args:
-        pooled: features of the pictures (M, F), of their views (M, V, F) and of the queries (N, P, F).
-        cells: the same of feature maps (M, G * G, C) and so on, or None to use pooled features alone.
-        free: the vectors of the pictures are trained as well, instead of following the map.
-    """
-    torch.manual_seed(0)
-    model = Contrastive(pictures, *(cells[0].shape[1:] if cells else (0, 0)), depth)
-    rows = nn.Parameter(pictures.rows.clone())
-    scale = nn.Parameter(torch.tensor(3.0))
-    groups = [{"params": [model.weight, *([rows] if free else [])], "rate": _RATE}]
-    groups += [{"params": [p for n, p in model.named_parameters() if n != "weight"], "rate": 1e-3}]
-    optimizer = torch.optim.AdamW([*groups, {"params": [scale], "rate": 1e-2}], lr=0.0, weight_decay=0.0)
-    generator = torch.Generator().manual_seed(0)
-    views = pooled[1].shape[1]
-
-    def embed(which: int, at: tuple[Tensor, ...]) -> Tensor:
-        return model(pooled[which][at], None if cells is None else cells[which][at])
-
-    def vectors() -> Tensor:
-        """Those of the pictures, drawn towards their views as in the product."""
-        with torch.no_grad():
-            own = torch.cat([embed(0, (part,)) for part in torch.arange(len(rows)).split(_BATCH)])
-            seen = torch.stack(
-                [
-                    torch.cat(
-                        [embed(1, (p, torch.full_like(p, v))) for p in torch.arange(len(rows)).split(_BATCH)]
-                    )
-                    for v in range(views)
-                ]
-            )
-            return F.normalize(own + 2 * seen.mean(0), dim=1)
-
-    for step in range(_STEPS):
-        for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * min(1.0, step / 50, 2 * (1 - step / _STEPS))
-        if not free and step % 50 == 0:
-            rows.data = vectors()
-        images = torch.randint(len(rows), (_BATCH,), generator=generator)
-        chosen = torch.randint(views, (_BATCH,), generator=generator)
-        cosines = embed(1, (images, chosen)) @ F.normalize(rows, dim=1).T
-        loss = F.cross_entropy(scale.exp() * cosines, images)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        last = F.normalize(rows, dim=1) if free else vectors()
-        count, parts = pooled[2].shape[:2]
-        asked = torch.stack(
-            [embed(2, (torch.arange(count), torch.full((count,), p))) for p in range(parts)], 1
-        )
-        return asked @ last.T
 
 
 def rungs(
@@ -223,7 +136,22 @@ def of_index(
             right = ids == wanted.numpy()[:, None]
             label = "whole" if parts == 1 else "parts"
             found |= {f"{label} R@1": float(right[:, 0].mean()), f"{label} R@50": float(right.any(1).mean())}
-        yield f"{name}, by {how}", found
+        yield f"{name}, by {how}", {**found, "turns R@50": verified_recall(state, queries, wanted)}
+
+
+def verified_recall(state: Any, queries: Tensor, wanted: Tensor) -> float:
+    """How often the picture is among those that the index would verify."""
+    found = 0
+    for query, picture in zip(queries, wanted.tolist(), strict=True):
+        ranking = rank(state, query.float(), SearchOptions(CANDIDATES), parts=_PARTS, alike=CANDIDATES)
+        found += bool(((ranking.ids == picture) & (ranking.picture_places >= 0)).any())
+    return found / len(wanted)
+
+
+def beams(state: Any, views: Tensor) -> Tensor:
+    """The most probable images (M, V, K) of views (M, V, F)."""
+    found = rankings(state, views.flatten(0, 1), SearchOptions(_NEGATIVES, rerank=False))
+    return torch.from_numpy(found).view(*views.shape[:2], -1)
 
 
 def main() -> None:
@@ -265,6 +193,15 @@ def main() -> None:
         state = fit(load_config(overrides=["keypoints=0", *overrides, *more]), records).state_
         print(name, round(time.process_time() - start), "s", file=sys.stderr, flush=True)
         table |= of_index(state, pooled[2], wanted, name)
+        if more:
+            pictures = pictures_from_views(pooled[0], pooled[1], _DIM)
+            hard = beams(state, pooled[1])
+            for label, all_too in (("negatives from beams", False), ("those and all", True)):
+                scores = contrastive(pictures, pooled, None, free=True, negatives=hard, all_too=all_too)
+                table[f"contrastive map, free vectors, {label}"] = measured(scores, wanted)
+        print(
+            {name: row for name, row in table.items() if "index" in name or "beams" in name}, file=sys.stderr
+        )
     columns = list(next(iter(table.values())))
     lines = ["| step | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     lines += [

@@ -167,7 +167,7 @@ def _search(
     keypoints = keypoints_for(state, options)
     if keypoints is None:
         return searcher.search(features, options, regions)[0]
-    (found,) = searcher.search(features, options_for_candidates(options), regions)
+    (found,) = searcher.search(features, options_for_candidates(options), regions, to_verify=True)
     return verify_results(keypoints, points, found, options)
 
 

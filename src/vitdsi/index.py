@@ -369,7 +369,7 @@ class ImageIndex:
         for start in range(0, len(images), batch_size):
             some = images[start : start + batch_size]
             features, regions = photo_queries(self.state_, self.reader, some, options)
-            found += self._searching().search(features, wanted, regions, from_first=keypoints is not None)
+            found += self._searching().search(features, wanted, regions, to_verify=keypoints is not None)
         if keypoints is not None:
             found = [
                 verify_results(keypoints, image, results, options)

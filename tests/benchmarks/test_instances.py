@@ -12,8 +12,9 @@ def test_certain_candidates_come_first_by_their_inliers() -> None:
     from vitdsi.search.verify import CERTAIN
 
     ids = np.array([7, 3, 9, 4])
-    assert verified(ids, [0, CERTAIN, CERTAIN - 1, CERTAIN + 5]).tolist() == [4, 3, 7, 9]
-    assert verified(ids, [0, 4, 5, 1]).tolist() == ids.tolist()
+    assert verified(ids, ids, [0, CERTAIN, CERTAIN - 1, CERTAIN + 5]).tolist() == [4, 3, 7, 9]
+    assert verified(ids, ids, [0, 4, 5, 1]).tolist() == ids.tolist()
+    assert verified(ids, np.array([9, 8]), [CERTAIN, CERTAIN + 1]).tolist() == [8, 9, 7, 3, 4]
 
 
 def test_table_has_a_row_for_each_method() -> None:

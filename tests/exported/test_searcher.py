@@ -21,7 +21,9 @@ def both(exported_colours: Path) -> tuple[ImageIndex, ExportedIndex]:
 
 
 def _without_floats(results: list[SearchResult]) -> list[tuple[Any, ...]]:
-    return [(r.rank, r.image_id, r.id, r.proven, r.region, r.inliers, r.certain) for r in results]
+    return [
+        (r.rank, r.image_id, r.id, r.proven, r.region, r.inliers, r.certain, r.picture_place) for r in results
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,14 @@ def test_a_search_does_not_import_torch(exported_colours: Path, tmp_path: Path) 
     arguments = [sys.executable, "-c", code, str(exported_colours / "onnx"), str(tmp_path / "query.png")]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["10", "False"], done.stderr
+
+
+def test_in_a_large_index_only_the_most_probable_images_are_compared(
+    both: tuple[ImageIndex, ExportedIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("vitdsi.search.searched", "vitdsi.exported.searcher"):
+        monkeypatch.setattr(f"{module}.MOST_COMPARED", 5)
+        monkeypatch.setattr(f"{module}.MOST_PROBABLE", 3)
+    for expected, found in zip(*(each.search_with(_QUERIES, SearchOptions()) for each in both), strict=True):
+        assert _without_floats(found) == _without_floats(expected)
+        assert any(result.inliers is None for result in found)

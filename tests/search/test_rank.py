@@ -7,8 +7,10 @@ from vitdsi import ImageIndex
 from vitdsi.collection.remove import remove
 from vitdsi.config import load_config
 from vitdsi.errors import UsageError
+from vitdsi.ids.trie import NONE
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import indexing_accuracy, rank
+from vitdsi.search.searched import WholeIndex
 
 _SHORT = ["training.max_epochs=20", "training.batch_size=32", "ids.base=4"]
 
@@ -93,6 +95,31 @@ def test_reranking_without_a_trie_head_is_refused(images: list[np.ndarray]) -> N
     assert len(digits.search(images[0], k=2)) == 2
     with pytest.raises(UsageError, match="no trie head"):
         digits.search(images[0], k=2, rerank=True)
+
+
+def test_index_that_does_not_compare_pictures_finds_none_alike(images: list[np.ndarray]) -> None:
+    digits = ImageIndex(load_config(overrides=[*_SHORT, "model.paper.head=digits"])).fit(images[:4])
+    found = rank(digits.state_, digits.features_[:2], SearchOptions(k=2), alike=2)
+    assert (found.picture_places == NONE).all()
+    assert found.ids.tolist() == rank(digits.state_, digits.features_[:2], SearchOptions(k=2)).ids.tolist()
+
+
+def test_images_that_look_alike_are_candidates_of_the_first_page(index: ImageIndex) -> None:
+    state, parts = index.state_, (index.features_[[2, 9, 2, 5]].float() + index.features_[[3]].float()) / 2
+    alike = WholeIndex(state, parts, None, 2).alike(3).ids
+    found = rank(state, parts, SearchOptions(k=1, beam_size=1, rerank=False), parts=2, alike=3)
+    for row in range(2):
+        in_turns = list(dict.fromkeys(alike[row].mT.flatten().tolist()))[:3]
+        places = found.picture_places[row]
+        assert found.ids[row, np.argsort(places)][-3:].tolist() == in_turns
+        assert sorted(places[places != NONE].tolist()) == [0, 1, 2]
+
+
+def test_images_that_look_alike_are_those_of_any_rotation(index: ImageIndex) -> None:
+    turned = index.features_[[2, 9, 4, 5]].float()
+    found = rank(index.state_, turned, SearchOptions(k=2, any_rotation=True), alike=4)
+    places = found.picture_places[0]
+    assert set(found.ids[0, places != NONE].tolist()) == {2, 9, 4, 5}
 
 
 def test_parts_of_a_query_are_merged_into_one_distribution(index: ImageIndex) -> None:

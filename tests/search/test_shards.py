@@ -73,7 +73,7 @@ def test_results_are_verified_as_in_the_whole_index(options: SearchOptions) -> N
     )
     assert state.keypoints is not None
     wanted = options_for_candidates(options)
-    found = Searcher(state).search(queries(1), wanted, from_first=True)[0]
+    found = Searcher(state).search(queries(1), wanted, to_verify=True)[0]
     expected = verify_results(state.keypoints, photo, found, options)
     assert_same(Shards(state, 3).search.search(queries(1), options, photo=photo), expected)
 

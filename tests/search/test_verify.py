@@ -11,11 +11,11 @@ from PIL import Image
 
 from vitdsi.errors import UsageError
 from vitdsi.photos.keypoints import DESCRIPTOR_BYTES, Keypoints, PhotoKeypoints, detect
-from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.search.options import CANDIDATES, SearchOptions, SearchResult
 from vitdsi.search.verify import (
-    CANDIDATES,
     CERTAIN,
     QUERY_SIDE,
+    chosen_for_proof,
     indexed_keypoints,
     keypoints_for,
     options_for_candidates,
@@ -115,6 +115,23 @@ def test_only_the_first_results_are_verified_and_k_are_given(keypoints: Keypoint
     found = verify_results(keypoints, photographed(textured(seed=3)), given, SearchOptions(k=CANDIDATES + 1))
     assert len(found) == CANDIDATES + 1
     assert [result.inliers is None for result in found] == [False] * CANDIDATES + [True]
+
+
+def test_those_that_look_most_like_the_query_are_verified(keypoints: Keypoints) -> None:
+    given = [
+        replace(result, picture_place=place if result.id == 3 else None)
+        for place, result in enumerate(results(*[0] * (CANDIDATES + 3), 3))
+    ]
+    found = verify_results(keypoints, photographed(textured(seed=3)), given, SearchOptions(k=2))
+    assert [(result.id, result.certain, result.inliers is None) for result in found] == [
+        (3, True, False),
+        (0, False, True),
+    ]
+
+
+def test_at_most_so_many_are_verified_in_the_order_of_their_places() -> None:
+    given = [replace(result, picture_place=-i) for i, result in enumerate(results(*[0] * (CANDIDATES + 3)))]
+    assert chosen_for_proof(given) == list(range(CANDIDATES + 2, 2, -1))
 
 
 def test_pages_are_parts_of_the_verified_list(keypoints: Keypoints) -> None:

@@ -13,10 +13,12 @@ from vitdsi.exported.best_first import Found
 from vitdsi.exported.decoding import Decoding
 from vitdsi.exported.heads import Rows
 
-__all__ = ["Ranking", "Scoring", "rank"]
+__all__ = ["Ranking", "Scoring", "most_alike", "rank"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+
+_AT_ONCE = 8192  # vectors, to bound the memory
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def rank(
     *,
     rerank: bool,
     block: int,
+    also: Array,
 ) -> Ranking:
     """Rank the candidates of a query that was read in R parts, first the whole photo.
 
@@ -101,12 +104,15 @@ def rank(
         scoring: how evidence is weighed.
         rerank: order candidates by their relevance, and not by their probability.
         block: the candidates are ordered in blocks of so many, so that the pages of a long list are parts of it.
+        also: ids that are candidates too, whatever their probability.
     """
     ids, log_probs = found[0].ids, found[0].log_probs
     blocks = np.arange(len(ids)) // block
-    if len(found) > 1:
-        everything = np.concatenate([each.ids for each in found])
-        blocks = np.concatenate([np.arange(len(each.ids)) // block for each in found])
+    if len(found) > 1 or len(also):
+        everything = np.concatenate([*(each.ids for each in found), also])
+        blocks = np.concatenate(
+            [*(np.arange(len(each.ids)) // block for each in found), np.zeros(len(also), np.int64)]
+        )
         order = np.lexsort((blocks, everything))
         ids, first = np.unique(everything[order], return_index=True)
         blocks = blocks[order][first]
@@ -120,6 +126,24 @@ def rank(
     return Ranking(ids[order], scoring.scores(evidence), evidence[:, 0], parts[order], proven)
 
 
+def most_alike(ids: Array, k: int, embeddings: Floats, leaves: Rows, scoring: Scoring) -> Array:
+    """Return the k of the ids (n,) that look most like any part of a query, the best of each part in turns.
+
+    The arguments are those of `rank`.
+    """
+    cosines = np.concatenate(
+        [
+            _pictures(leaves.take(ids[first : first + _AT_ONCE]), embeddings, scoring)
+            for first in range(0, len(ids), _AT_ONCE)
+        ]
+        or [np.empty((0, len(embeddings)), np.float32)]
+    )
+    in_turns = ids[np.argsort(-cosines, axis=0, kind="stable")[:k]].ravel()
+    distinct, first_at = np.unique(in_turns, return_index=True)
+    found: Array = distinct[np.argsort(first_at)][:k]
+    return found
+
+
 def _evidence(
     ids: Array, log_probs: Floats, embeddings: Floats, leaves: Rows | None, scoring: Scoring
 ) -> tuple[Floats, Array]:
@@ -128,14 +152,22 @@ def _evidence(
     evidence[:, 0] = log_probs
     if leaves is None or not len(ids):
         return evidence, parts
-    vectors, split = leaves.take(ids), embeddings.shape[1] - scoring.categories
-    pictures = _unit(vectors[:, :split]) @ _unit(embeddings[:, :split]).T
+    vectors = leaves.take(ids)
+    pictures = _pictures(vectors, embeddings, scoring)
     pictures[:, 1:] -= np.float32(scoring.part_penalty)
     parts = pictures.argmax(1)
     evidence[:, 1] = pictures.max(1)
     if scoring.categories:
+        split = embeddings.shape[1] - scoring.categories
         evidence[:, 2] = _unit(vectors[:, split:]) @ _unit(embeddings[:1, split:])[0]
     return evidence, parts
+
+
+def _pictures(vectors: Floats, embeddings: Floats, scoring: Scoring) -> Floats:
+    """Return the cosines (K, R) of the pictures of vectors (K, E) and of the parts of a query."""
+    split = embeddings.shape[1] - scoring.categories
+    pictures: Floats = _unit(vectors[:, :split]) @ _unit(embeddings[:, :split]).T
+    return pictures
 
 
 def _unit(vectors: Floats) -> Floats:

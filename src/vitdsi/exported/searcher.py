@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,20 @@ from vitdsi.exported.decoding import Decoding
 from vitdsi.exported.graphs import Graphs
 from vitdsi.exported.heads import CodedRows, DigitHead, FloatRows, Head, Rows, TrieHead
 from vitdsi.exported.manifest import array_of, read_manifest
-from vitdsi.exported.rank import Ranking, Scoring, rank
+from vitdsi.exported.rank import Ranking, Scoring, most_alike, rank
 from vitdsi.exported.trie import ExportedTrie
 from vitdsi.photos.decode import Source, decode
 from vitdsi.photos.keypoints import Keypoints
 from vitdsi.photos.regions import Region, parts_of, read_region
-from vitdsi.search.options import BEAM_SIZE, MAX_EXPANSIONS, SearchOptions, SearchResult
+from vitdsi.search.options import (
+    BEAM_SIZE,
+    CANDIDATES,
+    MAX_EXPANSIONS,
+    MOST_COMPARED,
+    MOST_PROBABLE,
+    SearchOptions,
+    SearchResult,
+)
 from vitdsi.search.verify import options_for_candidates, verify_results
 
 __all__ = ["ExportedIndex"]
@@ -86,9 +94,7 @@ class ExportedIndex:
             return [self._search(image, options, live) for image in images]
         wanted = options_for_candidates(options)
         return [
-            verify_results(
-                self._keypoints, image, self._search(image, wanted, live, from_first=True), options
-            )
+            verify_results(self._keypoints, image, self._search(image, wanted, live, to_verify=True), options)
             for image in images
         ]
 
@@ -110,7 +116,7 @@ class ExportedIndex:
         return Keypoints([Ragged(self._array("keypoints"), self._array("keypoint_offsets"))])
 
     def _search(
-        self, image: Source, options: SearchOptions, live: Array, *, from_first: bool = False
+        self, image: Source, options: SearchOptions, live: Array, *, to_verify: bool = False
     ) -> list[SearchResult]:
         squares, regions = self._squares(image, options)
         read = [self._graphs.read(square) for square in squares]
@@ -138,8 +144,26 @@ class ExportedIndex:
         ]
         leaves = self._head.leaves if isinstance(self._head, TrieHead) and self._manifest["reranks"] else None
         embeddings = np.stack([embedding for _, embedding in read])
-        ranking = rank(decodings, found, embeddings, leaves, self._scoring, rerank=rerank, block=block)
-        return self._results(ranking, options, regions, 0 if from_first else options.offset)
+        also = np.empty(0, np.int64)
+        if to_verify and leaves is not None:
+            compared = self._compared(decodings, live)
+            also = most_alike(compared, CANDIDATES, embeddings, leaves, self._scoring)
+        ranking = rank(
+            decodings, found, embeddings, leaves, self._scoring, rerank=rerank, block=block, also=also
+        )
+        page = slice(0, None) if to_verify else slice(options.offset, wanted)
+        places = {number: place for place, number in enumerate(also.tolist())}
+        return self._results(ranking, options.min_score, regions, page, places)
+
+    def _compared(self, decodings: Sequence[Decoding], live: Array) -> Array:
+        """Return the ids that are compared with a query; see `vitdsi.search.searched.Searched.alike`."""
+        if live.sum() <= MOST_COMPARED:
+            return np.flatnonzero(live)
+        return np.unique(
+            np.concatenate(
+                [best_first_search(each, self._trie, live, MOST_PROBABLE).ids for each in decodings]
+            )
+        )
 
     def _squares(self, image: Source, options: SearchOptions) -> tuple[list[Array], list[Region]]:
         """Return the squares (3, S, S) that are read of a photo, and their regions."""
@@ -152,12 +176,16 @@ class ExportedIndex:
         return [np.ascontiguousarray(square.transpose(2, 0, 1)) for square in squares], regions
 
     def _results(
-        self, ranking: Ranking, options: SearchOptions, regions: Sequence[Region], first: int
+        self,
+        ranking: Ranking,
+        min_score: float,
+        regions: Sequence[Region],
+        page: slice,
+        picture_places: Mapping[int, int],
     ) -> list[SearchResult]:
-        page = slice(first, options.offset + options.k)
         columns = (ranking.ids, ranking.scores, ranking.log_probs, ranking.parts)
         rows = zip(*(column[page].tolist() for column in columns), strict=True)
-        kept = [row for row in rows if row[1] >= options.min_score]
+        kept = [row for row in rows if row[1] >= min_score]
         return [
             SearchResult(
                 place,
@@ -167,8 +195,9 @@ class ExportedIndex:
                 log_prob,
                 ranking.proven,
                 region=regions[part].as_tuple(),
+                picture_place=picture_places.get(number),
             )
-            for place, (number, score, log_prob, part) in enumerate(kept, start=first + 1)
+            for place, (number, score, log_prob, part) in enumerate(kept, start=page.start + 1)
         ]
 
     def _allowed(self, images: Iterable[str | int]) -> Array:

@@ -14,10 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vitdsi.ids.trie import Trie
+from vitdsi.ids.trie import NONE, Trie
 from vitdsi.search.decisions import undecided
 from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import ORIENTATIONS, Ids, Ranking, rank, rankings
+from vitdsi.search.rank import ORIENTATIONS, rank, rankings
+from vitdsi.search.ranking import Ids, Ranking
 from vitdsi.search.similarity import NEAR_IDENTICAL_SIMILARITY, Similarity
 from vitdsi.search.stored_query import stored_queries
 from vitdsi.search.turned import NUM_PROPOSED, nearest_turned
@@ -105,7 +106,7 @@ def search_distinct(
         log_probs[row, : len(distinct)] = found.log_probs[0, kept]
         shown[row, : len(distinct)] = found.parts[0, kept]
         proven[row] = found.proven[0]
-    return Ranking(ids, scores, log_probs, shown, proven)
+    return Ranking(ids, scores, log_probs, shown, proven, np.full_like(ids, NONE))
 
 
 def first_distinct(

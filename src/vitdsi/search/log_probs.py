@@ -29,6 +29,8 @@ def log_probs_of(
     state = model.start(memory)
     tokens, at = torch.full_like(codes[:, :1, 0], model.vocabulary.bos), nodes[:, :1, 0]
     total = torch.zeros(ids.shape, device=device)
+    if not ids.numel():
+        return total
     for place in range(trie.max_length if depth is None else depth):
         scores = model.step(tokens, at, place, embedding, state).float()
         branches = trie.tree.children_of(at.cpu()).to(device) != NONE

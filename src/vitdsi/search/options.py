@@ -11,9 +11,12 @@ from vitdsi.photos.regions import MAX_PARTS, Region
 
 __all__ = [
     "BEAM_SIZE",
+    "CANDIDATES",
     "FIRST_ROUND",
     "LARGEST_ROUND",
     "MAX_EXPANSIONS",
+    "MOST_COMPARED",
+    "MOST_PROBABLE",
     "SearchOptions",
     "SearchResult",
 ]
@@ -25,6 +28,12 @@ FIRST_ROUND, LARGEST_ROUND = (
     16,
     256,
 )  # prefixes of a query that are expanded together; each round doubles them
+
+CANDIDATES = 50
+"""How many images are verified: those that look most like the query."""
+
+# They are found among all images of a collection that has no more, and among the most probable ones of a larger one.
+MOST_COMPARED, MOST_PROBABLE = 65_536, 1000
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,8 @@ class SearchOptions:
             (see `vitdsi.search.evidence.relevance`), and not by probability alone. None does so if the embeddings of
             the index start from features, as those of pooled features do, with labels and without. Scores are the same
             either way.
-        verify: match the keypoints of the query with those of the first 50 results, and put results that are certain
-            first (see `vitdsi.search.verify`). None does so if the index has keypoints.
+        verify: match the keypoints of the query with those of the 50 images that look most like it, and put results
+            that are certain first (see `vitdsi.search.verify`). None does so if the index has keypoints.
         regions: in how many regions a photo is read, so that a thing that is a part of it is found: its centre square,
             and smaller squares (see `vitdsi.photos.regions`). Each costs a pass of the backbone. None reads 5 if the
             index compares pictures, which those without classes do, and 1 otherwise or with `any_rotation`.
@@ -123,6 +132,8 @@ class SearchResult:
             none unless it is certain.
         region: the region of the query that is most like this image, as shares of its width and height: x and y of the
             upper left corner, width and height; None if the query was no photo.
+        picture_place: the place of the image, from 0 on, among those that look most like any region of the query, the
+            best of each region in turns; None if it is not among them. The first 50 are verified.
     """
 
     rank: int
@@ -136,9 +147,10 @@ class SearchResult:
     outline: tuple[tuple[float, float], ...] | None = None
     matches: tuple[tuple[float, float, float, float], ...] = field(default=(), repr=False)
     region: tuple[float, float, float, float] | None = None
+    picture_place: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything but the matches, as JSON values."""
+        """Return everything but the matches and the place among pictures, as JSON values."""
         return {
             "rank": self.rank,
             "image_id": self.image_id,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.search.evidence import probability, relevance
 from vitdsi.search.options import BEAM_SIZE, MAX_EXPANSIONS, SearchOptions
+from vitdsi.search.ranking import Ids, Ranking, Scores
 from vitdsi.search.searched import Searched, WholeIndex
 from vitdsi.state import IndexState
 
@@ -26,9 +26,6 @@ _MAX_PREFIXES_IN_BATCH = 20_000
 _BATCH = 64
 MAX_MEASURED = 5000  # images that IA@1 is measured on
 
-Ids = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Candidates:
@@ -39,31 +36,14 @@ class Candidates:
         evidence: (B, K, 3) what speaks for them; see `vitdsi.search.evidence`.
         parts: (B, K) the part of the query that is most like each of them.
         proven: (B,) whether it is proven that no other allowed id is more probable than these.
+        places: (B, K) see `Ranking.picture_places`.
     """
 
     ids: Tensor
     evidence: Tensor
     parts: Tensor
     proven: Tensor
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The results of B queries.
-
-    Attributes:
-        ids: (B, K), best first; NONE where fewer were found.
-        scores: (B, K) the calibrated probability that each result is right; 0 where the id is NONE.
-        log_probs: (B, K) the model's log-probabilities of the ids, in nats.
-        parts: (B, K) the part of the query that is most like each result.
-        proven: (B,) whether it is proven that no other allowed id is more probable than the ids that were compared.
-    """
-
-    ids: Ids
-    scores: Scores
-    log_probs: Scores
-    parts: Ids
-    proven: npt.NDArray[np.bool_]
+    places: Tensor
 
 
 @torch.inference_mode()
@@ -83,9 +63,10 @@ def candidates(
     return _candidates(state, WholeIndex(state, features, within, parts, embedded=embedded), options)
 
 
-def _candidates(state: IndexState, searched: Searched, options: SearchOptions) -> Candidates:
+def _candidates(state: IndexState, searched: Searched, options: SearchOptions, alike: int = 0) -> Candidates:
     """Find the most probable ids for queries, at least offset + k of them, and order them.
 
+    The `alike` images that look most like any part of a query are candidates as well.
     With several parts, the candidates are those of any part, and the probability of an id is its mean over the parts.
     With any rotation, each orientation is a query of its own, and a candidate has the best of its four answers.
     The candidates are ordered in blocks of at least k, so that the pages of a long list are parts of it.
@@ -104,9 +85,13 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions) -
     )
     ids, proven = found.ids, found.proven.view(-1, parts).all(1)
     blocks = torch.arange(ids.shape[1], device=ids.device).div(block, rounding_mode="floor").expand_as(ids)
-    if parts > 1:
-        ids, blocks = _union(ids.view(len(proven), -1), blocks.reshape(len(proven), -1))
-    seen, part = searched.describe(ids, found.log_probs if parts == 1 else None)
+    more = _in_turns(searched.alike(alike).ids) if alike else ids.new_empty(len(proven), 0)
+    several = parts > 1 or alike > 0
+    if several:
+        ids, blocks = (each.reshape(len(proven), parts * ids.shape[1]) for each in (ids, blocks))
+        ids, blocks = torch.cat([ids, more], dim=1), torch.cat([blocks, torch.zeros_like(more)], dim=1)
+        ids, blocks = _union(ids, blocks)
+    seen, part = searched.describe(ids, None if several else found.log_probs)
     score = relevance(state, seen, options.pictures) if rerank else seen[..., 0]
     if options.any_rotation:
         ids, seen, part, score, blocks = (
@@ -114,6 +99,7 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions) -
             for answers in (ids, seen, part, score, blocks)
         )
         proven = proven.view(-1, ORIENTATIONS).all(1)
+        more = _in_turns(more.view(len(ids), ORIENTATIONS, more.shape[1]))
     order = _order(ids, blocks, score)
     ids = ids.gather(1, order)
     if options.any_rotation:
@@ -124,7 +110,22 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions) -
         seen.gather(1, order[..., None].expand(*order.shape, seen.shape[-1])),
         part.gather(1, order),
         proven,
+        _places(ids, more),
     )
+
+
+def _in_turns(ids: Tensor) -> Tensor:
+    """Return the first K distinct ids (B, K) of lists (B, R, K), the best of each list, then the second of each."""
+    distinct, _ = _first_of_each(ids.mT.flatten(1))
+    return distinct[:, : ids.shape[2]]
+
+
+def _places(ids: Tensor, of: Tensor) -> Tensor:
+    """Return the columns (B, K) of ids (B, K) in `of` (B, P), NONE for those that are not there."""
+    if not of.shape[1]:
+        return torch.full_like(ids, NONE)
+    same = (ids[:, :, None] == of[:, None]) & (ids != NONE)[:, :, None]
+    return torch.where(same.any(2), same.byte().argmax(2), NONE)
 
 
 def _order(ids: Tensor, blocks: Tensor, score: Tensor) -> Tensor:
@@ -162,6 +163,7 @@ def rank(
     parts: int = 1,
     *,
     embedded: bool = False,
+    alike: int = 0,
 ) -> Ranking:
     """Find the best of n ids for features (B, *shape): min(offset + k, n) of them, best first.
 
@@ -175,27 +177,30 @@ def rank(
         parts: in how many parts each query was read. The features of its parts follow one another, those of the whole
             photo first. With `options.any_rotation` there are these of its four orientations, one after the other.
         embedded: `features` are embeddings (B, E) instead; see `Seq2Seq.encode_embeddings`.
+        alike: this many images that look most like a query are candidates as well, whatever their probability, and all
+            candidates are returned; see `vitdsi.search.searched.Searched.alike`.
 
     Raises:
         UsageError: `options.rerank` is set, and the head of the index keeps no vectors to compare with.
     """
-    return rank_searched(state, WholeIndex(state, features, within, parts, embedded=embedded), options)
+    searched = WholeIndex(state, features, within, parts, embedded=embedded)
+    return rank_searched(state, searched, options, alike)
 
 
 @torch.inference_mode()
-def rank_searched(state: IndexState, searched: Searched, options: SearchOptions) -> Ranking:
+def rank_searched(state: IndexState, searched: Searched, options: SearchOptions, alike: int = 0) -> Ranking:
     """Find the best ids for queries in a whole index or in shards of it, as `rank` does.
 
     Args:
         state: what weighs the evidence and gives scores: the index, or the top of its shards.
         searched: what is searched, and the queries.
-        options: as for `rank`.
+        options, alike: as for `rank`.
 
     Raises:
         UsageError: as for `rank`.
     """
-    found = _candidates(state, searched, options)
-    wanted = options.offset + options.k
+    found = _candidates(state, searched, options, alike)
+    wanted = None if alike else options.offset + options.k
     ids, seen = found.ids[:, :wanted], found.evidence[:, :wanted]
     scores = probability(state, seen).masked_fill(ids == NONE, 0.0)
     return Ranking(
@@ -204,6 +209,7 @@ def rank_searched(state: IndexState, searched: Searched, options: SearchOptions)
         seen[..., 0].cpu().numpy(),
         found.parts[:, :wanted].cpu().numpy(),
         found.proven.cpu().numpy(),
+        found.places[:, :wanted].cpu().numpy(),
     )
 
 

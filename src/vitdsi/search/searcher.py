@@ -13,8 +13,8 @@ from vitdsi.ids.trie import Trie
 from vitdsi.photos.regions import Region
 from vitdsi.search.duplicates import search_distinct
 from vitdsi.search.filters import Filters
-from vitdsi.search.options import SearchOptions, SearchResult
-from vitdsi.search.rank import Ranking, rank
+from vitdsi.search.options import CANDIDATES, SearchOptions, SearchResult
+from vitdsi.search.rank import rank
 from vitdsi.search.similarity import Similarity
 from vitdsi.search.stored_query import stored_queries
 from vitdsi.search.verify import (
@@ -43,11 +43,12 @@ class Searcher:
         options: SearchOptions,
         regions: Sequence[Sequence[Region]] | None = None,
         *,
-        from_first: bool = False,
+        to_verify: bool = False,
     ) -> list[list[SearchResult]]:
         """Return the results of each of B queries, best first.
 
-        With `from_first` those before the offset are returned as well.
+        With `to_verify` they are all candidates of `vitdsi.search.verify.verify_results`: also those before the offset,
+        and the images that look most like the query.
 
         These are min(k, number of allowed images after the offset) results, or fewer if near-identical results are
         collapsed or if results score below `options.min_score`.
@@ -61,7 +62,7 @@ class Searcher:
             UsageError: the filter is not valid, or `options.collapse` is set and the index has no thumbnails.
         """
         within = self._filters.trie_for(options)
-        return self._search(features, options, within, regions, from_first=from_first)
+        return self._search(features, options, within, regions, to_verify=to_verify)
 
     def more_like(self, number: int, options: SearchOptions) -> list[SearchResult]:
         """Return the results of a search with an image of the index, by its id. The image itself is left out.
@@ -81,9 +82,9 @@ class Searcher:
         within = within.without([number])
         keypoints = keypoints_for(self._state, options)
         if keypoints is None:
-            return self._search(query, options, within, embedded=embedded, from_first=False)[0]
+            return self._search(query, options, within, embedded=embedded, to_verify=False)[0]
         wanted = options_for_candidates(options)
-        found = self._search(query, wanted, within, embedded=embedded, from_first=True)[0]
+        found = self._search(query, wanted, within, embedded=embedded, to_verify=True)[0]
         return verify_results(keypoints, indexed_keypoints(self._state, keypoints, number), found, options)
 
     def _search(
@@ -94,7 +95,7 @@ class Searcher:
         regions: Sequence[Sequence[Region]] | None = None,
         *,
         embedded: bool = False,
-        from_first: bool,
+        to_verify: bool,
     ) -> list[list[SearchResult]]:
         parts = len(regions[0]) if regions else 1
         if options.collapse:
@@ -102,25 +103,11 @@ class Searcher:
                 self._state, features, options, self._similarity, within, parts, embedded=embedded
             )
         else:
-            found = rank(self._state, features, options, within, parts, embedded=embedded)
-        first = 0 if from_first else options.offset
+            alike = CANDIDATES if to_verify else 0
+            found = rank(self._state, features, options, within, parts, embedded=embedded, alike=alike)
+        first = 0 if to_verify else options.offset
+        name_of = self._state.image_ids.__getitem__
         return [
-            self._results(found, row, first, options.min_score, regions[row] if regions else None)
+            found.results(row, first, name_of, regions[row] if regions else None, options.min_score)
             for row in range(len(found.ids))
-        ]
-
-    def _results(
-        self, found: Ranking, row: int, first: int, min_score: float, regions: Sequence[Region] | None
-    ) -> list[SearchResult]:
-        names, proven = self._state.image_ids, bool(found.proven[row])
-        columns = (found.ids, found.scores, found.log_probs, found.parts)
-        page = zip(*(column[row, first:].tolist() for column in columns), strict=True)
-        kept = [
-            (i, score, log_prob, None if regions is None else regions[part].as_tuple())
-            for i, score, log_prob, part in page
-            if i >= 0 and score >= min_score
-        ]
-        return [
-            SearchResult(place, names[i], score, i, log_prob, proven, region=region)
-            for place, (i, score, log_prob, region) in enumerate(kept, start=first + 1)
         ]

@@ -21,10 +21,10 @@ from vitdsi.photos.regions import Region
 from vitdsi.search.best_first import Found
 from vitdsi.search.filters import Filters
 from vitdsi.search.log_probs import log_probs_of
-from vitdsi.search.options import SearchOptions, SearchResult
-from vitdsi.search.rank import Ranking, rank_searched
-from vitdsi.search.searched import WholeIndex
-from vitdsi.search.verify import CANDIDATES, Proof, options_for_candidates, prove, with_proofs
+from vitdsi.search.options import CANDIDATES, SearchOptions, SearchResult
+from vitdsi.search.rank import rank_searched
+from vitdsi.search.searched import Alike, WholeIndex
+from vitdsi.search.verify import Proof, chosen_for_proof, options_for_candidates, prove, with_proofs
 from vitdsi.state import IndexState
 
 __all__ = ["Ask", "Query", "Shard", "ShardedSearch", "Top"]
@@ -69,21 +69,34 @@ class Shard:
             UsageError: the condition of the query is not valid.
         """
         found = self._searched(query).find(k, beam_size, max_expansions)
-        ids = self.ids[found.ids.clamp(min=0)].masked_fill(found.ids == NONE, NONE)
-        return found._replace(ids=ids)
+        return found._replace(ids=self._there(found.ids))
+
+    def alike(self, query: Query, k: int) -> Alike:
+        """Find the k images of this shard that look most like each query; see `vitdsi.search.searched.Searched.alike`.
+
+        Raises:
+            UsageError: as for `find`.
+        """
+        found = self._searched(query).alike(k)
+        return found._replace(ids=self._there(found.ids))
 
     def describe(self, query: Query, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the evidence for ids (B, K) of this shard, or NONE; see `vitdsi.search.searched.Searched.describe`."""
         here = self._here(ids.clamp(min=0)).masked_fill(ids == NONE, NONE)
         return self._searched(query).describe(here, log_probs)
 
-    def details(self, ids: Sequence[int], photo: PhotoKeypoints | None) -> list[tuple[str, Proof | None]]:
-        """Return the image_ids of ids, and what the keypoints of a photo prove about them, if there are any."""
-        here = self._here(torch.tensor(ids)).tolist()
-        proofs: Sequence[Proof | None] = [None] * len(here)
-        if photo is not None and self.state.keypoints is not None:
-            proofs = prove(photo, self.state.keypoints, here)
-        return [(self.state.image_ids[i], proof) for i, proof in zip(here, proofs, strict=True)]
+    def names(self, ids: Sequence[int]) -> list[str]:
+        """Return the image_ids of ids."""
+        return [self.state.image_ids[i] for i in self._here(torch.tensor(ids)).tolist()]
+
+    def prove(self, ids: Sequence[int], photo: PhotoKeypoints) -> list[Proof]:
+        """Return what the keypoints of a photo say about images of this shard, which has keypoints."""
+        assert self.state.keypoints is not None
+        return prove(photo, self.state.keypoints, self._here(torch.tensor(ids)).tolist())
+
+    def _there(self, ids: Tensor) -> Tensor:
+        """Return the ids in the whole index of numbers in this shard, or NONE."""
+        return self.ids[ids.clamp(min=0)].masked_fill(ids == NONE, NONE)
 
     def _here(self, ids: Tensor) -> Tensor:
         """Return the numbers that ids have in this shard."""
@@ -155,16 +168,16 @@ class ShardedSearch:
         wanted = options if photo is None else options_for_candidates(options)
         query = Query(features, len(regions) if regions else 1, options.where)
         searched = _Shards(self.top, self._ask, query)
-        found = rank_searched(self.top.state, searched, wanted)
+        found = rank_searched(self.top.state, searched, wanted, 0 if photo is None else CANDIDATES)
         first = options.offset if photo is None else 0
-        rows = [i for i in range(first, found.ids.shape[1]) if found.ids[0, i] != NONE]
-        proven_at = rows[:CANDIDATES] if photo is not None else []
-        details = searched.details([int(found.ids[0, i]) for i in rows], photo if proven_at else None)
-        results = [_result(found, i, name, regions) for i, (name, _) in zip(rows, details, strict=True)]
+        ids = [i for i in found.ids[0, first:].tolist() if i != NONE]
+        names = dict(zip(ids, searched.names(ids), strict=True))
+        results = found.results(0, first, names.__getitem__, regions, wanted.min_score)
         if photo is None:
-            return [result for result in results if result.score >= options.min_score]
-        proofs = [proof for _, proof in details[: len(proven_at)] if proof is not None]
-        return with_proofs(results, proofs, options)
+            return results
+        chosen = chosen_for_proof(results)
+        proofs = searched.prove([results[place].id for place in chosen], photo)
+        return with_proofs(results, dict(zip(chosen, proofs, strict=True)), options)
 
 
 class _Shards:
@@ -200,6 +213,17 @@ class _Shards:
                 merged.log_probs[:, -1:] if merged.ids.shape[1] == k else torch.full((rows, 1), -torch.inf)
             )
 
+    def alike(self, k: int) -> Alike:
+        """Ask all shards. Each compares all its images, if these are not too many for one shard."""
+        answers = self._ask("alike", dict.fromkeys(range(self._bounds.shape[1]), (self._query, k)))
+        for number, found in answers.items():
+            self._owner |= dict.fromkeys(found.ids[found.ids != NONE].tolist(), number)
+        cosines, order = torch.cat([found.cosines for found in answers.values()], dim=2).sort(
+            dim=2, descending=True, stable=True
+        )
+        ids = torch.cat([found.ids for found in answers.values()], dim=2).gather(2, order)
+        return Alike(ids[..., :k], cosines[..., :k])
+
     def describe(self, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
         """Ask the shards that found these ids, each for its own."""
         owner = torch.tensor([[self._owner.get(i, NONE) for i in row] for row in ids.tolist()])
@@ -214,16 +238,23 @@ class _Shards:
             seen[owner == number], part[owner == number] = evidence[owner == number], of_part[owner == number]
         return seen, part
 
-    def details(self, ids: Sequence[int], photo: PhotoKeypoints | None) -> list[tuple[str, Proof | None]]:
-        """Ask for what results say about images. Only the first `CANDIDATES` of them are compared with the photo."""
-        known: dict[int, tuple[str, Proof | None]] = {}
-        for some, compared in ((ids[:CANDIDATES], photo), (ids[CANDIDATES:], None)):
-            of: dict[int, list[int]] = {}
-            for i in some:
-                of.setdefault(self._owner[i], []).append(i)
-            answers = self._ask("details", {number: (mine, compared) for number, mine in of.items()})
-            for number, mine in of.items():
-                known |= dict(zip(mine, answers[number], strict=True))
+    def names(self, ids: Sequence[int]) -> list[str]:
+        """Ask for the image_ids of ids."""
+        return self._of_each("names", ids)
+
+    def prove(self, ids: Sequence[int], photo: PhotoKeypoints) -> list[Proof]:
+        """Ask what the keypoints of a photo say about images."""
+        return self._of_each("prove", ids, photo)
+
+    def _of_each(self, method: str, ids: Sequence[int], *arguments: Any) -> list[Any]:
+        """Ask the shards of ids for an answer about each of them."""
+        of: dict[int, list[int]] = {}
+        for i in ids:
+            of.setdefault(self._owner[i], []).append(i)
+        answers = self._ask(method, {number: (mine, *arguments) for number, mine in of.items()})
+        known = {
+            i: answer for number, mine in of.items() for i, answer in zip(mine, answers[number], strict=True)
+        }
         return [known[i] for i in ids]
 
 
@@ -237,17 +268,4 @@ def _merged(found: Sequence[Found], k: int) -> Found:
         best[:, :k].contiguous(),
         torch.stack([part.proven for part in found]).all(0),
         torch.stack([part.expansions for part in found]).sum(0),
-    )
-
-
-def _result(found: Ranking, place: int, name: str, regions: Sequence[Region] | None) -> SearchResult:
-    region = None if regions is None else regions[int(found.parts[0, place])].as_tuple()
-    return SearchResult(
-        place + 1,
-        name,
-        float(found.scores[0, place]),
-        int(found.ids[0, place]),
-        float(found.log_probs[0, place]),
-        bool(found.proven[0]),
-        region=region,
     )

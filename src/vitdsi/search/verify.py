@@ -9,7 +9,7 @@ only look alike have none that many matches agree with.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,17 +19,17 @@ import numpy.typing as npt
 from vitdsi.errors import UsageError
 from vitdsi.photos.decode import Source
 from vitdsi.photos.keypoints import SCALE, Keypoints, PhotoKeypoints, Vectors, detect, unpack
-from vitdsi.search.options import SearchOptions, SearchResult
+from vitdsi.search.options import CANDIDATES, SearchOptions, SearchResult
 
 if TYPE_CHECKING:
     from vitdsi.state import IndexState
 
 __all__ = [
-    "CANDIDATES",
     "CERTAIN",
     "QUERY_KEYPOINTS",
     "QUERY_SIDE",
     "Proof",
+    "chosen_for_proof",
     "indexed_keypoints",
     "keypoints_for",
     "options_for_candidates",
@@ -38,9 +38,6 @@ __all__ = [
     "verify_results",
     "with_proofs",
 ]
-
-CANDIDATES = 50
-"""How many of the first results are verified."""
 
 CERTAIN = 12
 """Inliers from which on a result is certain; EXPERIMENTS.md has the evidence."""
@@ -99,7 +96,7 @@ def keypoints_for(state: IndexState, options: SearchOptions) -> Keypoints | None
 def options_for_candidates(options: SearchOptions) -> SearchOptions:
     """Return the options of the search whose results are verified: at least `CANDIDATES` of them, with any score.
 
-    They are needed from the first one on, also for a later page.
+    They are needed from the first one on, also for a later page (see `vitdsi.search.searcher.Searcher.search`).
     """
     k = max(options.k, CANDIDATES)
     offset = max(0, options.offset + options.k - k)
@@ -118,8 +115,7 @@ def verify_results(
     Args:
         keypoints: those of the indexed images.
         photo: the query, or its keypoints.
-        results: its results with `options_for_candidates(options)`, from the first one on. The first `CANDIDATES` are
-            verified.
+        results: its results with `options_for_candidates(options)`, from the first one on.
         options: k, offset, min_score and region are used here.
 
     Raises:
@@ -130,18 +126,32 @@ def verify_results(
         query = detect(query, QUERY_KEYPOINTS, QUERY_SIDE)
     if options.region is not None:
         query = query.inside(options.region)
-    return with_proofs(
-        results, prove(query, keypoints, [result.id for result in results[:CANDIDATES]]), options
+    chosen = chosen_for_proof(results)
+    proofs = prove(query, keypoints, [results[place].id for place in chosen])
+    return with_proofs(results, dict(zip(chosen, proofs, strict=True)), options)
+
+
+def chosen_for_proof(results: Sequence[SearchResult]) -> list[int]:
+    """Return the places of the `CANDIDATES` results that look most like the query, the first if that is not known."""
+    alike = sorted(
+        (result.picture_place, place)
+        for place, result in enumerate(results)
+        if result.picture_place is not None
     )
+    chosen = [place for _, place in alike] if alike else list(range(len(results)))
+    return chosen[:CANDIDATES]
 
 
 def with_proofs(
-    results: Sequence[SearchResult], proofs: Sequence[Proof], options: SearchOptions
+    results: Sequence[SearchResult], proofs: Mapping[int, Proof], options: SearchOptions
 ) -> list[SearchResult]:
-    """Return the page that `verify_results` does, given the proofs of the first results."""
-    verified = [_with_proof(result, proof) for result, proof in zip(results, proofs, strict=False)]
-    verified.sort(key=lambda result: -(result.inliers or 0) if result.certain else 0)
-    page = [*verified, *results[len(verified) :]][options.offset : options.offset + options.k]
+    """Return the page that `verify_results` does, given the proofs of the results in some places."""
+    found = [
+        _with_proof(result, proofs[place]) if place in proofs else result
+        for place, result in enumerate(results)
+    ]
+    found.sort(key=lambda result: -(result.inliers or 0) if result.certain else 0)
+    page = found[options.offset : options.offset + options.k]
     kept = [result for result in page if result.score >= options.min_score]
     return [replace(result, rank=place) for place, result in enumerate(kept, start=options.offset + 1)]
 

@@ -102,7 +102,7 @@ def answer_batch(queries: Sequence[Query]) -> list[list[SearchResult] | Exceptio
                 torch.cat([queries[position].features for position in positions]),
                 options_for_candidates(options) if verified else options,
                 [queries[position].regions for position in positions],
-                from_first=verified,
+                to_verify=verified,
             )
         except Exception as error:  # it is the answer of these queries, and of no others
             found = [error] * len(positions)  # type: ignore[list-item]

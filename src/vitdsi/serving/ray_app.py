@@ -50,8 +50,14 @@ class ShardReplica:
     def describe(self, *arguments: Any) -> Any:
         return self._shard.describe(*arguments)
 
-    def details(self, *arguments: Any) -> Any:
-        return self._shard.details(*arguments)
+    def alike(self, *arguments: Any) -> Any:
+        return self._shard.alike(*arguments)
+
+    def names(self, *arguments: Any) -> Any:
+        return self._shard.names(*arguments)
+
+    def prove(self, *arguments: Any) -> Any:
+        return self._shard.prove(*arguments)
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 1}, max_ongoing_requests=64)
