@@ -18,7 +18,7 @@ __all__ = ["Ranking", "Scoring", "most_alike", "rank"]
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
-_AT_ONCE = 8192  # vectors, to bound the memory
+_AT_ONCE = 256  # vectors, to bound the memory
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from vitdsi.state import IndexState
 
 __all__ = ["Alike", "Searched", "WholeIndex"]
 
-_AT_ONCE = 8192  # vectors, to bound the memory
+_AT_ONCE = 2048  # vectors, to bound the memory
 
 
 class Alike(NamedTuple):
