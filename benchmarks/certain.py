@@ -3,8 +3,8 @@
     python benchmarks/certain.py IMAGENETTE COCO [-o DIR] [--count N]
 
 Indexes the photos of COCO. Searches with N hard views of them, in front of photos of IMAGENETTE/train, and with these N
-photos themselves. Each view is verified against its own photo and the 49 that look most like the view, each other photo
-against the 50 that look most like it. Writes certain.json to DIR (results/instances): how many of the N have 0, 1, ...
+photos themselves. Each view is verified against its own photo and the 99 that look most like the view, each other photo
+against the 100 that look most like it. Writes certain.json to DIR (results/instances): how many of the N have 0, 1, ...
 inliers with the right image, with the best wrong one, and with the best image of a photo from outside.
 """
 

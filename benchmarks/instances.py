@@ -5,9 +5,9 @@
 PAINTINGS is a folder with collection/, folders of photos of some of its pictures, and truth.json, which maps photos to
 pictures; IMAGENETTE is a folder with train/ and val/, COCO a folder of photos. The collection is indexed with the first
 2,000 photos of val/ and those of COCO as distractors, and searched by each method, alone and with verification of its
-first 50 results. INDEX.dsi is an index of the product of the same files, which is made if it does not exist; without it
-the product is not measured. Then N photos of train/ are searched among the paintings and COCO alone, because photos of
-train/ and val/ show some of the same scenes: none should be certain.
+first 100 results. INDEX.dsi is an index of the product of the same files, which is made if it does not exist; without
+it, the product is not measured. Then N photos of train/ are searched among the paintings and COCO alone, because photos
+of train/ and val/ show some of the same scenes: none should be certain.
 
 Writes paintings.json and paintings.md to DIR (results/instances).
 """
@@ -46,6 +46,7 @@ from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.verify import (
     CERTAIN,
+    LIKELY,
     QUERY_KEYPOINTS,
     QUERY_SIDE,
     chosen_for_proof,
@@ -152,10 +153,10 @@ def product(path: Path, given: Collection, queries: list[Path]) -> Method:
 
 
 def verified(ids: Ids, candidates: Ids, inliers: Sequence[int]) -> Ids:
-    """Order results as the product does: certain candidates first, by their inliers, then the results as they were."""
+    """Order results as the product does: likely candidates first, by their inliers, then the results as they were."""
     order = np.argsort(-np.array(inliers), kind="stable")
-    certain = candidates[order[: int((np.array(inliers) >= CERTAIN).sum())]]
-    return np.concatenate([certain, ids[~np.isin(ids, certain)]])
+    likely = candidates[order[: int((np.array(inliers) >= LIKELY).sum())]]
+    return np.concatenate([likely, ids[~np.isin(ids, likely)]])
 
 
 def measure(root: Path, imagenette: Path, coco: Path, count: int, index: Path | None) -> dict[str, Any]:

@@ -53,28 +53,34 @@ from vitdsi.photos.decode import Pixels, Source, content_hash, decode
 from vitdsi.photos.find import find_images, scan_folder
 from vitdsi.photos.hard_views import hard_view
 from vitdsi.photos.regions import parts_of, read_region
-from vitdsi.search.options import CANDIDATES, SearchOptions
+from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank, rankings
+from vitdsi.search.verify import VERIFIED_AT_ONCE
 from vitdsi.training.hard_views import read_hard_views
 
 _SIDE, _PARTS, _DIM = 448, 5, 384
-_SEED = 987_654_321
+SEED = 987_654_321
 _NEGATIVES = 50  # of a view, the most probable images of the index
 
 Embed = Callable[[Tensor], Tensor]
+
+
+def photograph(i: int, picture: Source, backgrounds: list[Path]) -> Image.Image:
+    """The synthetic photo of number `i`: a hard view of a picture in front of one of the backgrounds."""
+    rng = np.random.default_rng([SEED, i])
+    behind = np.asarray(decode(backgrounds[int(rng.integers(len(backgrounds)))], min_side=_SIDE))
+    return Image.fromarray(hard_view(np.asarray(decode(picture, min_side=_SIDE)), behind, _SIDE, rng))
 
 
 def read_queries(reader: FeatureReader, paths: list[Path], backgrounds: list[Path]) -> Tensor:
     """Photograph pictures, and read the photos in parts: (N, P, *shape)."""
 
     def make(i: int, source: Source, wanted: Any) -> list[Pixels]:
-        rng = np.random.default_rng([_SEED, i])
-        behind = np.asarray(decode(backgrounds[int(rng.integers(len(backgrounds)))], min_side=_SIDE))
-        photo = Image.fromarray(hard_view(np.asarray(decode(source, min_side=_SIDE)), behind, _SIDE, rng))
+        photo = photograph(i, source, backgrounds)
         regions = parts_of(*photo.size, _PARTS)
         return [read_region(photo, regions[part], reader.image_size) for part in wanted]
 
-    names = [[f"{content_hash(path)}{_SEED + part:x}"[-40:] for part in range(_PARTS)] for path in paths]
+    names = [[f"{content_hash(path)}{SEED + part:x}"[-40:] for part in range(_PARTS)] for path in paths]
     return read_views(reader, paths, names, make, f"photographed{len(backgrounds)}")
 
 
@@ -140,10 +146,12 @@ def of_index(
 
 
 def verified_recall(state: Any, queries: Tensor, wanted: Tensor) -> float:
-    """How often the picture is among those that the index would verify."""
+    """How often the picture is among those that the index would verify at first."""
     found = 0
     for query, picture in zip(queries, wanted.tolist(), strict=True):
-        ranking = rank(state, query.float(), SearchOptions(CANDIDATES), parts=_PARTS, alike=CANDIDATES)
+        ranking = rank(
+            state, query.float(), SearchOptions(VERIFIED_AT_ONCE), parts=_PARTS, alike=VERIFIED_AT_ONCE
+        )
         found += bool(((ranking.ids == picture) & (ranking.picture_places >= 0)).any())
     return found / len(wanted)
 
@@ -172,7 +180,7 @@ def main() -> None:
     records = [record for folder in sets.values() for record in scan_folder(folder, "none")[: given.limit]]
     paths, backgrounds = [record.path for record in records], find_images(given.backgrounds)[::7]
     hashes = [content_hash(path) for path in paths]
-    wanted = torch.from_numpy(np.random.default_rng(_SEED).choice(len(paths), given.queries, replace=False))
+    wanted = torch.from_numpy(np.random.default_rng(SEED).choice(len(paths), given.queries, replace=False))
     asked = [paths[i] for i in wanted.tolist()]
 
     def read(kind: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,13 +14,16 @@ from vitdsi.photos.keypoints import DESCRIPTOR_BYTES, Keypoints, PhotoKeypoints,
 from vitdsi.search.options import CANDIDATES, SearchOptions, SearchResult
 from vitdsi.search.verify import (
     CERTAIN,
+    LIKELY,
     QUERY_SIDE,
-    chosen_for_proof,
+    VERIFIED_AT_ONCE,
+    Proof,
     indexed_keypoints,
     keypoints_for,
     options_for_candidates,
     prove,
     score_with,
+    verified,
     verify_results,
 )
 
@@ -110,11 +113,8 @@ def test_score_grows_with_the_first_score_and_the_inliers() -> None:
     assert score_with(0.5, 500) == pytest.approx(score_with(1.0, 4)) == pytest.approx(0.999)
 
 
-def test_only_the_first_results_are_verified_and_k_are_given(keypoints: Keypoints) -> None:
-    given = results(*[0] * CANDIDATES, 3, 3)
-    found = verify_results(keypoints, photographed(textured(seed=3)), given, SearchOptions(k=CANDIDATES + 1))
-    assert len(found) == CANDIDATES + 1
-    assert [result.inliers is None for result in found] == [False] * CANDIDATES + [True]
+def _counts(*inliers: int) -> list[Proof]:
+    return [Proof(n, np.array(CORNERS), np.empty((0, 4))) for n in inliers]
 
 
 def test_those_that_look_most_like_the_query_are_verified(keypoints: Keypoints) -> None:
@@ -129,9 +129,31 @@ def test_those_that_look_most_like_the_query_are_verified(keypoints: Keypoints) 
     ]
 
 
-def test_at_most_so_many_are_verified_in_the_order_of_their_places() -> None:
-    given = [replace(result, picture_place=-i) for i, result in enumerate(results(*[0] * (CANDIDATES + 3)))]
-    assert chosen_for_proof(given) == list(range(CANDIDATES + 2, 2, -1))
+@pytest.mark.parametrize("most, count", [(LIKELY, VERIFIED_AT_ONCE), (LIKELY - 1, CANDIDATES)])
+def test_half_are_verified_at_first_and_the_others_if_none_of_these_is_likely(most: int, count: int) -> None:
+    given = [
+        replace(result, picture_place=result.id) for result in reversed(results(*range(CANDIDATES + 20)))
+    ]
+    asked: list[int] = []
+
+    def prove(ids: list[int]) -> list[Proof]:
+        asked.extend(ids)
+        return _counts(*[most if i == 7 else 0 for i in ids])
+
+    found = verified(given, prove, SearchOptions(k=len(given)))
+    assert asked == list(range(count))
+    assert {result.id for result in found if result.inliers is not None} == set(asked)
+
+
+def test_likely_results_come_first_by_their_inliers_and_score_higher_but_only_certain_ones_have_an_outline() -> (
+    None
+):
+    counts = _counts(0, LIKELY - 1, LIKELY, CERTAIN, CERTAIN + 5)
+    found = verified(results(*range(5)), lambda ids: [counts[i] for i in ids], SearchOptions())
+    assert [result.id for result in found] == [4, 3, 2, 0, 1]
+    assert [result.certain for result in found] == [True, True, False, False, False]
+    assert [result.outline is None for result in found] == [False, False, True, True, True]
+    assert [result.score > 0.2 for result in found] == [True, True, True, False, False]
 
 
 def test_pages_are_parts_of_the_verified_list(keypoints: Keypoints) -> None:
@@ -143,8 +165,10 @@ def test_pages_are_parts_of_the_verified_list(keypoints: Keypoints) -> None:
 
 
 def test_later_page_needs_the_candidates_from_the_first_one_on() -> None:
-    assert options_for_candidates(SearchOptions(k=10, offset=40)) == SearchOptions(k=CANDIDATES)
-    assert options_for_candidates(SearchOptions(k=10, offset=60)) == SearchOptions(k=CANDIDATES, offset=20)
+    assert options_for_candidates(SearchOptions(k=10, offset=40)) == SearchOptions(k=VERIFIED_AT_ONCE)
+    assert options_for_candidates(SearchOptions(k=10, offset=60)) == SearchOptions(
+        k=VERIFIED_AT_ONCE, offset=20
+    )
     assert options_for_candidates(SearchOptions(k=10, offset=60, beam_size=80)).beam_size == 80
 
 
@@ -156,9 +180,9 @@ def test_keypoints_of_an_indexed_image_prove_that_it_shows_itself(keypoints: Key
 
 
 def test_more_results_are_searched_than_are_given() -> None:
-    assert options_for_candidates(SearchOptions(k=3, min_score=0.5)) == SearchOptions(k=CANDIDATES)
+    assert options_for_candidates(SearchOptions(k=3, min_score=0.5)) == SearchOptions(k=VERIFIED_AT_ONCE)
     assert options_for_candidates(SearchOptions(k=200)) == SearchOptions(k=200)
-    assert options_for_candidates(SearchOptions(k=3, beam_size=5)).beam_size == CANDIDATES
+    assert options_for_candidates(SearchOptions(k=3, beam_size=5)).beam_size == VERIFIED_AT_ONCE
 
 
 def test_verification_is_on_where_the_index_has_keypoints(keypoints: Keypoints) -> None:

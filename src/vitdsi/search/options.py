@@ -29,8 +29,8 @@ FIRST_ROUND, LARGEST_ROUND = (
     256,
 )  # prefixes of a query that are expanded together; each round doubles them
 
-CANDIDATES = 50
-"""How many images are verified: those that look most like the query."""
+CANDIDATES = 100
+"""How many images may be verified: those that look most like the query."""
 
 # They are found among all images of a collection that has no more, and among the most probable ones of a larger one.
 MOST_COMPARED, MOST_PROBABLE = 65_536, 1000
@@ -53,8 +53,9 @@ class SearchOptions:
             (see `vitdsi.search.evidence.relevance`), and not by probability alone. None does so if the embeddings of
             the index start from features, as those of pooled features do, with labels and without. Scores are the same
             either way.
-        verify: match the keypoints of the query with those of the 50 images that look most like it, and put results
-            that are certain first (see `vitdsi.search.verify`). None does so if the index has keypoints.
+        verify: match the keypoints of the query with those of the 50 to 100 images that look most like it, and put
+            results that have many in common first (see `vitdsi.search.verify`). None does so if the index has
+            keypoints.
         regions: in how many regions a photo is read, so that a thing that is a part of it is found: its centre square,
             and smaller squares (see `vitdsi.photos.regions`). Each costs a pass of the backbone. None reads 5 if the
             index compares pictures, which those without classes do, and 1 otherwise or with `any_rotation`.
@@ -133,7 +134,7 @@ class SearchResult:
         region: the region of the query that is most like this image, as shares of its width and height: x and y of the
             upper left corner, width and height; None if the query was no photo.
         picture_place: the place of the image, from 0 on, among those that look most like any region of the query, the
-            best of each region in turns; None if it is not among them. The first 50 are verified.
+            best of each region in turns; None if it is not among them.
     """
 
     rank: int

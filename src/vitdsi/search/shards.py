@@ -24,7 +24,7 @@ from vitdsi.search.log_probs import log_probs_of
 from vitdsi.search.options import CANDIDATES, SearchOptions, SearchResult
 from vitdsi.search.rank import rank_searched
 from vitdsi.search.searched import Alike, WholeIndex
-from vitdsi.search.verify import Proof, chosen_for_proof, options_for_candidates, prove, with_proofs
+from vitdsi.search.verify import Proof, options_for_candidates, prove, verified
 from vitdsi.state import IndexState
 
 __all__ = ["Ask", "Query", "Shard", "ShardedSearch", "Top"]
@@ -175,9 +175,7 @@ class ShardedSearch:
         results = found.results(0, first, names.__getitem__, regions, wanted.min_score)
         if photo is None:
             return results
-        chosen = chosen_for_proof(results)
-        proofs = searched.prove([results[place].id for place in chosen], photo)
-        return with_proofs(results, dict(zip(chosen, proofs, strict=True)), options)
+        return verified(results, lambda ids: searched.prove(ids, photo), options)
 
 
 class _Shards:

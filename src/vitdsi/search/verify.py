@@ -9,7 +9,7 @@ only look alike have none that many matches agree with.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CERTAIN",
+    "LIKELY",
     "QUERY_KEYPOINTS",
     "QUERY_SIDE",
+    "VERIFIED_AT_ONCE",
     "Proof",
     "chosen_for_proof",
     "indexed_keypoints",
@@ -35,12 +37,18 @@ __all__ = [
     "options_for_candidates",
     "prove",
     "score_with",
+    "verified",
     "verify_results",
-    "with_proofs",
 ]
 
 CERTAIN = 12
 """Inliers from which on a result is certain; EXPERIMENTS.md has the evidence."""
+
+LIKELY = 8
+"""Inliers from which on a result comes before those that only look alike."""
+
+VERIFIED_AT_ONCE = 50
+"""How many results are verified at first; those that follow are verified if none of these is likely."""
 
 QUERY_KEYPOINTS, QUERY_SIDE = 600, 480
 """Keypoints of a query, and its longer side in pixels."""
@@ -94,11 +102,11 @@ def keypoints_for(state: IndexState, options: SearchOptions) -> Keypoints | None
 
 
 def options_for_candidates(options: SearchOptions) -> SearchOptions:
-    """Return the options of the search whose results are verified: at least `CANDIDATES` of them, with any score.
+    """Return the options of the search whose results are verified: at least 50 of them, with any score.
 
     They are needed from the first one on, also for a later page (see `vitdsi.search.searcher.Searcher.search`).
     """
-    k = max(options.k, CANDIDATES)
+    k = max(options.k, VERIFIED_AT_ONCE)
     offset = max(0, options.offset + options.k - k)
     beam_size = None if options.beam_size is None else max(options.beam_size, offset + k)
     return replace(options, k=k, offset=offset, beam_size=beam_size, min_score=0.0)
@@ -110,7 +118,7 @@ def verify_results(
     results: Sequence[SearchResult],
     options: SearchOptions,
 ) -> list[SearchResult]:
-    """Return a page of the results of a query, the certain ones first, by their inliers, then the others as given.
+    """Return a page of the results of a query, the likely ones first, by their inliers, then the others as given.
 
     Args:
         keypoints: those of the indexed images.
@@ -126,13 +134,29 @@ def verify_results(
         query = detect(query, QUERY_KEYPOINTS, QUERY_SIDE)
     if options.region is not None:
         query = query.inside(options.region)
-    chosen = chosen_for_proof(results)
-    proofs = prove(query, keypoints, [results[place].id for place in chosen])
-    return with_proofs(results, dict(zip(chosen, proofs, strict=True)), options)
+    return verified(results, lambda ids: prove(query, keypoints, ids), options)
+
+
+def verified(
+    results: Sequence[SearchResult], prove: Callable[[list[int]], list[Proof]], options: SearchOptions
+) -> list[SearchResult]:
+    """Return the page that `verify_results` does. `prove` returns what the keypoints say about images of these ids."""
+    chosen, proofs = chosen_for_proof(results), dict[int, Proof]()
+    for some in (chosen[:VERIFIED_AT_ONCE], chosen[VERIFIED_AT_ONCE:]):
+        if some and not any(proof.inliers >= LIKELY for proof in proofs.values()):
+            proofs |= zip(some, prove([results[place].id for place in some]), strict=True)
+    found = [
+        _with_proof(result, proofs[place]) if place in proofs else result
+        for place, result in enumerate(results)
+    ]
+    found.sort(key=lambda result: min(0, LIKELY - 1 - (result.inliers or 0)))
+    page = found[options.offset : options.offset + options.k]
+    kept = [result for result in page if result.score >= options.min_score]
+    return [replace(result, rank=place) for place, result in enumerate(kept, start=options.offset + 1)]
 
 
 def chosen_for_proof(results: Sequence[SearchResult]) -> list[int]:
-    """Return the places of the `CANDIDATES` results that look most like the query, the first if that is not known."""
+    """Return the places of the results that look most like the query, or of the first ones if that is not known."""
     alike = sorted(
         (result.picture_place, place)
         for place, result in enumerate(results)
@@ -140,20 +164,6 @@ def chosen_for_proof(results: Sequence[SearchResult]) -> list[int]:
     )
     chosen = [place for _, place in alike] if alike else list(range(len(results)))
     return chosen[:CANDIDATES]
-
-
-def with_proofs(
-    results: Sequence[SearchResult], proofs: Mapping[int, Proof], options: SearchOptions
-) -> list[SearchResult]:
-    """Return the page that `verify_results` does, given the proofs of the results in some places."""
-    found = [
-        _with_proof(result, proofs[place]) if place in proofs else result
-        for place, result in enumerate(results)
-    ]
-    found.sort(key=lambda result: -(result.inliers or 0) if result.certain else 0)
-    page = found[options.offset : options.offset + options.k]
-    kept = [result for result in page if result.score >= options.min_score]
-    return [replace(result, rank=place) for place, result in enumerate(kept, start=options.offset + 1)]
 
 
 def indexed_keypoints(state: IndexState, keypoints: Keypoints, number: int) -> PhotoKeypoints:
@@ -172,13 +182,14 @@ def _length(value: object) -> float:
 
 
 def _with_proof(result: SearchResult, proof: Proof) -> SearchResult:
-    if proof.inliers < CERTAIN or proof.outline is None:
+    if proof.inliers < LIKELY or proof.outline is None:
         return replace(result, inliers=proof.inliers)
+    likely = replace(result, inliers=proof.inliers, score=score_with(result.score, proof.inliers))
+    if proof.inliers < CERTAIN:
+        return likely
     return replace(
-        result,
-        inliers=proof.inliers,
+        likely,
         certain=True,
-        score=score_with(result.score, proof.inliers),
         outline=tuple(map(tuple, proof.outline.tolist())),
         matches=tuple(map(tuple, proof.matches.tolist())),
     )
@@ -274,12 +285,12 @@ def _spots(points: Points) -> int:
 
 
 def score_with(score: float, inliers: int) -> float:
-    """Return the probability that a certain result is right, given its score without verification and its inliers.
+    """Return the probability that a likely result is right, given its score without verification and its inliers.
 
     The odds are multiplied by a likelihood ratio that grows with the inliers (Bayes' rule): a wrong candidate has n or
     more of them with a probability that falls exponentially with n. A score below that of a candidate of which nothing
     else is known counts as this one, since scores are calibrated on views that are easier to recognise.
     """
-    prior = min(max(score, 0.5 / CANDIDATES), _HIGHEST_SCORE)
+    prior = min(max(score, 0.5 / VERIFIED_AT_ONCE), _HIGHEST_SCORE)
     log_odds = math.log(prior / (1 - prior)) + _EVIDENCE * (inliers - _NEUTRAL)
     return min(1 / (1 + math.exp(-log_odds)), _HIGHEST_SCORE)
