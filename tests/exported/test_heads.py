@@ -27,6 +27,10 @@ def test_coded_rows_are_those_of_the_model() -> None:
     expected = (queries[at] * vectors).sum(1)
     np.testing.assert_allclose(ours.products(queries, at, numbers), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(FloatRows(vectors).products(queries, at, np.arange(4)), expected, rtol=1e-5)
+    units = (queries[:, :7] / np.linalg.norm(queries[:, :7], axis=1, keepdims=True)).astype(np.float32)
+    cosines = table.cosines(torch.from_numpy(units), torch.from_numpy(numbers)).numpy().T
+    np.testing.assert_allclose(ours.cosines(units, numbers), cosines, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(FloatRows(vectors).cosines(units, np.arange(4)), cosines, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -58,7 +58,7 @@ def test_images_that_look_most_like_each_part_are_found_whatever_their_probabili
     cosines = F.normalize(embedding[:, :split], dim=1) @ F.normalize(vectors[:, :split], dim=1).T
     best, ids = cosines.topk(3)
     searched = WholeIndex(state, features, None, 2)
-    for at_once in (2, 2048):
+    for at_once in (2, 8192):
         monkeypatch.setattr(searched_module, "_AT_ONCE", at_once)
         found = searched.alike(3)
         assert torch.equal(found.ids, ids.view(2, 2, 3))

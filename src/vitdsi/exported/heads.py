@@ -28,6 +28,10 @@ class Rows(Protocol):
         """Return the inner products (n,) of queries[at] with the vectors of rows `numbers` (n,)."""
         ...
 
+    def cosines(self, queries: Floats, numbers: Array) -> Floats:
+        """Return the cosines (n, R) of unit vectors (R, D) with the first D numbers of the vectors of `numbers`."""
+        ...
+
 
 class FloatRows:
     """A table of floats (n, E)."""
@@ -40,6 +44,13 @@ class FloatRows:
 
     def products(self, queries: Floats, at: Array, numbers: Array) -> Floats:
         found: Floats = np.einsum("ne,ne->n", queries[at], self.take(numbers))
+        return found
+
+    def cosines(self, queries: Floats, numbers: Array) -> Floats:
+        vectors = self.take(numbers)[:, : queries.shape[1]]
+        found: Floats = (
+            vectors @ queries.T / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        )
         return found
 
 
@@ -67,6 +78,18 @@ class CodedRows:
         table = (divided @ self._centres.swapaxes(1, 2)).swapaxes(0, 1).reshape(-1)
         places = self._codes[numbers] + self._first + (at * (parts * centres))[:, None]
         found: Floats = table[places].sum(1)
+        return found
+
+    def cosines(self, queries: Floats, numbers: Array) -> Floats:
+        """Sum the products and the squares of the parts, without decoding any vector."""
+        parts, _, each = self._centres.shape
+        used = (np.arange(parts * each) < queries.shape[1]).reshape(each, parts, 1).transpose(1, 2, 0)
+        padded = np.pad(queries, ((0, 0), (0, parts * each - queries.shape[1])))
+        divided = padded.reshape(len(queries), each, parts).transpose(2, 1, 0)
+        squares = (self._centres**2 * used).sum(2, keepdims=True)
+        table = np.concatenate([self._centres @ divided, squares], axis=2).reshape(-1, len(queries) + 1)
+        sums = table[self._codes[numbers] + self._first].sum(1)
+        found: Floats = sums[:, :-1] / np.sqrt(np.maximum(sums[:, -1:], 1e-24))
         return found
 
 

@@ -18,7 +18,7 @@ __all__ = ["Ranking", "Scoring", "most_alike", "rank"]
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
-_AT_ONCE = 256  # vectors, to bound the memory
+_AT_ONCE = 512  # images, to bound the memory
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,9 @@ def most_alike(ids: Array, k: int, embeddings: Floats, leaves: Rows, scoring: Sc
 
     The arguments are those of `rank`.
     """
+    pictures = _unit(embeddings[:, : embeddings.shape[1] - scoring.categories])
     cosines = np.concatenate(
-        [
-            _pictures(leaves.take(ids[first : first + _AT_ONCE]), embeddings, scoring)
-            for first in range(0, len(ids), _AT_ONCE)
-        ]
+        [leaves.cosines(pictures, ids[first : first + _AT_ONCE]) for first in range(0, len(ids), _AT_ONCE)]
         or [np.empty((0, len(embeddings)), np.float32)]
     )
     in_turns = ids[np.argsort(-cosines, axis=0, kind="stable")[:k]].ravel()
@@ -152,22 +150,14 @@ def _evidence(
     evidence[:, 0] = log_probs
     if leaves is None or not len(ids):
         return evidence, parts
-    vectors = leaves.take(ids)
-    pictures = _pictures(vectors, embeddings, scoring)
+    vectors, split = leaves.take(ids), embeddings.shape[1] - scoring.categories
+    pictures = _unit(vectors[:, :split]) @ _unit(embeddings[:, :split]).T
     pictures[:, 1:] -= np.float32(scoring.part_penalty)
     parts = pictures.argmax(1)
     evidence[:, 1] = pictures.max(1)
     if scoring.categories:
-        split = embeddings.shape[1] - scoring.categories
         evidence[:, 2] = _unit(vectors[:, split:]) @ _unit(embeddings[:1, split:])[0]
     return evidence, parts
-
-
-def _pictures(vectors: Floats, embeddings: Floats, scoring: Scoring) -> Floats:
-    """Return the cosines (K, R) of the pictures of vectors (K, E) and of the parts of a query."""
-    split = embeddings.shape[1] - scoring.categories
-    pictures: Floats = _unit(vectors[:, :split]) @ _unit(embeddings[:, :split]).T
-    return pictures
 
 
 def _unit(vectors: Floats) -> Floats:

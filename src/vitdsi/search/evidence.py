@@ -59,23 +59,13 @@ def merged_evidence(
     part = torch.zeros_like(ids)
     if state.reranks_by_default:
         vectors = state.model.head.vectors(ids.clamp(min=0))
-        pictures = picture_cosines(state, vectors, embedding)
+        split = embedding.shape[-1] - state.model.stem.categories
+        pictures = F.normalize(vectors[..., :split], dim=-1) @ F.normalize(embedding[..., :split], dim=-1).mT
         pictures[..., 1:] -= PART_PENALTY
         picture, part = pictures.max(-1)
-        if categories := state.model.stem.categories:
-            category = F.cosine_similarity(vectors[..., -categories:], embedding[:, :1, -categories:], dim=-1)
+        if state.model.stem.categories:
+            category = F.cosine_similarity(vectors[..., split:], embedding[:, :1, split:], dim=-1)
     return torch.stack([log_probs, picture, category], dim=-1), part
-
-
-def picture_cosines(state: IndexState, vectors: Tensor, embedding: Tensor) -> Tensor:
-    """Return the cosines (B, K, R) of the picture parts of the vectors of images and of the embeddings of queries.
-
-    Args:
-        vectors: (B, K, E), or (K, E) for all queries.
-        embedding: (B, R, E) the embeddings of the parts of queries.
-    """
-    split = embedding.shape[-1] - state.model.stem.categories
-    return F.normalize(vectors[..., :split], dim=-1) @ F.normalize(embedding[..., :split], dim=-1).mT
 
 
 class RelevanceWeights(NamedTuple):

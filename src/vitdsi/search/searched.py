@@ -10,14 +10,14 @@ from torch import Tensor
 
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.search.best_first import Found, best_first_search
-from vitdsi.search.evidence import merged_evidence, picture_cosines
+from vitdsi.search.evidence import merged_evidence
 from vitdsi.search.log_probs import log_probs_of
 from vitdsi.search.options import BEAM_SIZE, MAX_EXPANSIONS, MOST_COMPARED, MOST_PROBABLE
 from vitdsi.state import IndexState
 
 __all__ = ["Alike", "Searched", "WholeIndex"]
 
-_AT_ONCE = 2048  # vectors, to bound the memory
+_AT_ONCE = 8192  # images, to bound the memory
 
 
 class Alike(NamedTuple):
@@ -106,12 +106,12 @@ class WholeIndex:
             torch.full(shape, NONE, device=embedding.device),
             torch.full(shape, -torch.inf, device=embedding.device),
         )
+        model = self._state.model
+        pictures = embedding[..., : embedding.shape[2] - model.stem.categories].flatten(0, 1)
         for some in torch.split(ids.to(embedding.device), _AT_ONCE):
-            vectors = self._state.model.head.vectors(some)
-            cosines = torch.cat([found.cosines, picture_cosines(self._state, vectors, embedding).mT], dim=2)
-            known = torch.cat([found.ids, some.expand(*shape[:2], -1)], dim=2)
-            cosines, kept = cosines.topk(k)
-            found = Alike(known.gather(2, kept), cosines)
+            cosines = model.head.cosines(pictures, some).view(*shape[:2], -1)
+            cosines, kept = torch.cat([found.cosines, cosines], dim=2).topk(k)
+            found = Alike(torch.cat([found.ids, some.expand(*shape[:2], -1)], dim=2).gather(2, kept), cosines)
         return found
 
     def describe(self, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:

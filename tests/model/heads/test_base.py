@@ -16,7 +16,10 @@ def trie() -> Trie:
 def test_head_without_vectors_of_ids_raises(trie: Trie) -> None:
     head = Head(model_config(), trie)
     assert not head.compares
-    for call in (lambda: head.vectors(torch.tensor([0])),):
+    for call in (
+        lambda: head.vectors(torch.tensor([0])),
+        lambda: head.cosines(torch.zeros(1, 2), torch.tensor([0])),
+    ):
         with pytest.raises(NotImplementedError, match="Head keeps no"):
             call()
 

@@ -34,6 +34,18 @@ def test_codes_of_few_vectors_lose_nothing(row_bytes: int) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("width", [16, 10, 3])
+def test_cosines_with_the_first_numbers_of_codes_are_those_of_the_decoded_vectors(width: int) -> None:
+    made = coded(vectors(600), 4)
+    queries, numbers = vectors(3, width), torch.tensor([5, 599, 0, 5])
+    decoded = FloatRows(600, 16)
+    decoded.put(torch.arange(600), made.take(torch.arange(600)))
+    expected = torch.cosine_similarity(queries[:, None], made.take(numbers)[None, :, :width], dim=2)
+    for table in (made, decoded):
+        torch.testing.assert_close(table.cosines(queries, numbers), expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
 def test_more_bytes_lose_less_and_an_error_is_smaller_than_that_of_any_other_code() -> None:
     table = vectors(2000)
     errors = []

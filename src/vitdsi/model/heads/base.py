@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitdsi.config import ModelConfig
@@ -74,3 +75,8 @@ class Head(nn.Module):
     def vectors(self, ids: Tensor) -> Tensor:
         """The vectors (*S, E) that the head keeps for `ids`, of any shape S."""
         raise NotImplementedError(f"{type(self).__name__} keeps no vectors of ids")
+
+    def cosines(self, queries: Tensor, ids: Tensor) -> Tensor:
+        """The cosines (R, n) of queries (R, D) with the first D numbers of the vectors of `ids` (n,)."""
+        vectors = self.vectors(ids)[:, : queries.shape[1]]
+        return F.normalize(queries, dim=1) @ F.normalize(vectors, dim=1).T

@@ -46,6 +46,11 @@ class Rows(nn.Module):
         """Return the inner products (d, G, W) of queries (d, G, E) with the vectors of rows `numbers` (d, W)."""
         return queries @ self.take(numbers).mT
 
+    def cosines(self, queries: Tensor, numbers: Tensor) -> Tensor:
+        """Return the cosines (R, n) of queries (R, D) with the first D numbers of the vectors of `numbers` (n,)."""
+        vectors = self.take(numbers)[:, : queries.shape[1]]
+        return F.normalize(queries, dim=1) @ F.normalize(vectors, dim=1).T
+
     def put(self, numbers: Tensor, vectors: Tensor) -> None:
         """Replace the vectors of rows `numbers` (n,) by `vectors` (n, E), as nearly as the table can hold them."""
         raise NotImplementedError
@@ -162,6 +167,21 @@ class CodedRows(Rows):
         table = (divided @ values.mT).view(parts, nodes, group, CENTRES).permute(1, 2, 0, 3)
         codes = self.codes[numbers].mT.long()[:, None].expand(-1, group, -1, -1)
         return table.gather(3, codes).sum(2)
+
+    def cosines(self, queries: Tensor, numbers: Tensor) -> Tensor:
+        """Look up the sums of the products and of the squares of the parts, without decoding any vector."""
+        values = self._shared[0].values
+        parts, _, each = values.shape
+        width = queries.shape[1]
+        padded = F.pad(F.normalize(queries, dim=1), (0, parts * each - width))
+        divided = padded.view(-1, each, parts).permute(2, 1, 0)
+        used = (
+            (torch.arange(parts * each, device=values.device) < width).view(each, parts, 1).permute(1, 2, 0)
+        )
+        table = torch.cat([values @ divided, (values.square() * used).sum(2, keepdim=True)], dim=2)
+        first = torch.arange(parts, device=numbers.device, dtype=torch.int32) * CENTRES
+        sums = F.embedding_bag(self.codes[numbers].int() + first, table.flatten(0, 1), mode="sum")
+        return (sums[:, :-1] / sums[:, -1:].clamp(min=1e-24).sqrt()).T
 
     def _all(self) -> Tensor:
         vectors = self._vectors

@@ -225,6 +225,10 @@ class TrieHead(Head):
         """The vectors of the ids, which start as the embeddings of the images."""
         return self.leaves.take(ids)
 
+    def cosines(self, queries: Tensor, ids: Tensor) -> Tensor:
+        """See `Head.cosines`. Codes are not decoded for it."""
+        return self.leaves.cosines(queries, ids)
+
 
 def _centres(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return k-means centres (k, E) of vectors (n, E), and how many vectors belong to each of them (k,).
