@@ -47,7 +47,10 @@ class _Squares(CalibrationDataReader):
 
 
 def int8_nearest(source: Path, target: Path) -> None:
-    """Round weights to the nearest number of int8, with a scale for each output channel; the graph turns them into float32 again."""
+    """Round weights to the nearest number of int8, with a scale for each output channel.
+
+    The graph turns them into float32 again.
+    """
     model = onnx.load(source)
     readers = {name: node for node in model.graph.node for name in node.input[1:]}
     nodes = []
