@@ -1,10 +1,11 @@
 """Ways to make the graphs of an export smaller: bytes, time, and agreement with float32.
 
-    python benchmarks/quantized.py photos.dsi QUERIES [--count 200] > results/web/quantized.json
+    python benchmarks/quantized.py photos.dsi QUERIES --images PHOTOS [--count 200] > results/web/quantized.json
 
-Beside the precisions of `vitdsi export`, the graph that reads photos has weights in int8, with which it computes in
-float32; or it is quantised by ONNX Runtime: dynamically, or statically with the activations of 100 photos of QUERIES
-that are not searched for. Each way answers `--count` photos, read as a whole and without verification.
+Beside the precisions of `vitdsi export`, of which int8 is calibrated with photos of PHOTOS, each weight of the graph
+that reads photos is rounded to the nearest number of int8, with which it computes in float32; or that graph is
+quantised by ONNX Runtime: dynamically, or statically with the activations of 100 photos of QUERIES that are not
+searched for. Each way answers `--count` photos, read as a whole and without verification.
 """
 
 from __future__ import annotations
@@ -45,8 +46,11 @@ class _Squares(CalibrationDataReader):
         return None if square is None else {"pixels": np.ascontiguousarray(square)}
 
 
-def int8_weights(source: Path, target: Path) -> None:
-    """Store weights in int8, with a scale for each output channel; the graph turns them into float32 again."""
+def int8_nearest(source: Path, target: Path) -> None:
+    """Round weights to the nearest number of int8, with a scale for each output channel.
+
+    The graph turns them into float32 again.
+    """
     model = onnx.load(source)
     readers = {name: node for node in model.graph.node for name in node.input[1:]}
     nodes = []
@@ -84,6 +88,7 @@ def main() -> None:
     )
     parser.add_argument("index", type=Path)
     parser.add_argument("queries", type=Path)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--count", type=int, default=200)
     given = parser.parse_args()
     records = scan_folder(given.queries, "none")
@@ -112,10 +117,12 @@ def main() -> None:
     report: dict[str, Any] = {"commit": commit, "images": len(index.image_ids_), "queries": len(photos)}
     with tempfile.TemporaryDirectory() as temporary:
         exports = {
-            precision: index.export_onnx(Path(temporary) / precision, precision=precision)
+            precision: index.export_onnx(
+                Path(temporary) / precision, precision=precision, images=given.images
+            )
             for precision in PRECISIONS
         }
-        for name, quantize in (("int8 weights", int8_weights), ("dynamic", dynamic), ("static", static)):
+        for name, quantize in (("int8 nearest", int8_nearest), ("dynamic", dynamic), ("static", static)):
             exports[name] = with_graph(exports["float32"], Path(temporary) / name, quantize)
         expected = in_python(exports["float32"], photos)[0]
         for name, folder in exports.items():

@@ -149,7 +149,7 @@ def main() -> None:
     )
     parser.add_argument("index", type=Path)
     parser.add_argument("queries", type=Path)
-    parser.add_argument("--images", type=Path)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--precisions", default=",".join(PRECISIONS))

@@ -599,19 +599,28 @@ class ImageIndex:
         index._origin, index._changed = Path(path).absolute(), set()
         return index
 
-    def export_onnx(self, folder: str | Path | None = None, *, precision: str = "float32") -> Path:
+    def export_onnx(
+        self,
+        folder: str | Path | None = None,
+        *,
+        precision: str = "float32",
+        images: str | Path | None = None,
+    ) -> Path:
         """Write the index as ONNX graphs and flat arrays, which `vitdsi.exported` searches without torch.
 
         Args:
             folder: where to write. None writes it into the folder of the index, where `vitdsi search` finds it.
-            precision: how weights are stored: `float32` or `float16`.
+            precision: how weights are stored: `float32`, `float16` or `int8`.
+            images: the folder that was indexed, or one of photos like those. int8 is calibrated with 64 of them; other
+                precisions have no use for it.
 
         Returns:
             The folder.
 
         Raises:
-            UsageError: onnx is not installed, there is no such precision, `folder` exists and is not an exported index,
-                the index is on a GPU, or `folder` is None and the index was not saved since it was changed.
+            UsageError: onnx is not installed, there is no such precision, int8 has too few photos, `folder` exists and
+                is not an exported index, the index is on a GPU, or `folder` is None and the index was not saved since
+                it was changed.
         """
         saved = None if self._changed else self._origin
         if folder is not None:
@@ -620,7 +629,8 @@ class ImageIndex:
             target = saved / EXPORT_FOLDER
         else:
             raise UsageError("the index was not saved since it was changed; save it, or give a folder")
-        export_onnx(self.state_, self.reader, target, saved, precision=precision)
+        photos = None if images is None else Path(images)
+        export_onnx(self.state_, self.reader, target, saved, precision=precision, images=photos)
         return target
 
     def export_web(
@@ -635,10 +645,10 @@ class ImageIndex:
 
         Args:
             folder: where to write.
-            images: the folder that was indexed, of which small pictures are made for the page. None takes the small
-                grey pictures that the index keeps.
+            images: the folder that was indexed, of which small pictures are made for the page; int8 is calibrated with
+                64 of the photos. None takes the small grey pictures that the index keeps.
             onnxruntime: the npm package `onnxruntime-web`, unpacked. None downloads it.
-            precision: how weights are stored: `float32` or `float16`.
+            precision: how weights are stored: `float32`, `float16` or `int8`.
 
         Returns:
             The folder.
@@ -650,10 +660,10 @@ class ImageIndex:
         saved, target = None if self._changed else self._origin, Path(folder)
         web = Web(
             (saved or target).stem,
-            None if images is None else Path(images),
             None if onnxruntime is None else Path(onnxruntime),
         )
-        export_onnx(self.state_, self.reader, target, saved, precision=precision, web=web)
+        photos = None if images is None else Path(images)
+        export_onnx(self.state_, self.reader, target, saved, precision=precision, images=photos, web=web)
         return target
 
     def push_to_hub(

@@ -22,13 +22,16 @@ def test_an_export_is_a_part_of_the_index_unless_a_folder_is_given(copied: Path,
         assert summary["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
 
 
-def test_weights_are_stored_in_the_precision_that_is_given(copied: Path, tmp_path: Path) -> None:
+def test_weights_are_stored_in_the_precision_that_is_given(
+    copied: Path, photos: Path, tmp_path: Path
+) -> None:
     sizes = {}
-    for precision in ("float32", "float16"):
-        (summary,) = lines(run("export", copied, "-o", tmp_path / precision, "--precision", precision))
+    for precision in ("float32", "float16", "int8"):
+        arguments = ["-o", tmp_path / precision, "--precision", precision]
+        (summary,) = lines(run("export", copied, *arguments, *(["--images", photos] * (precision == "int8"))))
         assert read_manifest(tmp_path / precision)["precision"] == precision
         sizes[precision] = summary["bytes"]
-    assert sizes["float16"] < sizes["float32"]
+    assert sizes["int8"] < sizes["float16"] < sizes["float32"]
 
 
 def test_a_folder_with_other_content_is_refused(copied: Path, tmp_path: Path) -> None:
@@ -40,7 +43,9 @@ def test_a_folder_with_other_content_is_refused(copied: Path, tmp_path: Path) ->
     "arguments, advice",
     [
         (["--web"], "give -o DIR"),
-        (["-o", "photos.web", "--images", "photos"], "give --web as well"),
+        (["-o", "photos.web", "--images", "photos"], "give --web or --precision int8 as well"),
+        (["-o", "photos.web", "--onnxruntime-web", "nowhere"], "give --web as well"),
+        (["--precision", "int8"], "int8 needs photos to calibrate with"),
         (["-o", "photos.web", "--web", "--onnxruntime-web", "nowhere"], "is not the package onnxruntime-web"),
     ],
 )

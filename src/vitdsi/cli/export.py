@@ -18,14 +18,17 @@ from vitdsi.errors import UsageError
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "float16"]),
-    help="How weights are stored [float32; with --web: float16].",
+    type=click.Choice(["float32", "float16", "int8"]),
+    help="How weights are stored [float32; with --web: float16]. int8 needs --images.",
 )
 @click.option(
     "--web", is_flag=True, help="Write a page as well, which searches in a browser without a server."
 )
 @click.option(
-    "--images", type=FILE, metavar="DIR", help="With --web: the folder that was indexed, to show its photos."
+    "--images",
+    type=FILE,
+    metavar="DIR",
+    help="The folder that was indexed: to show its photos with --web, and to calibrate int8.",
 )
 @click.option(
     "--onnxruntime-web",
@@ -60,11 +63,14 @@ def export_verb(
       vitdsi export photos.dsi
       vitdsi export photos.dsi -o photos.web
       vitdsi export photos.dsi -o photos.web --web --images photos/
+      vitdsi export photos.dsi -o photos.web --web --images photos/ --precision int8
     """
     if web and out is None:
         raise UsageError("--web needs a folder to write; give -o DIR")
-    if not web and (images or runtime):
-        raise UsageError("--images and --onnxruntime-web are for the page; give --web as well")
+    if not web and runtime:
+        raise UsageError("--onnxruntime-web is for the page; give --web as well")
+    if not web and images and precision != "int8":
+        raise UsageError("--images is for the page and for int8; give --web or --precision int8 as well")
     from vitdsi.exported.manifest import read_manifest
     from vitdsi.index import ImageIndex
 
@@ -72,7 +78,7 @@ def export_verb(
     if web and out is not None:
         folder = opened.export_web(out, images=images, onnxruntime=runtime, precision=precision or "float16")
     else:
-        folder = opened.export_onnx(out, precision=precision or "float32")
+        folder = opened.export_onnx(out, precision=precision or "float32", images=images)
     manifest = read_manifest(folder)
     click.echo(
         json.dumps(

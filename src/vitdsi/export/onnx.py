@@ -15,6 +15,7 @@ from torch import Tensor
 from vitdsi.backbones.reader import FeatureReader
 from vitdsi.errors import UsageError
 from vitdsi.export.graphs import write_graphs
+from vitdsi.export.int8 import calibration_photos, quantised
 from vitdsi.export.onnxruntime_web import onnxruntime_web
 from vitdsi.export.precision import check_precision, store_weights
 from vitdsi.export.web import Web, write_page, write_pictures
@@ -40,6 +41,7 @@ def export_onnx(
     index: Path | None = None,
     *,
     precision: str = "float32",
+    images: Path | None = None,
     web: Web | None = None,
 ) -> None:
     """Export an index to a folder, which is replaced if it is an exported index.
@@ -51,13 +53,16 @@ def export_onnx(
         index: the folder of the index, as the state was read from it or saved to it. The export remembers which one
             it was made from. None remembers none.
         precision: how the weights of the graphs are stored, one of `PRECISIONS`.
+        images: the folder that was indexed: int8 is calibrated with some of its photos, and the page shows small
+            pictures of them. Without it, the page shows the grey pictures of the index.
         web: write a page as well, which searches the export in a browser. Keypoints are then left out, since the page
             has no use for them.
 
     Raises:
         UsageError: the folder exists and is not an exported index, the index is not on the CPU or was changed since it
-            was opened, its head cannot be exported, or there is no such precision; or ONNX Runtime for browsers cannot
-            be had, the folder of photos has none of the index, or the backbone resizes photos as ONNX cannot.
+            was opened, its head cannot be exported, there is no such precision, or int8 has too few photos; or ONNX
+            Runtime for browsers cannot be had, the folder of photos has none of the index, or the backbone resizes
+            photos as ONNX cannot.
     """
     if folder.exists() and not (folder / MANIFEST).is_file():
         raise UsageError(f"{folder} exists and is not an exported index; give another output")
@@ -66,13 +71,16 @@ def export_onnx(
         raise UsageError("the index is on a GPU; open it with device='cpu' to export it")
     if not isinstance(model.head, (TrieHead, DigitHead)):
         raise UsageError(f"heads of the class {type(model.head).__name__} cannot be exported")
-    check_precision(precision)
+    check_precision(precision, images)
     made_from = None if index is None else identity(index)
     if made_from is not None and made_from["generation"] != state.generation:
         raise UsageError(f"{index} was changed by another process since it was opened; open it again")
     runtime = None if web is None else onnxruntime_web(web.onnxruntime)
+    backbone = reader.backbone
+    if precision == "int8" and images is not None:
+        backbone = quantised(backbone, reader.kind, calibration_photos(images, reader))
     with replace_folder(folder) as new:
-        write_graphs(new, model, reader.backbone, reader.kind)
+        write_graphs(new, model, backbone, reader.kind)
         for name in (READ, STEP):
             store_weights(new / name, precision)
         arrays = _arrays(state if web is None else replace(state, keypoints=None))
@@ -93,7 +101,7 @@ def export_onnx(
             "files": files,
         }
         if web is not None:
-            pictures = write_pictures(new, state, web.images)
+            pictures = write_pictures(new, state, images)
             manifest["page"] = {"name": web.name, "labels": state.resolved.labels, "pictures": pictures}
         (new / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
 

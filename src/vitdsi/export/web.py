@@ -40,13 +40,10 @@ class Web:
 
     Attributes:
         name: what the page calls the collection.
-        images: the folder that was indexed, of which small pictures are made for the page; None takes the grey ones
-            of the index.
         onnxruntime: the package `onnxruntime-web`; None takes it from the npm registry.
     """
 
     name: str
-    images: Path | None = None
     onnxruntime: Path | None = None
 
 
