@@ -25,7 +25,7 @@ from vitdsi.photos.load import load_many
 
 __all__ = ["MOST_ERROR", "calibration_photos", "quantised", "rounded"]
 
-MOST_ERROR = 0.006
+MOST_ERROR = 0.004
 """How far features may move, relative to how far those of different photos lie apart."""
 
 _MOST_PHOTOS, _LEAST_PHOTOS = 64, 8
