@@ -51,12 +51,13 @@ def test_workers_below_one_are_an_error() -> None:
 
 
 _SLEEPING = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from helpers_engine import write_process
 from vitdsi.engine.local import LocalEngine
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
     parts = [Path(sys.argv[1]) / str(i) for i in range(600)]
     for _ in LocalEngine(2).run(write_process, parts):
         pass
