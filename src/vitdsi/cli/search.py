@@ -91,7 +91,7 @@ if TYPE_CHECKING:
 @click.option(
     "--verify/--no-verify",
     default=None,
-    help="Match keypoints of the 50 images that look most alike, certain results first [on with keypoints].",
+    help="Match keypoints of the images that look most alike; what shares many comes first [on with keypoints].",
 )
 @click.option(
     "--regions",

@@ -102,7 +102,7 @@ def keypoints_for(state: IndexState, options: SearchOptions) -> Keypoints | None
 
 
 def options_for_candidates(options: SearchOptions) -> SearchOptions:
-    """Return the options of the search whose results are verified: at least 50 of them, with any score.
+    """Return the options of the search whose results are verified: 50 or more of them, with any score.
 
     They are needed from the first one on, also for a later page (see `vitdsi.search.searcher.Searcher.search`).
     """
