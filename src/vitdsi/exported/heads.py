@@ -15,6 +15,7 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 _AT_ONCE = 16  # queries, to bound the memory
+_ROWS_AT_ONCE = 512  # rows that are compared with queries, to bound the memory
 
 
 class Rows(Protocol):
@@ -47,10 +48,12 @@ class FloatRows:
         return found
 
     def cosines(self, queries: Floats, numbers: Array) -> Floats:
-        vectors = self.take(numbers)[:, : queries.shape[1]]
-        found: Floats = (
-            vectors @ queries.T / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        )
+        found = np.empty((len(numbers), len(queries)), np.float32)
+        for start in range(0, len(numbers), _ROWS_AT_ONCE):
+            some = slice(start, start + _ROWS_AT_ONCE)
+            vectors = self.take(numbers[some])[:, : queries.shape[1]]
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            found[some] = vectors @ queries.T / np.maximum(lengths, 1e-12)
         return found
 
 
@@ -88,8 +91,11 @@ class CodedRows:
         divided = padded.reshape(len(queries), each, parts).transpose(2, 1, 0)
         squares = (self._centres**2 * used).sum(2, keepdims=True)
         table = np.concatenate([self._centres @ divided, squares], axis=2).reshape(-1, len(queries) + 1)
-        sums = table[self._codes[numbers] + self._first].sum(1)
-        found: Floats = sums[:, :-1] / np.sqrt(np.maximum(sums[:, -1:], 1e-24))
+        found = np.empty((len(numbers), len(queries)), np.float32)
+        for start in range(0, len(numbers), _ROWS_AT_ONCE):
+            some = slice(start, start + _ROWS_AT_ONCE)
+            sums = table[self._codes[numbers[some]] + self._first].sum(1)
+            found[some] = sums[:, :-1] / np.sqrt(np.maximum(sums[:, -1:], 1e-24))
         return found
 
 

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from vitdsi.exported.best_first import Found
 from vitdsi.exported.decoding import Decoding
 from vitdsi.exported.heads import Rows
+from vitdsi.exported.trie import NONE
+from vitdsi.search.ranking import Ranking
 
-__all__ = ["Ranking", "Scoring", "most_alike", "rank"]
+__all__ = ["Scoring", "most_alike", "rank"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
-
-_AT_ONCE = 512  # images, to bound the memory
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,6 @@ class Scoring:
         return found
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """The candidates of a query (K,), best first; `proven` says whether no other id is more probable."""
-
-    ids: Array
-    scores: Floats
-    log_probs: Floats
-    parts: Array
-    proven: bool
-
-
 def rank(
     decodings: Sequence[Decoding],
     found: Sequence[Found],
@@ -94,6 +83,7 @@ def rank(
     rerank: bool,
     block: int,
     also: Array,
+    most: int | None,
 ) -> Ranking:
     """Rank the candidates of a query that was read in R parts, first the whole photo.
 
@@ -104,7 +94,8 @@ def rank(
         scoring: how evidence is weighed.
         rerank: order candidates by their relevance, and not by their probability.
         block: the candidates are ordered in blocks of so many, so that the pages of a long list are parts of it.
-        also: ids that are candidates too, whatever their probability.
+        also: ids that are candidates too, whatever their probability, those that look most like the query first.
+        most: how many candidates are kept, None for all of them.
     """
     ids, log_probs = found[0].ids, found[0].log_probs
     blocks = np.arange(len(ids)) // block
@@ -120,10 +111,19 @@ def rank(
         log_probs = np.logaddexp.reduce(of_parts) - np.float32(np.log(len(found)))
     evidence, parts = _evidence(ids, log_probs, embeddings, leaves, scoring)
     value = scoring.relevance(evidence) if rerank else log_probs
-    order = np.lexsort((-value, blocks))
-    evidence = evidence[order]
-    proven = all(each.proven for each in found)
-    return Ranking(ids[order], scoring.scores(evidence), evidence[:, 0], parts[order], proven)
+    order = np.lexsort((-value, blocks))[:most]
+    ids, evidence = ids[order], evidence[order]
+    places = np.full(len(ids), NONE)
+    at, place = np.nonzero(ids[:, None] == also)
+    places[at] = place
+    return Ranking(
+        ids[None],
+        scoring.scores(evidence)[None],
+        evidence[None, :, 0],
+        parts[order][None],
+        np.array([all(each.proven for each in found)]),
+        places[None],
+    )
 
 
 def most_alike(ids: Array, k: int, embeddings: Floats, leaves: Rows, scoring: Scoring) -> Array:
@@ -132,10 +132,7 @@ def most_alike(ids: Array, k: int, embeddings: Floats, leaves: Rows, scoring: Sc
     The arguments are those of `rank`.
     """
     pictures = _unit(embeddings[:, : embeddings.shape[1] - scoring.categories])
-    cosines = np.concatenate(
-        [leaves.cosines(pictures, ids[first : first + _AT_ONCE]) for first in range(0, len(ids), _AT_ONCE)]
-        or [np.empty((0, len(embeddings)), np.float32)]
-    )
+    cosines = leaves.cosines(pictures, ids)
     in_turns = ids[np.argsort(-cosines, axis=0, kind="stable")[:k]].ravel()
     distinct, first_at = np.unique(in_turns, return_index=True)
     found: Array = distinct[np.argsort(first_at)][:k]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from vitdsi.exported.decoding import Decoding
 from vitdsi.exported.graphs import Graphs
 from vitdsi.exported.heads import CodedRows, DigitHead, FloatRows, Head, Rows, TrieHead
 from vitdsi.exported.manifest import array_of, read_manifest
-from vitdsi.exported.rank import Ranking, Scoring, most_alike, rank
+from vitdsi.exported.rank import Scoring, most_alike, rank
 from vitdsi.exported.trie import ExportedTrie
 from vitdsi.photos.decode import Source, decode
 from vitdsi.photos.keypoints import Keypoints
@@ -149,11 +149,18 @@ class ExportedIndex:
             compared = self._compared(decodings, live)
             also = most_alike(compared, CANDIDATES, embeddings, leaves, self._scoring)
         ranking = rank(
-            decodings, found, embeddings, leaves, self._scoring, rerank=rerank, block=block, also=also
+            decodings,
+            found,
+            embeddings,
+            leaves,
+            self._scoring,
+            rerank=rerank,
+            block=block,
+            also=also,
+            most=None if to_verify else wanted,
         )
-        page = slice(0, None) if to_verify else slice(options.offset, wanted)
-        places = {number: place for place, number in enumerate(also.tolist())}
-        return self._results(ranking, options.min_score, regions, page, places)
+        first = 0 if to_verify else options.offset
+        return ranking.results(0, first, self._name, regions, options.min_score)
 
     def _compared(self, decodings: Sequence[Decoding], live: Array) -> Array:
         """Return the ids that are compared with a query; see `vitdsi.search.searched.Searched.alike`."""
@@ -174,31 +181,6 @@ class ExportedIndex:
         regions = [options.region] if options.region else parts_of(*photo.size, count)
         squares = [read_region(photo, region, size, resample) for region in regions]
         return [np.ascontiguousarray(square.transpose(2, 0, 1)) for square in squares], regions
-
-    def _results(
-        self,
-        ranking: Ranking,
-        min_score: float,
-        regions: Sequence[Region],
-        page: slice,
-        picture_places: Mapping[int, int],
-    ) -> list[SearchResult]:
-        columns = (ranking.ids, ranking.scores, ranking.log_probs, ranking.parts)
-        rows = zip(*(column[page].tolist() for column in columns), strict=True)
-        kept = [row for row in rows if row[1] >= min_score]
-        return [
-            SearchResult(
-                place,
-                self._name(number),
-                score,
-                number,
-                log_prob,
-                ranking.proven,
-                region=regions[part].as_tuple(),
-                picture_place=picture_places.get(number),
-            )
-            for place, (number, score, log_prob, part) in enumerate(kept, start=page.start + 1)
-        ]
 
     def _allowed(self, images: Iterable[str | int]) -> Array:
         """Return which ids (N,) are live and among these images, given as image_ids or ids, also as decimal text."""

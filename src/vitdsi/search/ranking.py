@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vitdsi.ids.trie import NONE
 from vitdsi.photos.regions import Region
 from vitdsi.search.options import SearchResult
 
@@ -57,7 +56,7 @@ class Ranking:
         """
         columns = (self.ids, self.scores, self.log_probs, self.parts, self.picture_places)
         page = zip(*(column[row, first:].tolist() for column in columns), strict=True)
-        kept = [found for found in page if found[0] != NONE and found[1] >= min_score]
+        kept = [found for found in page if found[0] >= 0 and found[1] >= min_score]
         return [
             SearchResult(
                 place,
@@ -67,7 +66,7 @@ class Ranking:
                 log_prob,
                 bool(self.proven[row]),
                 region=None if regions is None else regions[part].as_tuple(),
-                picture_place=None if picture_place == NONE else picture_place,
+                picture_place=None if picture_place < 0 else picture_place,
             )
             for place, (number, score, log_prob, part, picture_place) in enumerate(kept, start=first + 1)
         ]
