@@ -13,6 +13,7 @@ from shared import altered_features, pooled_reader, relevant_ids
 from splits import split_of_size
 from torch import Tensor
 
+from vitdsi.backbones.reader import FeatureReader
 from vitdsi.errors import UsageError
 from vitdsi.photos.find import ImageRecord, scan_folder
 
@@ -25,7 +26,7 @@ CONDITIONS = (CLEAN, KNOWN, *UNSEEN)
 
 @dataclass(frozen=True)
 class Cell:
-    """The data of a cell. Features are pooled features of the default backbone, float16.
+    """The data of a cell. Features are pooled features (F,) of the default backbone, float16, unless others were read.
 
     Attributes:
         set, size, seed, queries: what the cell is; `queries` is the role of the photos that are searched with.
@@ -77,7 +78,12 @@ class Cell:
 
 
 def load_cell(
-    name: str, folder: Path, size: int | None, seed: int, queries: Literal["validation", "test"]
+    name: str,
+    folder: Path,
+    size: int | None,
+    seed: int,
+    queries: Literal["validation", "test"],
+    reader: FeatureReader | None = None,
 ) -> Cell:
     """Read the photos of a cell, through the feature cache.
 
@@ -87,6 +93,7 @@ def load_cell(
         size: the number of indexed images; None indexes a quarter of each class.
         seed: the seed of the split and of the draws.
         queries: the role of the photos that are searched with.
+        reader: reads other features than the pooled ones of the default backbone.
 
     Raises:
         UsageError: the set is too small for the size, or has no photos to search with.
@@ -95,7 +102,7 @@ def load_cell(
     searched = split.validation if queries == "validation" else split.test
     if not searched or not split.train:
         raise UsageError(f"{folder}: classes of 14 photos or more are needed for all parts of the split")
-    reader = pooled_reader()
+    reader = reader or pooled_reader()
     count = len(split.indexing)
     rng = np.random.default_rng([seed, 2])
     own = np.sort(rng.permutation(count)[:_MAX_OWN])

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from vitdsi.model.pictures import Pictures, signed_root
 
-__all__ = ["contrastive"]
+__all__ = ["Contrastive", "contrastive"]
 
-_BATCH, _STEPS, _RATE = 256, 500, 3e-4
+_AT_ONCE, _RATE = 256, 3e-4
 
 
 class Contrastive(nn.Module):
@@ -50,6 +50,9 @@ def contrastive(
     depth: int | None = None,
     negatives: Tensor | None = None,
     all_too: bool = False,
+    steps: int = 500,
+    batch: int = 256,
+    seed: int = 0,
 ) -> Tensor:
     """Train a map with a contrastive loss over all pictures, and return the cosines (N, P, M) of the queries.
 
@@ -59,15 +62,17 @@ def contrastive(
         free: the vectors of the pictures are trained as well, instead of following the map.
         negatives: (M, V, K) the pictures that each view is told from; None for all of them.
         all_too: add the loss over all pictures.
+        steps, batch: how many steps of how many views.
+        seed: the seed of new weights and of the views that are drawn.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = Contrastive(pictures, *(cells[0].shape[1:] if cells else (0, 0)), depth)
     rows = nn.Parameter(pictures.rows.clone())
     scale = nn.Parameter(torch.tensor(3.0))
     groups = [{"params": [model.weight, *([rows] if free else [])], "rate": _RATE}]
     groups += [{"params": [p for n, p in model.named_parameters() if n != "weight"], "rate": 1e-3}]
     optimizer = torch.optim.AdamW([*groups, {"params": [scale], "rate": 1e-2}], lr=0.0, weight_decay=0.0)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     views = pooled[1].shape[1]
 
     def embed(which: int, at: tuple[Tensor, ...]) -> Tensor:
@@ -76,24 +81,27 @@ def contrastive(
     def vectors() -> Tensor:
         """Those of the pictures, drawn towards their views as in the product."""
         with torch.no_grad():
-            own = torch.cat([embed(0, (part,)) for part in torch.arange(len(rows)).split(_BATCH)])
+            own = torch.cat([embed(0, (part,)) for part in torch.arange(len(rows)).split(_AT_ONCE)])
             seen = torch.stack(
                 [
                     torch.cat(
-                        [embed(1, (p, torch.full_like(p, v))) for p in torch.arange(len(rows)).split(_BATCH)]
+                        [
+                            embed(1, (p, torch.full_like(p, v)))
+                            for p in torch.arange(len(rows)).split(_AT_ONCE)
+                        ]
                     )
                     for v in range(views)
                 ]
             )
             return F.normalize(own + 2 * seen.mean(0), dim=1)
 
-    for step in range(_STEPS):
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * min(1.0, step / 50, 2 * (1 - step / _STEPS))
+            group["lr"] = group["rate"] * min(1.0, step / 50, 2 * (1 - step / steps))
         if not free and step % 50 == 0:
             rows.data = vectors()
-        images = torch.randint(len(rows), (_BATCH,), generator=generator)
-        chosen = torch.randint(views, (_BATCH,), generator=generator)
+        images = torch.randint(len(rows), (batch,), generator=generator)
+        chosen = torch.randint(views, (batch,), generator=generator)
         cosines = embed(1, (images, chosen)) @ F.normalize(rows, dim=1).T
         scores = scale.exp() * cosines
         loss = F.cross_entropy(scores, images)

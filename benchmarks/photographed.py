@@ -1,7 +1,7 @@
 """What brings a photographed picture back? A ladder over synthetic photos of indexed pictures.
 
     python benchmarks/photographed.py NAME=FOLDER ... --backgrounds FOLDER [--queries N] [--views V] [-o DIR]
-                                      [--attention] [key=value ...]
+                                      [key=value ...]
 
 All photos of the folders are indexed together. N of them are photographed: hard views of 448 pixels (see
 `vitdsi.photos.hard_views`) on photos of --backgrounds, which are not indexed, with seeds that training never uses. So
@@ -13,8 +13,8 @@ each part in turns: roots on half-whitened axes, which knows no hard views; the 
 the vectors of the pictures alone or drawn towards their views, for several V; the same map trained further with a
 contrastive loss over all pictures, with free vectors or not, or over the most probable images of the index before
 training (hard negatives from its beams); and the index before and after training, by the likeness of pictures and by
-its probabilities, with what it verifies as the column of turns. --attention adds what a transformer over the cells of
-the feature map brings to the contrastive map.
+its probabilities, with what it verifies as the column of turns. `cells.py` adds a transformer over the cells of the
+feature map to the contrastive map.
 
 Settings (key=value) are those of the product. Writes DIR/ladder.json and DIR/ladder.md (results/photographed).
 """
@@ -107,9 +107,7 @@ def alone(pictures: Pictures, features: Tensor) -> Tensor:
     return embed_pictures(features.float(), pictures.mean, pictures.weight)
 
 
-def rungs(
-    pooled: tuple[Tensor, Tensor, Tensor], cells: tuple[Tensor, Tensor, Tensor] | None
-) -> Iterator[tuple[str, Tensor]]:
+def rungs(pooled: tuple[Tensor, Tensor, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """The rungs without the decoder: their names, and scores (N, P, M)."""
     features, views, queries = pooled
     whitened = pictures_from_features(features.float(), _DIM)
@@ -120,10 +118,6 @@ def rungs(
         yield f"map of {count} hard views, vectors drawn to them", by_map(pictures, pictures.rows, queries)
     yield "contrastive map, vectors follow it", contrastive(pictures, pooled, None, free=False)
     yield "contrastive map, free vectors", contrastive(pictures, pooled, None, free=True)
-    if cells is not None:
-        for depth in (0, 1, 2):
-            name = f"contrastive map with {depth} blocks over the feature map"
-            yield name, contrastive(pictures, pooled, cells, free=False, depth=depth)
 
 
 def of_index(
@@ -172,7 +166,6 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=400)
     parser.add_argument("--views", type=int, default=6)
     parser.add_argument("--limit", type=int, default=2_000, help="photos of each folder, by name")
-    parser.add_argument("--attention", action="store_true")
     parser.add_argument("-o", type=Path, default=Path("results/photographed"))
     given = parser.parse_args()
     commit, changed = commit_of(Path(__file__).parents[1], allow_dirty=True)
@@ -183,14 +176,11 @@ def main() -> None:
     wanted = torch.from_numpy(np.random.default_rng(SEED).choice(len(paths), given.queries, replace=False))
     asked = [paths[i] for i in wanted.tolist()]
 
-    def read(kind: str) -> tuple[Tensor, Tensor, Tensor]:
-        reader = FeatureReader(kind, cache=default_cache())
-        views = read_hard_views(paths, hashes, reader, given.views, 0)
-        return reader.load(paths).features, views, read_queries(reader, asked, backgrounds)
-
-    pooled = read("pooled")
+    reader = FeatureReader("pooled", cache=default_cache())
+    views = read_hard_views(paths, hashes, reader, given.views, 0)
+    pooled = reader.load(paths).features, views, read_queries(reader, asked, backgrounds)
     table: dict[str, dict[str, float]] = {}
-    for name, scores in rungs(pooled, read("map") if given.attention else None):
+    for name, scores in rungs(pooled):
         table[name] = measured(scores, wanted)
         print(name, table[name], file=sys.stderr, flush=True)
     for name, more in (

@@ -1,0 +1,246 @@
+"""Is a transformer over the cells of a feature map worth its time? Instances, classes and copies by grid and depth.
+
+    python benchmarks/cells.py NAME=FOLDER ... --backgrounds FOLDER --classes FOLDER [--limit N] [--queries N]
+                               [--views V] [--steps N] [--size N] [--seeds 0,...] [-o DIR] [key=value ...]
+
+The cells are those of the last feature map of the default backbone, 7 x 7 of 320 numbers, or of an earlier stage,
+14 x 14 of 112. An encoder reads them, with no block (their mean alone) or one to four.
+
+Instances: the first N photos of each folder are indexed together. Some of them are photographed (see
+`photographed.py`), and all pictures are compared with the whole photo, and with the best of its five parts. The map
+that is learned from V hard views is trained further with a contrastive loss (see `contrastive.py`), as it is and with
+what the encoder adds to it, which is zero at first.
+
+Classes and copies: the product with `model.stem=map`, the earlier stage as a backbone of its own, and each depth as
+`model.depth`, without and with labels, indexes --size photos of --classes, and is searched with its validation photos
+and with altered copies (see `quality.py`; those known are altered as in training). Settings (key=value) are those of
+the product, the same for all rows.
+
+Times are those of the processor for one search with the whole photo, in passes of the backbone.
+
+Writes DIR/cells.json and DIR/cells.md (results/cells). Rows that are in DIR/cells.json already are not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from cell import load_cell
+from contrastive import Contrastive, contrastive
+from locked import commit_of
+from measure import measure
+from methods import fit_product, search_of
+from photographed import SEED, by_map, measured, read_queries
+from shared import named_folders
+from torch import Tensor
+
+from vitdsi.backbones import BACKBONES
+from vitdsi.backbones.cache import default_cache
+from vitdsi.backbones.efficientnet import EfficientNetLite0, preprocess
+from vitdsi.backbones.reader import FeatureReader
+from vitdsi.files import write_atomically
+from vitdsi.model.pictures import Pictures, pictures_from_views
+from vitdsi.paper.machine import machine_class
+from vitdsi.photos.decode import Source, content_hash, load_square
+from vitdsi.photos.find import find_images, scan_folder
+from vitdsi.search.options import SearchOptions
+from vitdsi.search.rank import rank
+from vitdsi.state import IndexState
+from vitdsi.training.hard_views import read_hard_views
+
+_DIM, _BATCH, _TIMED = 384, 64, 40
+_STAGE, _BLOCKS = "efficientnet-lite0-stage5", 11
+_GRIDS = {"7 x 7": "efficientnet-lite0", "14 x 14": _STAGE}
+_DEPTHS = (0, 1, 2, 3, 4)
+_COPIES = ("as in training@1", "unseen@1")
+
+Rows = dict[str, dict[str, float]]
+Read = tuple[Tensor, Tensor, Tensor]
+
+
+class EarlierStage(EfficientNetLite0):
+    """The default backbone, with the 14 x 14 cells of its fifth stage as the feature map."""
+
+    name = _STAGE
+    shapes: ClassVar = {"pooled": (1280,), "map": (196, 112)}
+
+    def features(self, pixels: Tensor, kind: str) -> Tensor:
+        if kind == "pooled":
+            return super().features(pixels, kind)
+        x = F.relu6(self.stem(preprocess(pixels).contiguous(memory_format=torch.channels_last)))
+        for block in self.blocks[:_BLOCKS]:
+            x = block(x)
+        return x.flatten(2).transpose(1, 2)
+
+
+def milliseconds(run: Callable[[int], object]) -> float:
+    """Processor time of a run in milliseconds: the median of some."""
+    times = []
+    for i in range(_TIMED):
+        start = time.process_time()
+        run(i)
+        times.append(1000 * (time.process_time() - start))
+    return float(np.median(times))
+
+
+def instances(args: argparse.Namespace, known: Rows) -> Iterator[tuple[str, dict[str, float]]]:
+    """The rows of the map without cells, and with those of each grid at each depth."""
+    records = [
+        record for folder in args.sets.values() for record in scan_folder(folder, "none")[: args.limit]
+    ]
+    paths, backgrounds = [record.path for record in records], find_images(args.backgrounds)[::7]
+    hashes = [content_hash(path) for path in paths]
+    wanted = torch.from_numpy(np.random.default_rng(SEED).choice(len(paths), args.queries, replace=False))
+
+    def read(kind: str, backbone: str) -> Read:
+        reader = FeatureReader(kind, backbone=backbone, cache=default_cache())
+        views = read_hard_views(paths, hashes, reader, args.views, 0)
+        asked = read_queries(reader, [paths[i] for i in wanted.tolist()], backgrounds)
+        return reader.load(paths).features, views, asked
+
+    pooled = read("pooled", "efficientnet-lite0")
+    pictures = pictures_from_views(pooled[0], pooled[1], _DIM)
+    one_pass = search_time(None, FeatureReader("pooled"), paths)
+
+    def row(cells: Read | None, depth: int | None, seed: int) -> dict[str, float]:
+        start = time.process_time()
+        scores = contrastive(
+            pictures, pooled, cells, free=True, depth=depth, steps=args.steps, batch=_BATCH, seed=seed
+        )
+        seconds = time.process_time() - start
+        passes = 1 + forward_time(pictures, pooled, cells, depth) / one_pass
+        return {**measured(scores, wanted), "search": passes, "training s": seconds}
+
+    yield "closed form", {**measured(by_map(pictures, pictures.rows, pooled[2]), wanted), "search": 1.0}
+    for seed in args.seeds:
+        name = f"no cells, seed {seed}"
+        if name not in known:
+            yield name, row(None, None, seed)
+    for grid, backbone_name in _GRIDS.items():
+        names = {(d, s): f"{grid}, depth {d}, seed {s}" for s in args.seeds for d in _DEPTHS}
+        missing = {key: name for key, name in names.items() if name not in known}
+        cells = read("map", backbone_name) if missing else None
+        for (depth, seed), name in missing.items():
+            yield name, row(cells, depth, seed)
+
+
+@torch.inference_mode()
+def forward_time(pictures: Pictures, pooled: Read, cells: Read | None, depth: int | None) -> float:
+    """Milliseconds from features to the embedding of one photo."""
+    model = Contrastive(pictures, *(cells[0].shape[1:] if cells else (0, 0)), depth).eval()
+    return milliseconds(lambda i: model(pooled[0][i : i + 1], cells and cells[0][i : i + 1]))
+
+
+def classes(args: argparse.Namespace, known: Rows) -> Iterator[tuple[str, dict[str, float]]]:
+    """The rows of the product: by default, and with the cells of each grid at each depth, without and with labels."""
+    for grid, stem, backbone, depths in [
+        ("default", "pooled", "efficientnet-lite0", (0,)),
+        *((grid, "map", backbone, _DEPTHS) for grid, backbone in _GRIDS.items()),
+    ]:
+        reader = FeatureReader(stem, backbone=backbone, cache=default_cache())
+        for seed in args.seeds:
+            cell = None
+            for depth, labels in product(depths, ("none", "folder")):
+                what = (
+                    f"{grid}, depth {depth}, {'labels' if labels == 'folder' else 'no labels'}, seed {seed}"
+                )
+                if what in known or what.startswith(tuple(args.skip)):
+                    continue
+                cell = cell or load_cell("classes", args.classes, args.size, seed, "validation", reader)
+                settings = [f"labels={labels}", f"model.stem={stem}", f"model.depth={depth}"]
+                index, facts = fit_product([*settings, f"model.backbone={backbone}", *args.settings], cell)
+                values = measure(search_of(index, ""), cell)
+                photos = [photo.path for photo in cell.searched]
+                passes = search_time(index.state_, reader, photos) / search_time(
+                    None, FeatureReader("pooled"), photos
+                )
+                yield (
+                    what,
+                    {
+                        **{key: float(values[key].mean()) for key in ("MAP", "P@10", *_COPIES)},
+                        "search": passes,
+                        "training s": facts["fit s"],
+                        "steps": facts["steps"],
+                    },
+                )
+
+
+def search_time(state: IndexState | None, reader: FeatureReader, paths: Sequence[Source]) -> float:
+    """Milliseconds of a pass of the backbone, and with an index of a search with the whole photo."""
+    photos = [torch.tensor(load_square(path, 224)).permute(2, 0, 1)[None] for path in paths[:_TIMED]]
+
+    def run(i: int) -> None:
+        features = reader.features(photos[i])
+        if state is not None:
+            rank(state, features, SearchOptions())
+
+    return milliseconds(run)
+
+
+def table(rows: Rows) -> str:
+    """Rows with the same columns as a table."""
+    columns = list(next(iter(rows.values())))
+    lines = ["| row | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    lines += [
+        f"| {name} | " + " | ".join(f"{row[c]:.3f}" if c in row else "" for c in columns) + " |"
+        for name, row in rows.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure what is missing, and write the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("given", nargs="+", metavar="NAME=FOLDER|key=value")
+    parser.add_argument("--backgrounds", type=Path, required=True)
+    parser.add_argument(
+        "--classes", type=Path, required=True, help="a folder with a sub-folder for each class"
+    )
+    parser.add_argument("--limit", type=int, default=350, help="photos of each folder, by name")
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--views", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--size", type=int, default=500, help="photos of --classes that are indexed")
+    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
+    parser.add_argument(
+        "--skip", default="", help="rows of the product that are left out, such as '14 x 14, depth 4, '"
+    )
+    parser.add_argument("-o", type=Path, default=Path("results/cells"))
+    args = parser.parse_intermixed_args()
+    args.sets, args.settings = named_folders(args.given)
+    BACKBONES.setdefault(_STAGE, "cells:EarlierStage")
+    commit, changed = commit_of(Path(__file__).parents[1], allow_dirty=True)
+    file = args.o / "cells.json"
+    facts: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    facts |= {
+        "commit": commit,
+        "changed files": changed,
+        "machine": machine_class(),
+        "arguments": {key: str(value) for key, value in vars(args).items() if key not in ("o", "given")},
+    }
+    args.o.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("instances", instances), ("classes", classes)):
+        known = facts.setdefault(name, {})
+        for row, values in rows(args, known):
+            known[row] = {key: round(value, 4) for key, value in values.items()}
+            print(row, known[row], file=sys.stderr, flush=True)
+            with write_atomically(file) as stream:
+                stream.write((json.dumps(facts, indent=1) + "\n").encode())
+    with write_atomically(args.o / "cells.md") as stream:
+        stream.write("\n".join(table(facts[name]) for name in ("instances", "classes")).encode())
+
+
+if __name__ == "__main__":
+    main()
