@@ -1,7 +1,8 @@
 """Is a transformer over the cells of a feature map worth its time? Instances, classes and copies by grid and depth.
 
     python benchmarks/cells.py NAME=FOLDER ... --backgrounds FOLDER --classes FOLDER [--limit N] [--queries N]
-                               [--views V] [--steps N] [--size N] [--seeds 0,...] [-o DIR] [key=value ...]
+                               [--views V] [--steps N] [--size N] [--seeds 0,...] [--skip ROW] [--only TABLE] [-o DIR]
+                               [key=value ...]
 
 The cells are those of the last feature map of the default backbone, 7 x 7 of 320 numbers, or of an earlier stage,
 14 x 14 of 112. An encoder reads them, with no block (their mean alone) or one to four.
@@ -62,6 +63,7 @@ _DIM, _BATCH, _TIMED = 384, 64, 40
 _STAGE, _BLOCKS = "efficientnet-lite0-stage5", 11
 _GRIDS = {"7 x 7": "efficientnet-lite0", "14 x 14": _STAGE}
 _DEPTHS = (0, 1, 2, 3, 4)
+_TABLES = ("instances", "classes")
 _COPIES = ("as in training@1", "unseen@1")
 
 Rows = dict[str, dict[str, float]]
@@ -180,7 +182,7 @@ def search_time(state: IndexState | None, reader: FeatureReader, paths: Sequence
     photos = [torch.tensor(load_square(path, 224)).permute(2, 0, 1)[None] for path in paths[:_TIMED]]
 
     def run(i: int) -> None:
-        features = reader.features(photos[i])
+        features = reader.features(photos[i % len(photos)])
         if state is not None:
             rank(state, features, SearchOptions())
 
@@ -211,11 +213,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=350, help="photos of each folder, by name")
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--views", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--size", type=int, default=500, help="photos of --classes that are indexed")
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--size", type=int, default=300, help="photos of --classes that are indexed")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
     parser.add_argument(
         "--skip", default="", help="rows of the product that are left out, such as '14 x 14, depth 4, '"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=_TABLES, default=_TABLES, help="the tables that are measured"
     )
     parser.add_argument("-o", type=Path, default=Path("results/cells"))
     args = parser.parse_intermixed_args()
@@ -231,7 +236,9 @@ def main() -> None:
         "arguments": {key: str(value) for key, value in vars(args).items() if key not in ("o", "given")},
     }
     args.o.mkdir(parents=True, exist_ok=True)
-    for name, rows in (("instances", instances), ("classes", classes)):
+    for name, rows in zip(_TABLES, (instances, classes), strict=True):
+        if name not in args.only:
+            continue
         known = facts.setdefault(name, {})
         for row, values in rows(args, known):
             known[row] = {key: round(value, 4) for key, value in values.items()}
@@ -239,7 +246,7 @@ def main() -> None:
             with write_atomically(file) as stream:
                 stream.write((json.dumps(facts, indent=1) + "\n").encode())
     with write_atomically(args.o / "cells.md") as stream:
-        stream.write("\n".join(table(facts[name]) for name in ("instances", "classes")).encode())
+        stream.write("\n".join(table(facts[name]) for name in _TABLES if facts.get(name)).encode())
 
 
 if __name__ == "__main__":
