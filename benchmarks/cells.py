@@ -9,8 +9,8 @@ The cells are those of the last feature map of the default backbone, 7 x 7 of 32
 
 Instances: the first N photos of each folder are indexed together. Some of them are photographed (see
 `photographed.py`), and all pictures are compared with the whole photo, and with the best of its five parts. The map
-that is learned from V hard views is trained further with a contrastive loss (see `contrastive.py`), as it is and with
-what the encoder adds to it, which is zero at first.
+that is learned from V hard views is trained further with a contrastive loss, as it is and with what the encoder adds to
+it, which is zero at first.
 
 Classes and copies: the product with `model.stem=map`, the earlier stage as a backbone of its own, and each depth as
 `model.depth`, without and with labels, indexes --size photos of --classes, and is searched with its validation photos
@@ -37,13 +37,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from cell import load_cell
-from contrastive import Contrastive, contrastive
+from contrastive import Contrastive
 from locked import commit_of
 from measure import measure
 from methods import fit_product, search_of
 from photographed import SEED, by_map, measured, read_queries
 from shared import named_folders
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitdsi.backbones import BACKBONES
 from vitdsi.backbones.cache import default_cache
@@ -59,7 +59,9 @@ from vitdsi.search.rank import rank
 from vitdsi.state import IndexState
 from vitdsi.training.hard_views import read_hard_views
 
-_DIM, _BATCH, _TIMED = 384, 64, 40
+_DIM, _TIMED = 384, 40
+_PICTURES, _GROUP = 48, 6  # of a step, and those among them that look alike
+_RATE, _NEW_RATE = 1e-4, 3e-4
 _STAGE, _BLOCKS = "efficientnet-lite0-stage5", 11
 _GRIDS = {"7 x 7": "efficientnet-lite0", "14 x 14": _STAGE}
 _DEPTHS = (0, 1, 2, 3, 4)
@@ -116,9 +118,7 @@ def instances(args: argparse.Namespace, known: Rows) -> Iterator[tuple[str, dict
 
     def row(cells: Read | None, depth: int | None, seed: int) -> dict[str, float]:
         start = time.process_time()
-        scores = contrastive(
-            pictures, pooled, cells, free=True, depth=depth, steps=args.steps, batch=_BATCH, seed=seed
-        )
+        scores = left_out(pictures, pooled, cells, depth, args.steps, seed)
         seconds = time.process_time() - start
         passes = 1 + forward_time(pictures, pooled, cells, depth) / one_pass
         return {**measured(scores, wanted), "search": passes, "training s": seconds}
@@ -134,6 +134,51 @@ def instances(args: argparse.Namespace, known: Rows) -> Iterator[tuple[str, dict
         cells = read("map", backbone_name) if missing else None
         for (depth, seed), name in missing.items():
             yield name, row(cells, depth, seed)
+
+
+def left_out(
+    pictures: Pictures, pooled: Read, cells: Read | None, depth: int | None, steps: int, seed: int
+) -> Tensor:
+    """Train a map with a contrastive loss, and return the cosines (N, P, M) of the queries.
+
+    Each view is told from other pictures of its batch, which has groups of pictures that look alike, by the vectors
+    that all of them have without one of their views, because a vector with it knows the background.
+    """
+    torch.manual_seed(seed)
+    model = Contrastive(pictures, *(cells[0].shape[1:] if cells else (0, 0)), depth)
+    scale = nn.Parameter(torch.tensor(3.0))
+    alike = (pictures.rows @ pictures.rows.T).topk(_GROUP, dim=1).indices
+    new = [parameter for name, parameter in model.named_parameters() if name != "weight"]
+    groups = [{"params": [model.weight], "rate": _RATE}, {"params": new, "rate": _NEW_RATE}]
+    optimizer = torch.optim.AdamW([*groups, {"params": [scale], "rate": 1e-2}], lr=0.0, weight_decay=0.0)
+    generator = torch.Generator().manual_seed(seed)
+    count = pooled[1].shape[1]
+
+    def embed(which: int, some: Tensor) -> Tensor:
+        chosen = [part and part[which][some] for part in (pooled, cells)]
+        flat = [part if part is None or which == 0 else part.flatten(0, 1) for part in chosen]
+        found: Tensor = model(*flat)
+        return found if which == 0 else found.view(len(some), -1, found.shape[1])
+
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * min(1.0, step / 10, 2 * (1 - step / steps))
+        images = alike[torch.randperm(len(alike), generator=generator)[: _PICTURES // _GROUP]].unique()
+        own, views = embed(0, images), embed(1, images)
+        total, loss = views.sum(1), own.new_zeros(())
+        for view in views.unbind(1):
+            rows = F.normalize(own + 2 * (total - view) / (count - 1), dim=1)
+            loss = loss + F.cross_entropy(scale.exp() * view @ rows.T, torch.arange(len(rows))) / count
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        last = [
+            F.normalize(embed(0, part) + 2 * embed(1, part).mean(1), dim=1)
+            for part in torch.arange(len(alike)).split(_PICTURES)
+        ]
+        asked = [embed(2, part) for part in torch.arange(len(pooled[2])).split(_PICTURES)]
+        return torch.cat(asked) @ torch.cat(last).T
 
 
 @torch.inference_mode()
@@ -213,7 +258,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=350, help="photos of each folder, by name")
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--views", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--size", type=int, default=300, help="photos of --classes that are indexed")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
     parser.add_argument(

@@ -10,13 +10,15 @@ from vitdsi.model.pictures import Pictures, signed_root
 
 __all__ = ["Contrastive", "contrastive"]
 
-_AT_ONCE, _RATE = 256, 3e-4
+_BATCH, _STEPS, _RATE = 256, 500, 3e-4
 
 
 class Contrastive(nn.Module):
     """A map that starts as that of the hard views, with `depth` blocks of attention over the cells of a feature map."""
 
-    def __init__(self, pictures: Pictures, cells: int, channels: int, depth: int | None) -> None:
+    def __init__(
+        self, pictures: Pictures, cells: int = 0, channels: int = 0, depth: int | None = None
+    ) -> None:
         super().__init__()
         self.mean = pictures.mean
         self.weight = nn.Parameter(pictures.weight.clone())
@@ -32,7 +34,7 @@ class Contrastive(nn.Module):
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
 
-    def forward(self, pooled: Tensor, cells: Tensor | None) -> Tensor:
+    def forward(self, pooled: Tensor, cells: Tensor | None = None) -> Tensor:
         vectors = (signed_root(pooled.float()) - self.mean) @ self.weight.T
         if cells is not None:
             tokens = self.project(self.norm(cells.float())) + self.positions
@@ -44,64 +46,53 @@ class Contrastive(nn.Module):
 def contrastive(
     pictures: Pictures,
     pooled: tuple[Tensor, Tensor, Tensor],
-    cells: tuple[Tensor, Tensor, Tensor] | None,
     *,
     free: bool,
-    depth: int | None = None,
     negatives: Tensor | None = None,
     all_too: bool = False,
-    steps: int = 500,
-    batch: int = 256,
-    seed: int = 0,
 ) -> Tensor:
     """Train a map with a contrastive loss over all pictures, and return the cosines (N, P, M) of the queries.
 
     Args:
         pooled: features of the pictures (M, F), of their views (M, V, F) and of the queries (N, P, F).
-        cells: the same of feature maps (M, G * G, C) and so on, or None to use pooled features alone.
         free: the vectors of the pictures are trained as well, instead of following the map.
         negatives: (M, V, K) the pictures that each view is told from; None for all of them.
         all_too: add the loss over all pictures.
-        steps, batch: how many steps of how many views.
-        seed: the seed of new weights and of the views that are drawn.
     """
-    torch.manual_seed(seed)
-    model = Contrastive(pictures, *(cells[0].shape[1:] if cells else (0, 0)), depth)
+    torch.manual_seed(0)
+    model = Contrastive(pictures)
     rows = nn.Parameter(pictures.rows.clone())
     scale = nn.Parameter(torch.tensor(3.0))
     groups = [{"params": [model.weight, *([rows] if free else [])], "rate": _RATE}]
     groups += [{"params": [p for n, p in model.named_parameters() if n != "weight"], "rate": 1e-3}]
     optimizer = torch.optim.AdamW([*groups, {"params": [scale], "rate": 1e-2}], lr=0.0, weight_decay=0.0)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     views = pooled[1].shape[1]
 
     def embed(which: int, at: tuple[Tensor, ...]) -> Tensor:
-        return model(pooled[which][at], None if cells is None else cells[which][at])
+        return model(pooled[which][at])
 
     def vectors() -> Tensor:
         """Those of the pictures, drawn towards their views as in the product."""
         with torch.no_grad():
-            own = torch.cat([embed(0, (part,)) for part in torch.arange(len(rows)).split(_AT_ONCE)])
+            own = torch.cat([embed(0, (part,)) for part in torch.arange(len(rows)).split(_BATCH)])
             seen = torch.stack(
                 [
                     torch.cat(
-                        [
-                            embed(1, (p, torch.full_like(p, v)))
-                            for p in torch.arange(len(rows)).split(_AT_ONCE)
-                        ]
+                        [embed(1, (p, torch.full_like(p, v))) for p in torch.arange(len(rows)).split(_BATCH)]
                     )
                     for v in range(views)
                 ]
             )
             return F.normalize(own + 2 * seen.mean(0), dim=1)
 
-    for step in range(steps):
+    for step in range(_STEPS):
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * min(1.0, step / 50, 2 * (1 - step / steps))
+            group["lr"] = group["rate"] * min(1.0, step / 50, 2 * (1 - step / _STEPS))
         if not free and step % 50 == 0:
             rows.data = vectors()
-        images = torch.randint(len(rows), (batch,), generator=generator)
-        chosen = torch.randint(views, (batch,), generator=generator)
+        images = torch.randint(len(rows), (_BATCH,), generator=generator)
+        chosen = torch.randint(views, (_BATCH,), generator=generator)
         cosines = embed(1, (images, chosen)) @ F.normalize(rows, dim=1).T
         scores = scale.exp() * cosines
         loss = F.cross_entropy(scores, images)

@@ -116,8 +116,8 @@ def rungs(pooled: tuple[Tensor, Tensor, Tensor]) -> Iterator[tuple[str, Tensor]]
         pictures = pictures_from_views(features, views[:, :count], _DIM)
         yield f"map of {count} hard views", by_map(pictures, alone(pictures, features), queries)
         yield f"map of {count} hard views, vectors drawn to them", by_map(pictures, pictures.rows, queries)
-    yield "contrastive map, vectors follow it", contrastive(pictures, pooled, None, free=False)
-    yield "contrastive map, free vectors", contrastive(pictures, pooled, None, free=True)
+    yield "contrastive map, vectors follow it", contrastive(pictures, pooled, free=False)
+    yield "contrastive map, free vectors", contrastive(pictures, pooled, free=True)
 
 
 def of_index(
@@ -195,7 +195,7 @@ def main() -> None:
             pictures = pictures_from_views(pooled[0], pooled[1], _DIM)
             hard = beams(state, pooled[1])
             for label, all_too in (("negatives from beams", False), ("those and all", True)):
-                scores = contrastive(pictures, pooled, None, free=True, negatives=hard, all_too=all_too)
+                scores = contrastive(pictures, pooled, free=True, negatives=hard, all_too=all_too)
                 table[f"contrastive map, free vectors, {label}"] = measured(scores, wanted)
         print(
             {name: row for name, row in table.items() if "index" in name or "beams" in name}, file=sys.stderr
