@@ -1,8 +1,8 @@
 """Is a transformer over the cells of a feature map worth its time? Instances, classes and copies by grid and depth.
 
     python benchmarks/cells.py NAME=FOLDER ... --backgrounds FOLDER --classes FOLDER [--limit N] [--queries N]
-                               [--views V] [--steps N] [--size N] [--seeds 0,...] [--skip ROW] [--only TABLE] [-o DIR]
-                               [key=value ...]
+                               [--views V] [--steps N] [--size N] [--seeds 0,...] [--skip ROW;...] [--only TABLE]
+                               [-o DIR] [key=value ...]
 
 The cells are those of the last feature map of the default backbone, 7 x 7 of 320 numbers, or of an earlier stage,
 14 x 14 of 112. An encoder reads them, with no block (their mean alone) or one to four.
@@ -201,7 +201,7 @@ def classes(args: argparse.Namespace, known: Rows) -> Iterator[tuple[str, dict[s
                 what = (
                     f"{grid}, depth {depth}, {'labels' if labels == 'folder' else 'no labels'}, seed {seed}"
                 )
-                if what in known or what.startswith(tuple(args.skip)):
+                if what in known or any(map(what.startswith, filter(None, args.skip.split(";")))):
                     continue
                 cell = cell or load_cell("classes", args.classes, args.size, seed, "validation", reader)
                 settings = [f"labels={labels}", f"model.stem={stem}", f"model.depth={depth}"]
@@ -261,9 +261,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--size", type=int, default=300, help="photos of --classes that are indexed")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
-    parser.add_argument(
-        "--skip", default="", help="rows of the product that are left out, such as '14 x 14, depth 4, '"
-    )
+    parser.add_argument("--skip", default="", help="beginnings of rows of the product, between semicolons")
     parser.add_argument(
         "--only", nargs="+", choices=_TABLES, default=_TABLES, help="the tables that are measured"
     )
