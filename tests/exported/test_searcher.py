@@ -32,6 +32,7 @@ def _without_floats(results: list[SearchResult]) -> list[tuple[Any, ...]]:
         {},
         {"regions": 1, "verify": False},
         {"k": 40, "regions": 3},
+        {"regions": 2, "verify": False},
         {"k": 3, "offset": 2, "regions": 1},
         {"k": 4, "allow": ["red/1.png", "cyan/0.png", 5, "6"]},
         {"rerank": False, "regions": 1},

@@ -8,7 +8,7 @@ import torch
 
 from vitdsi import ImageIndex, load_config
 from vitdsi.ids.trie import NONE
-from vitdsi.search.evidence import evidence, merged_evidence, probability, relevance
+from vitdsi.search.evidence import PARTS_ABOVE, evidence, merged_evidence, probability, relevance
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import candidates, rank
 from vitdsi.state import Calibration, IndexState
@@ -65,12 +65,19 @@ def test_the_part_that_is_most_like_an_image_counts_less_a_penalty(state: IndexS
     embedding = state.model.embeddings(state.features[:3].float())
     ids, log_probs = torch.tensor([[0, 1, 2]]), torch.zeros(1, 3)
     whole = evidence(state, ids, log_probs, embedding[:1])
-    merged, part = merged_evidence(state, ids, log_probs, embedding[None, :2])
+    merged, part, likeness = merged_evidence(state, ids, log_probs, embedding[None, :2])
     assert part.tolist() == [[0, 1, int(merged[0, 2, 1] > whole[0, 2, 1] + 1e-4)]]
     torch.testing.assert_close(merged[0, 0], whole[0, 0])
     own = evidence(state, ids, log_probs, embedding[1:2])
     torch.testing.assert_close(merged[0, 1, 1], own[0, 1, 1] - 0.05)
     torch.testing.assert_close(merged[..., 2], whole[..., 2])
+    torch.testing.assert_close(likeness[0], torch.maximum(whole[0, :, 1], own[0, :, 1]))
+
+
+def test_parts_must_be_more_like_an_image_to_show_the_same_picture(state: IndexState) -> None:
+    seen, hard = torch.tensor([[[-1.0, 0.5, 0.5], [-4.0, 0.3, 0.9]]]), _with_hard_views(state, 3)
+    found = relevance(hard, seen, parts=2)[0]
+    assert found.tolist() == pytest.approx([0.5 - 0.05 + 20 * (0.25 - PARTS_ABOVE), 0.9 - 0.2])
 
 
 def test_with_classes_pictures_that_look_alike_count_for_nothing(state: IndexState) -> None:

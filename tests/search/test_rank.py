@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from vitdsi import ImageIndex
 from vitdsi.collection.remove import remove
 from vitdsi.config import load_config
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE
+from vitdsi.search.evidence import relevance
 from vitdsi.search.options import SearchOptions
-from vitdsi.search.rank import indexing_accuracy, rank
+from vitdsi.search.rank import candidates, indexing_accuracy, rank
 from vitdsi.search.searched import WholeIndex
 
 _SHORT = ["training.max_epochs=20", "training.batch_size=32", "ids.base=4"]
@@ -139,6 +143,24 @@ def test_parts_of_a_query_are_merged_into_one_distribution(index: ImageIndex) ->
 def test_results_name_the_part_that_is_most_like_them(index: ImageIndex) -> None:
     found = rank(index.state_, index.features_[[2, 9]].float(), SearchOptions(k=2), parts=2)
     assert dict(zip(found.ids[0].tolist(), found.parts[0].tolist(), strict=True)) == {2: 0, 9: 1}
+
+
+@torch.inference_mode()
+def test_what_looks_most_like_any_part_comes_first_then_what_is_most_relevant(index: ImageIndex) -> None:
+    state, mixed = index.state_, (index.features_[[2, 9, 7]].float() + index.features_[[3, 4, 8]].float()) / 2
+    found = candidates(state, mixed, SearchOptions(k=20), parts=3)
+    seen = WholeIndex(state, mixed, None, 3).describe(found.ids, None)
+    ordered = relevance(state, seen.evidence, parts=3)[0]
+    assert int(seen.likeness[0].argmax()) == 0
+    assert bool((ordered[1:-1] >= ordered[2:] - 1e-5).all()) and float(ordered[0]) < float(ordered.amax())
+
+
+def test_with_classes_the_most_relevant_comes_first_also_for_parts(index: ImageIndex) -> None:
+    state, mixed = index.state_, (index.features_[[2, 9, 7]].float() + index.features_[[3, 4, 8]].float()) / 2
+    classes = replace(state, resolved=replace(state.resolved, labels="folder"))
+    found = candidates(classes, mixed, SearchOptions(k=20), parts=3)
+    ordered = relevance(classes, found.evidence, parts=3)[0]
+    assert bool((ordered[:-1] >= ordered[1:] - 1e-5).all())
 
 
 @pytest.mark.parametrize("k", [1, 3])

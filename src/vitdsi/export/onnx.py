@@ -24,7 +24,7 @@ from vitdsi.exported.manifest import FORMAT_VERSION, MANIFEST, file_hash, identi
 from vitdsi.files import replace_folder
 from vitdsi.model.heads import DigitHead, TrieHead
 from vitdsi.model.heads.rows import CodedRows, FloatRows, Rows
-from vitdsi.search.evidence import LOWEST_LOG_PROB, PART_PENALTY, relevance_weights
+from vitdsi.search.evidence import LOWEST_LOG_PROB, PART_PENALTY, PARTS_ABOVE, relevance_weights
 from vitdsi.search.queries import regions_by_default
 from vitdsi.search.rank import MIN_RERANKED
 from vitdsi.state import IndexState
@@ -131,6 +131,8 @@ def _description(state: IndexState, reader: FeatureReader) -> dict[str, Any]:
         "scoring": {
             "categories": model.stem.categories,
             "part_penalty": PART_PENALTY,
+            "parts_above": PARTS_ABOVE,
+            "alike_first": state.compares_pictures,
             "log_prob": weights.log_prob,
             "picture": weights.picture,
             "category": weights.category,

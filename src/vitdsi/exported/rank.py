@@ -28,6 +28,8 @@ class Scoring:
     Attributes:
         categories: how many numbers at the end of an embedding compare what photos show.
         part_penalty: on the cosine of a part of a query that is not the whole.
+        parts_above: by which the cosine of pictures must exceed more where a query was read in several parts.
+        alike_first: the image that looks most like any part of such a query comes first.
         log_prob, picture, category: weights of the relevance.
         picture_above: only what the cosine of pictures exceeds this by counts; None counts all of it.
         weights, bias: of the score, which is a sigmoid; None if the score is the probability of the decoder.
@@ -43,17 +45,20 @@ class Scoring:
     weights: Sequence[float] | None
     bias: float
     lowest_log_prob: float
+    parts_above: float = 0.0
+    alike_first: bool = False
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Scoring:
         """Return the values of a manifest."""
         return cls(**values)
 
-    def relevance(self, evidence: Floats) -> Floats:
-        """Return the relevance (K,) of candidates with this evidence (K, 3)."""
+    def relevance(self, evidence: Floats, parts: int = 1) -> Floats:
+        """Return the relevance (K,) of candidates with this evidence (K, 3), for a query in so many parts."""
         log_prob, picture, category = evidence.T
         if self.picture_above is not None:
-            picture = np.maximum(picture - np.float32(self.picture_above), 0)
+            above = self.picture_above + (self.parts_above if parts > 1 else 0.0)
+            picture = np.maximum(picture - np.float32(above), 0)
         found: Floats = (
             np.float32(self.category) * category
             + np.float32(self.log_prob) * log_prob
@@ -109,8 +114,10 @@ def rank(
         blocks = blocks[order][first]
         of_parts = np.stack([decoding.log_probs_of(ids) for decoding in decodings])
         log_probs = np.logaddexp.reduce(of_parts) - np.float32(np.log(len(found)))
-    evidence, parts = _evidence(ids, log_probs, embeddings, leaves, scoring)
-    value = scoring.relevance(evidence) if rerank else log_probs
+    evidence, parts, likeness = _evidence(ids, log_probs, embeddings, leaves, scoring)
+    value = scoring.relevance(evidence, len(found)) if rerank else log_probs
+    if rerank and scoring.alike_first and len(found) > 1 and len(ids):
+        value[np.where(blocks == 0, likeness, -np.inf).argmax()] = np.inf
     order = np.lexsort((-value, blocks))[:most]
     ids, evidence = ids[order], evidence[order]
     places = np.full(len(ids), NONE)
@@ -141,20 +148,21 @@ def most_alike(ids: Array, k: int, embeddings: Floats, leaves: Rows, scoring: Sc
 
 def _evidence(
     ids: Array, log_probs: Floats, embeddings: Floats, leaves: Rows | None, scoring: Scoring
-) -> tuple[Floats, Array]:
-    """Return the evidence (K, 3) for candidates, and the part (K,) of the query that is most like each of them."""
+) -> tuple[Floats, Array, Floats]:
+    """Return the same as `vitdsi.search.evidence.merged_evidence` for candidates (K,) of one query."""
     evidence, parts = np.zeros((len(ids), 3), np.float32), np.zeros(len(ids), np.int64)
     evidence[:, 0] = log_probs
     if leaves is None or not len(ids):
-        return evidence, parts
+        return evidence, parts, evidence[:, 1]
     vectors, split = leaves.take(ids), embeddings.shape[1] - scoring.categories
     pictures = _unit(vectors[:, :split]) @ _unit(embeddings[:, :split]).T
+    likeness = pictures.max(1)
     pictures[:, 1:] -= np.float32(scoring.part_penalty)
     parts = pictures.argmax(1)
     evidence[:, 1] = pictures.max(1)
     if scoring.categories:
         evidence[:, 2] = _unit(vectors[:, split:]) @ _unit(embeddings[:1, split:])[0]
-    return evidence, parts
+    return evidence, parts, likeness
 
 
 def _unit(vectors: Floats) -> Floats:

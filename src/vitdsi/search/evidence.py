@@ -1,7 +1,7 @@
 """Evidence: what speaks for a candidate, and the relevance that results are ordered by.
 
 Each quantity depends on the query and on one image alone: never on k, on the other queries, on a filter or on what was
-removed. So neither does the order of two images, nor the score that is computed from them (`vitdsi.search.calibrate`).
+removed. So neither does the relevance of an image, nor its score (`vitdsi.search.calibrate`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,22 @@ LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
 _LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES = 0.05, 0.1
 _PICTURE_WEIGHT, _PICTURE_WEIGHT_OF_VIEWS = 10.0, 20.0  # without and with hard views
 PART_PENALTY = 0.05  # on the cosine of a part of a query
+PARTS_ABOVE = 0.08  # by which the cosine must exceed more where a query was read in several parts
 _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES = 0.3, 15.0
+
+
+class Seen(NamedTuple):
+    """What speaks for K candidates of B queries that were read in parts.
+
+    Attributes:
+        evidence: (B, K, 3), see `evidence`.
+        part: (B, K) the part that is most like each candidate.
+        likeness: (B, K) the highest cosine of pictures of any part, without a deduction.
+    """
+
+    evidence: Tensor
+    part: Tensor
+    likeness: Tensor
 
 
 def evidence(state: IndexState, ids: Tensor, log_probs: Tensor, embedding: Tensor) -> Tensor:
@@ -35,13 +50,11 @@ def evidence(state: IndexState, ids: Tensor, log_probs: Tensor, embedding: Tenso
         log_probs: (B, K) their log-probabilities.
         embedding: (B, E) the embeddings of the queries, unit vectors.
     """
-    return merged_evidence(state, ids, log_probs, embedding[:, None])[0]
+    return merged_evidence(state, ids, log_probs, embedding[:, None]).evidence
 
 
-def merged_evidence(
-    state: IndexState, ids: Tensor, log_probs: Tensor, embedding: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the evidence (B, K, 3) for candidates of queries that were read in R parts, first the whole photo.
+def merged_evidence(state: IndexState, ids: Tensor, log_probs: Tensor, embedding: Tensor) -> Seen:
+    """Return what speaks for candidates of queries that were read in R parts, first the whole photo.
 
     The cosine of pictures is that of the whole, or that of the part that is most like the image less 0.05, since the
     best of several wrong parts is that much more like an image than the whole is. The cosine of categories is that of
@@ -51,21 +64,19 @@ def merged_evidence(
         ids: (B, K) ids; where they are NONE, the evidence has no meaning.
         log_probs: (B, K) their log-probabilities.
         embedding: (B, R, E) the embeddings of the parts, unit vectors.
-
-    Returns:
-        The evidence, and the part (B, K) that is most like each candidate.
     """
-    picture = category = torch.zeros_like(log_probs)
+    picture = category = likeness = torch.zeros_like(log_probs)
     part = torch.zeros_like(ids)
     if state.reranks_by_default:
         vectors = state.model.head.vectors(ids.clamp(min=0))
         split = embedding.shape[-1] - state.model.stem.categories
         pictures = F.normalize(vectors[..., :split], dim=-1) @ F.normalize(embedding[..., :split], dim=-1).mT
+        likeness = pictures.amax(-1)
         pictures[..., 1:] -= PART_PENALTY
         picture, part = pictures.max(-1)
         if state.model.stem.categories:
             category = F.cosine_similarity(vectors[..., split:], embedding[:, :1, split:], dim=-1)
-    return torch.stack([log_probs, picture, category], dim=-1), part
+    return Seen(torch.stack([log_probs, picture, category], dim=-1), part, likeness)
 
 
 class RelevanceWeights(NamedTuple):
@@ -82,34 +93,35 @@ class RelevanceWeights(NamedTuple):
     picture_above: float | None = None
 
 
-def relevance_weights(state: IndexState) -> RelevanceWeights:
-    """Return the weights that `relevance` is computed with, for queries that show pictures."""
+def relevance_weights(state: IndexState, parts: int = 1) -> RelevanceWeights:
+    """Return the weights that `relevance` is computed with, for queries in so many parts that show pictures."""
     if not state.model.stem.categories:
         return RelevanceWeights(_LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES, 0.0)
     if state.resolved.labels == "folder":
         return RelevanceWeights(_LOG_PROB_WEIGHT_OF_CLASSES, 0.0, 1.0)
     weight = _PICTURE_WEIGHT_OF_VIEWS if state.resolved.training.hard_views else _PICTURE_WEIGHT
-    return RelevanceWeights(_LOG_PROB_WEIGHT, weight, 1.0, state.report.calibration.different_pictures)
+    above = state.report.calibration.different_pictures + (PARTS_ABOVE if parts > 1 else 0.0)
+    return RelevanceWeights(_LOG_PROB_WEIGHT, weight, 1.0, above)
 
 
-def relevance(state: IndexState, found: Tensor, pictures: bool = True) -> Tensor:
+def relevance(state: IndexState, found: Tensor, pictures: bool = True, parts: int = 1) -> Tensor:
     """Return the relevance (B, K) of candidates with this evidence (B, K, 3).
 
     With category parts it is
 
         category + 0.05 log p + 20 max(0, picture - d),
 
-    where d is `Calibration.different_pictures`: what shows the same picture comes first, and what shows the same kind
-    of thing follows. An index that was built without hard views has 10 in place of 20. With classes the relevance is
-    category + 0.1 log p, since a picture that looks alike may be of another class. Models without category parts have
-    0.3 log p + 15 picture.
+    where d is `Calibration.different_pictures`, and 0.08 more for queries in several `parts`, the best of which is more
+    like any image: what shows the same picture comes first, and what shows the same kind of thing follows. An index
+    that was built without hard views has 10 in place of 20. With classes the relevance is category + 0.1 log p, since a
+    picture that looks alike may be of another class. Models without category parts have 0.3 log p + 15 picture.
 
     Without `pictures`, which is how texts are searched, it is the cosine of categories alone where there are any.
     """
     log_prob, picture, category = found.unbind(-1)
     if state.model.stem.categories and not pictures:
         return category
-    weights = relevance_weights(state)
+    weights = relevance_weights(state, parts)
     if weights.picture_above is not None:
         picture = (picture - weights.picture_above).clamp(min=0)
     return weights.category * category + weights.log_prob * log_prob + weights.picture * picture

@@ -21,6 +21,7 @@ MIN_RERANKED = 24  # the fewest of the most probable ids that reranking chooses 
 _MIN_RERANKED_FOR_KIND = (
     100  # the same for searches that do not compare pictures, where kinship alone decides
 )
+_ABOVE_ALL = 1000.0  # a score that no relevance reaches
 _FIRST = 10  # results that may show what a photo shows
 _MAX_PREFIXES_IN_BATCH = 20_000
 _BATCH = 64
@@ -68,6 +69,7 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
 
     The `alike` images that look most like any part of a query are candidates as well.
     With several parts, the candidates are those of any part, and the probability of an id is its mean over the parts.
+    Then the image that looks most like any part comes first, unless the index was trained with classes.
     With any rotation, each orientation is a query of its own, and a candidate has the best of its four answers.
     The candidates are ordered in blocks of at least k, so that the pages of a long list are parts of it.
     """
@@ -91,8 +93,10 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
         ids, blocks = (each.reshape(len(proven), parts * ids.shape[1]) for each in (ids, blocks))
         ids, blocks = torch.cat([ids, more], dim=1), torch.cat([blocks, torch.zeros_like(more)], dim=1)
         ids, blocks = _union(ids, blocks)
-    seen, part = searched.describe(ids, None if several else found.log_probs)
-    score = relevance(state, seen, options.pictures) if rerank else seen[..., 0]
+    seen, part, likeness = searched.describe(ids, None if several else found.log_probs)
+    score = relevance(state, seen, options.pictures, parts) if rerank else seen[..., 0]
+    if rerank and options.pictures and parts > 1 and state.compares_pictures:
+        score = _most_alike_first(score, likeness.masked_fill((ids == NONE) | (blocks > 0), -torch.inf))
     if options.any_rotation:
         ids, seen, part, score, blocks = (
             answers.reshape(len(ids) // ORIENTATIONS, -1, *answers.shape[2:])
@@ -112,6 +116,12 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
         proven,
         _places(ids, more),
     )
+
+
+def _most_alike_first(score: Tensor, likeness: Tensor) -> Tensor:
+    """Raise the score of the candidate with the highest likeness above all others (B, K)."""
+    best, place = likeness.max(dim=1, keepdim=True)
+    return score.scatter(1, place, _ABOVE_ALL + best)
 
 
 def _in_turns(ids: Tensor) -> Tensor:

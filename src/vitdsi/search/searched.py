@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitdsi.ids.trie import NONE, Trie
 from vitdsi.search.best_first import Found, best_first_search
-from vitdsi.search.evidence import merged_evidence
+from vitdsi.search.evidence import Seen, merged_evidence
 from vitdsi.search.log_probs import log_probs_of
 from vitdsi.search.options import BEAM_SIZE, MAX_EXPANSIONS, MOST_COMPARED, MOST_PROBABLE
 from vitdsi.state import IndexState
@@ -51,8 +51,8 @@ class Searched(Protocol):
         index that does not compare pictures finds none.
         """
 
-    def describe(self, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the evidence for ids (B, K) and the parts that are most like them; see `merged_evidence`.
+    def describe(self, ids: Tensor, log_probs: Tensor | None) -> Seen:
+        """Return what speaks for ids (B, K); see `merged_evidence`.
 
         Args:
             ids: distinct ids that `find` or `alike` found, and NONE.
@@ -114,7 +114,7 @@ class WholeIndex:
             found = Alike(torch.cat([found.ids, some.expand(*shape[:2], -1)], dim=2).gather(2, kept), cosines)
         return found
 
-    def describe(self, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
+    def describe(self, ids: Tensor, log_probs: Tensor | None) -> Seen:
         """See `Searched.describe`."""
         parts = self.parts
         if log_probs is None:

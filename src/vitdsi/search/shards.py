@@ -19,6 +19,7 @@ from vitdsi.ids.trie import NONE
 from vitdsi.photos.keypoints import PhotoKeypoints
 from vitdsi.photos.regions import Region
 from vitdsi.search.best_first import Found
+from vitdsi.search.evidence import Seen
 from vitdsi.search.filters import Filters
 from vitdsi.search.log_probs import log_probs_of
 from vitdsi.search.options import CANDIDATES, SearchOptions, SearchResult
@@ -80,7 +81,7 @@ class Shard:
         found = self._searched(query).alike(k)
         return found._replace(ids=self._there(found.ids))
 
-    def describe(self, query: Query, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
+    def describe(self, query: Query, ids: Tensor, log_probs: Tensor | None) -> Seen:
         """Return the evidence for ids (B, K) of this shard, or NONE; see `vitdsi.search.searched.Searched.describe`."""
         here = self._here(ids.clamp(min=0)).masked_fill(ids == NONE, NONE)
         return self._searched(query).describe(here, log_probs)
@@ -222,7 +223,7 @@ class _Shards:
         ids = torch.cat([found.ids for found in answers.values()], dim=2).gather(2, order)
         return Alike(ids[..., :k], cosines[..., :k])
 
-    def describe(self, ids: Tensor, log_probs: Tensor | None) -> tuple[Tensor, Tensor]:
+    def describe(self, ids: Tensor, log_probs: Tensor | None) -> Seen:
         """Ask the shards that found these ids, each for its own."""
         owner = torch.tensor([[self._owner.get(i, NONE) for i in row] for row in ids.tolist()])
         numbers = sorted(set(owner.flatten().tolist()) - {NONE})
@@ -230,11 +231,15 @@ class _Shards:
             "describe",
             {number: (self._query, ids.masked_fill(owner != number, NONE), log_probs) for number in numbers},
         )
-        seen = torch.full((*ids.shape, 3), -torch.inf)
-        part = torch.zeros_like(ids)
-        for number, (evidence, of_part) in answers.items():
-            seen[owner == number], part[owner == number] = evidence[owner == number], of_part[owner == number]
-        return seen, part
+        merged = Seen(
+            torch.full((*ids.shape, 3), -torch.inf),
+            torch.zeros_like(ids),
+            torch.full(ids.shape, -torch.inf),
+        )
+        for number, seen in answers.items():
+            for whole, of_shard in zip(merged, seen, strict=True):
+                whole[owner == number] = of_shard[owner == number]
+        return merged
 
     def names(self, ids: Sequence[int]) -> list[str]:
         """Ask for the image_ids of ids."""
