@@ -71,7 +71,8 @@ def test_the_part_that_is_most_like_an_image_counts_less_a_penalty(state: IndexS
     own = evidence(state, ids, log_probs, embedding[1:2])
     torch.testing.assert_close(merged[0, 1, 1], own[0, 1, 1] - 0.05)
     torch.testing.assert_close(merged[..., 2], whole[..., 2])
-    torch.testing.assert_close(likeness[0], torch.maximum(whole[0, :, 1], own[0, :, 1]))
+    expected = torch.log((torch.exp(10 * whole[0, :, 1]) + torch.exp(10 * own[0, :, 1])) / 2)
+    torch.testing.assert_close(likeness[0], expected)
 
 
 def test_parts_must_be_more_like_an_image_to_show_the_same_picture(state: IndexState) -> None:

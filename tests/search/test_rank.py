@@ -11,7 +11,7 @@ from vitdsi.collection.remove import remove
 from vitdsi.config import load_config
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE
-from vitdsi.search.evidence import relevance
+from vitdsi.search.evidence import claim_to_first, relevance
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import candidates, indexing_accuracy, rank
 from vitdsi.search.searched import WholeIndex
@@ -146,12 +146,14 @@ def test_results_name_the_part_that_is_most_like_them(index: ImageIndex) -> None
 
 
 @torch.inference_mode()
-def test_what_looks_most_like_any_part_comes_first_then_what_is_most_relevant(index: ImageIndex) -> None:
+def test_the_strongest_claim_to_the_first_place_has_it_and_relevance_orders_the_others(
+    index: ImageIndex,
+) -> None:
     state, mixed = index.state_, (index.features_[[2, 9, 7]].float() + index.features_[[3, 4, 8]].float()) / 2
     found = candidates(state, mixed, SearchOptions(k=20), parts=3)
     seen = WholeIndex(state, mixed, None, 3).describe(found.ids, None)
     ordered = relevance(state, seen.evidence, parts=3)[0]
-    assert int(seen.likeness[0].argmax()) == 0
+    assert int(claim_to_first(seen)[0].argmax()) == 0
     assert bool((ordered[1:-1] >= ordered[2:] - 1e-5).all()) and float(ordered[0]) < float(ordered.amax())
 
 

@@ -24,7 +24,14 @@ from vitdsi.exported.manifest import FORMAT_VERSION, MANIFEST, file_hash, identi
 from vitdsi.files import replace_folder
 from vitdsi.model.heads import DigitHead, TrieHead
 from vitdsi.model.heads.rows import CodedRows, FloatRows, Rows
-from vitdsi.search.evidence import LOWEST_LOG_PROB, PART_PENALTY, PARTS_ABOVE, relevance_weights
+from vitdsi.search.evidence import (
+    FIRST_LOG_PROB_WEIGHT,
+    FIRST_SHARPNESS,
+    LOWEST_LOG_PROB,
+    PART_PENALTY,
+    PARTS_ABOVE,
+    relevance_weights,
+)
 from vitdsi.search.queries import regions_by_default
 from vitdsi.search.rank import MIN_RERANKED
 from vitdsi.state import IndexState
@@ -132,7 +139,7 @@ def _description(state: IndexState, reader: FeatureReader) -> dict[str, Any]:
             "categories": model.stem.categories,
             "part_penalty": PART_PENALTY,
             "parts_above": PARTS_ABOVE,
-            "alike_first": state.compares_pictures,
+            "first": [FIRST_SHARPNESS, FIRST_LOG_PROB_WEIGHT] if state.compares_pictures else None,
             "log_prob": weights.log_prob,
             "picture": weights.picture,
             "category": weights.category,

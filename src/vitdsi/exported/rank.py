@@ -29,7 +29,8 @@ class Scoring:
         categories: how many numbers at the end of an embedding compare what photos show.
         part_penalty: on the cosine of a part of a query that is not the whole.
         parts_above: by which the cosine of pictures must exceed more where a query was read in several parts.
-        alike_first: the image that looks most like any part of such a query comes first.
+        first: sharpness s and weight w of the claim to the first place of such a query, the logarithm of the mean of
+            exp(s cosine) over the parts + w log p; None leaves the order to the relevance.
         log_prob, picture, category: weights of the relevance.
         picture_above: only what the cosine of pictures exceeds this by counts; None counts all of it.
         weights, bias: of the score, which is a sigmoid; None if the score is the probability of the decoder.
@@ -46,7 +47,7 @@ class Scoring:
     bias: float
     lowest_log_prob: float
     parts_above: float = 0.0
-    alike_first: bool = False
+    first: Sequence[float] | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Scoring:
@@ -114,10 +115,12 @@ def rank(
         blocks = blocks[order][first]
         of_parts = np.stack([decoding.log_probs_of(ids) for decoding in decodings])
         log_probs = np.logaddexp.reduce(of_parts) - np.float32(np.log(len(found)))
-    evidence, parts, likeness = _evidence(ids, log_probs, embeddings, leaves, scoring)
+    evidence, parts, pictures = _evidence(ids, log_probs, embeddings, leaves, scoring)
     value = scoring.relevance(evidence, len(found)) if rerank else log_probs
-    if rerank and scoring.alike_first and len(found) > 1 and len(ids):
-        value[np.where(blocks == 0, likeness, -np.inf).argmax()] = np.inf
+    if rerank and scoring.first and len(found) > 1 and len(ids):
+        sharpness, weight = np.float32(scoring.first)
+        claim = np.logaddexp.reduce(sharpness * pictures, axis=1) + weight * log_probs
+        value[np.where(blocks == 0, claim, -np.inf).argmax()] = np.inf
     order = np.lexsort((-value, blocks))[:most]
     ids, evidence = ids[order], evidence[order]
     places = np.full(len(ids), NONE)
@@ -149,20 +152,20 @@ def most_alike(ids: Array, k: int, embeddings: Floats, leaves: Rows, scoring: Sc
 def _evidence(
     ids: Array, log_probs: Floats, embeddings: Floats, leaves: Rows | None, scoring: Scoring
 ) -> tuple[Floats, Array, Floats]:
-    """Return the same as `vitdsi.search.evidence.merged_evidence` for candidates (K,) of one query."""
+    """Return the evidence (K, 3), the part (K,) that is most like each candidate, and cosines of pictures (K, R)."""
     evidence, parts = np.zeros((len(ids), 3), np.float32), np.zeros(len(ids), np.int64)
     evidence[:, 0] = log_probs
     if leaves is None or not len(ids):
-        return evidence, parts, evidence[:, 1]
+        return evidence, parts, evidence[:, 1:2]
     vectors, split = leaves.take(ids), embeddings.shape[1] - scoring.categories
     pictures = _unit(vectors[:, :split]) @ _unit(embeddings[:, :split]).T
-    likeness = pictures.max(1)
-    pictures[:, 1:] -= np.float32(scoring.part_penalty)
-    parts = pictures.argmax(1)
-    evidence[:, 1] = pictures.max(1)
+    less = pictures.copy()
+    less[:, 1:] -= np.float32(scoring.part_penalty)
+    parts = less.argmax(1)
+    evidence[:, 1] = less.max(1)
     if scoring.categories:
         evidence[:, 2] = _unit(vectors[:, split:]) @ _unit(embeddings[:1, split:])[0]
-    return evidence, parts, likeness
+    return evidence, parts, pictures
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -6,6 +6,7 @@ removed. So neither does the relevance of an image, nor its score (`vitdsi.searc
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ _LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES = 0.05, 0.1
 _PICTURE_WEIGHT, _PICTURE_WEIGHT_OF_VIEWS = 10.0, 20.0  # without and with hard views
 PART_PENALTY = 0.05  # on the cosine of a part of a query
 PARTS_ABOVE = 0.08  # by which the cosine must exceed more where a query was read in several parts
+FIRST_SHARPNESS, FIRST_LOG_PROB_WEIGHT = 10.0, 0.2  # of what decides the first place of such a query
 _LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES = 0.3, 15.0
 
 
@@ -30,7 +32,7 @@ class Seen(NamedTuple):
     Attributes:
         evidence: (B, K, 3), see `evidence`.
         part: (B, K) the part that is most like each candidate.
-        likeness: (B, K) the highest cosine of pictures of any part, without a deduction.
+        likeness: (B, K) the logarithm of the mean of exp(10 c) over the parts, with the cosine of pictures c of each.
     """
 
     evidence: Tensor
@@ -71,12 +73,21 @@ def merged_evidence(state: IndexState, ids: Tensor, log_probs: Tensor, embedding
         vectors = state.model.head.vectors(ids.clamp(min=0))
         split = embedding.shape[-1] - state.model.stem.categories
         pictures = F.normalize(vectors[..., :split], dim=-1) @ F.normalize(embedding[..., :split], dim=-1).mT
-        likeness = pictures.amax(-1)
+        likeness = (FIRST_SHARPNESS * pictures).logsumexp(-1) - math.log(pictures.shape[-1])
         pictures[..., 1:] -= PART_PENALTY
         picture, part = pictures.max(-1)
         if state.model.stem.categories:
             category = F.cosine_similarity(vectors[..., split:], embedding[:, :1, split:], dim=-1)
     return Seen(torch.stack([log_probs, picture, category], dim=-1), part, likeness)
+
+
+def claim_to_first(seen: Seen) -> Tensor:
+    """Return how strong the claim (B, K) of candidates to the first place is: likeness + 0.2 log p.
+
+    It joins what all parts of a query say of a picture with what the decoder says, whereas the relevance counts the
+    part that is most like it alone, and only if it is like it beyond doubt.
+    """
+    return seen.likeness + FIRST_LOG_PROB_WEIGHT * seen.evidence[..., 0]
 
 
 class RelevanceWeights(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
-from vitdsi.search.evidence import probability, relevance
+from vitdsi.search.evidence import claim_to_first, probability, relevance
 from vitdsi.search.options import BEAM_SIZE, MAX_EXPANSIONS, SearchOptions
 from vitdsi.search.ranking import Ids, Ranking, Scores
 from vitdsi.search.searched import Searched, WholeIndex
@@ -69,7 +69,7 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
 
     The `alike` images that look most like any part of a query are candidates as well.
     With several parts, the candidates are those of any part, and the probability of an id is its mean over the parts.
-    Then the image that looks most like any part comes first, unless the index was trained with classes.
+    Then the first place belongs to the strongest claim to it (`claim_to_first`), unless the index has classes.
     With any rotation, each orientation is a query of its own, and a candidate has the best of its four answers.
     The candidates are ordered in blocks of at least k, so that the pages of a long list are parts of it.
     """
@@ -93,10 +93,12 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
         ids, blocks = (each.reshape(len(proven), parts * ids.shape[1]) for each in (ids, blocks))
         ids, blocks = torch.cat([ids, more], dim=1), torch.cat([blocks, torch.zeros_like(more)], dim=1)
         ids, blocks = _union(ids, blocks)
-    seen, part, likeness = searched.describe(ids, None if several else found.log_probs)
+    described = searched.describe(ids, None if several else found.log_probs)
+    seen, part, _ = described
     score = relevance(state, seen, options.pictures, parts) if rerank else seen[..., 0]
     if rerank and options.pictures and parts > 1 and state.compares_pictures:
-        score = _most_alike_first(score, likeness.masked_fill((ids == NONE) | (blocks > 0), -torch.inf))
+        claim = claim_to_first(described).masked_fill((ids == NONE) | (blocks > 0), -torch.inf)
+        score = _with_first(score, claim)
     if options.any_rotation:
         ids, seen, part, score, blocks = (
             answers.reshape(len(ids) // ORIENTATIONS, -1, *answers.shape[2:])
@@ -118,9 +120,9 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
     )
 
 
-def _most_alike_first(score: Tensor, likeness: Tensor) -> Tensor:
-    """Raise the score of the candidate with the highest likeness above all others (B, K)."""
-    best, place = likeness.max(dim=1, keepdim=True)
+def _with_first(score: Tensor, claim: Tensor) -> Tensor:
+    """Raise the score of the candidate with the strongest claim (B, K) to the first place above all others."""
+    best, place = claim.max(dim=1, keepdim=True)
     return score.scatter(1, place, _ABOVE_ALL + best)
 
 
