@@ -118,7 +118,7 @@ def rank(
     evidence, parts, pictures = _evidence(ids, log_probs, embeddings, leaves, scoring)
     value = scoring.relevance(evidence, len(found)) if rerank else log_probs
     if rerank and scoring.first and len(found) > 1 and len(ids):
-        sharpness, weight = np.float32(scoring.first)
+        sharpness, weight = map(np.float32, scoring.first)
         claim = np.logaddexp.reduce(sharpness * pictures, axis=1) + weight * log_probs
         value[np.where(blocks == 0, claim, -np.inf).argmax()] = np.inf
     order = np.lexsort((-value, blocks))[:most]
