@@ -1,7 +1,8 @@
 """Semantic ids: hierarchical k-means on the backbone's features, without labels (section 3.2 of Tay et al. 2022).
 
 Each digit chooses a cluster, and the last digit an image of the cluster. Clusters are about half as large as the base
-allows, so that most of them have free digits for images that are added later.
+allows, so that most of them have free digits for images that are added later. Large collections are clustered by their
+first principal axes, which takes a fraction of the time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from vitdsi.errors import UsageError
 from vitdsi.ids.codes import Codes, Vocabulary
 from vitdsi.ids.scheme import Features, IdContext
-from vitdsi.ids.tree_scheme import TreeScheme, directions
+from vitdsi.ids.tree_scheme import BLOCK, TreeScheme, directions
 from vitdsi.kmeans import count_distinct, kmeans
 
 Members = npt.NDArray[np.int64]
@@ -22,6 +23,9 @@ Members = npt.NDArray[np.int64]
 _TARGET_FILL = 0.5  # of the digits below a cluster are given to images at first
 _LARGEST_FILL = 0.75  # a fuller cluster is split again, as long as there are digits left
 _MAX_ITERATIONS = 20
+_REDUCED_FROM = 2**14  # images
+_AXES = 128
+_SAMPLE = 20_000  # images that the axes are computed from, at most
 
 
 class SemanticIds(TreeScheme):
@@ -35,7 +39,8 @@ class SemanticIds(TreeScheme):
             raise UsageError(
                 "ids.scheme 'semantic' needs features: use a backbone stem, or ids.scheme=random"
             )
-        tree = _Tree(directions(context.features), context.base, np.random.default_rng(context.seed))
+        rng = np.random.default_rng(context.seed)
+        tree = _Tree(_reduced(directions(context.features), rng), context.base, rng)
         # A collection that would fill the first level gets two, because below a full level nothing can be added.
         tree.split(np.arange(context.count), depth=0, most=context.base - 1)
         return tree.codes
@@ -93,6 +98,20 @@ class _Tree:
     def _identical(self, members: Members) -> bool:
         first = count_distinct(self.features[members[:2]], 2)  # differ nearly always
         return first == 1 and count_distinct(self.features[members], 2) == 1
+
+
+def _reduced(vectors: Features, rng: np.random.Generator) -> Features:
+    """Return vectors (N, D) of a large collection on their first principal axes (N, 128), others as they are."""
+    if len(vectors) < _REDUCED_FROM or vectors.shape[1] <= _AXES:
+        return vectors
+    from sklearn.decomposition import PCA
+
+    sample = vectors[np.sort(rng.choice(len(vectors), min(_SAMPLE, len(vectors)), replace=False))]
+    axes = PCA(_AXES, svd_solver="covariance_eigh").fit(sample.astype(np.float32)).components_.T
+    reduced = np.empty((len(vectors), _AXES), dtype=np.float32)
+    for start in range(0, len(vectors), BLOCK):
+        reduced[start : start + BLOCK] = vectors[start : start + BLOCK].astype(np.float32) @ axes
+    return reduced
 
 
 def _groups_wanted(count: int, base: int) -> int:

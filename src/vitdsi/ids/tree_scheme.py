@@ -9,7 +9,7 @@ from vitdsi.ids.codes import Codes
 from vitdsi.ids.insertion import insert
 from vitdsi.ids.scheme import Features, Growth, IdContext, IdScheme
 
-_BLOCK = 16_384  # images whose directions are computed together, to bound the memory
+BLOCK = 16_384  # images that are read together, to bound the memory
 
 
 class TreeScheme(IdScheme):
@@ -41,7 +41,7 @@ def directions(features: Features, centre: Features | None = None) -> Features:
     """Return unit vectors (N, D) from `centre` (D,), by default the mean of the features, to each of them (N, D)."""
     centre = features.mean(0) if centre is None else centre
     unit = np.empty_like(features)
-    for start in range(0, len(features), _BLOCK):
-        moved = features[start : start + _BLOCK] - centre
-        unit[start : start + _BLOCK] = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+    for start in range(0, len(features), BLOCK):
+        moved = features[start : start + BLOCK] - centre
+        unit[start : start + BLOCK] = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
     return unit
