@@ -29,7 +29,8 @@ def test_info_has_metadata_columns_capacity_and_bytes_of_each_part(dsi: Path) ->
     assert (facts["removed"], facts["changes"], facts["labels"]) == (0, [], "none")
     assert facts["capacity_left"] == facts["base"] ** facts["digits"] - COUNT
     assert set(facts["bytes"]) == {
-        "differences", "features", "held_out", "ids", "keypoints", "live", "metadata", "model", "thumbnails", "trie"
+        "differences", "features", "held_out", "ids", "keypoints", "live", "metadata", "model", "rows",
+        "thumbnails", "trie"
     }  # fmt: skip
     assert all(size > 0 for size in facts["bytes"].values())
 

@@ -74,6 +74,27 @@ def test_weights_of_old_images_stay_while_there_is_room() -> None:
     torch.testing.assert_close(grown.model.head.vectors(new), vectors, atol=0.2, rtol=0)  # as codes of bytes
 
 
+@pytest.mark.parametrize(("calibrated_with", "again"), [(61, False), (50, True)])
+def test_scores_are_calibrated_again_once_one_in_a_hundred_images_came(
+    calibrated_with: int, again: bool
+) -> None:
+    state = stored()
+    calibration = replace(state.report.calibration, images=calibrated_with)
+    state = replace(state, report=replace(state.report, calibration=calibration))
+    assert (add(state, 1).report.calibration != calibration) == again
+
+
+def test_a_quarter_of_added_images_have_a_view_that_is_held_out() -> None:
+    def more_views(count: int, seed: int = 0) -> int:
+        grown = add(replace(state, resolved=replace(state.resolved, seed=seed)), count)
+        assert grown.held_out is not None and state.held_out is not None
+        return len(grown.held_out.ids) - len(state.held_out.ids)
+
+    state = stored()
+    assert more_views(8) == 2
+    assert {more_views(1, seed) for seed in range(12)} == {0, 1}
+
+
 def test_new_images_are_those_with_another_name_or_content() -> None:
     index = stored()
     given = collection(3)  # the same content

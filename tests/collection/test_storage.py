@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import resource
@@ -49,6 +50,15 @@ def former(tmp_path: Path) -> Path:
 
 def changed(path: Path) -> IndexState:
     return remove(read_index(path), [4, 9])
+
+
+def trained(state: IndexState) -> IndexState:
+    """The same index with another bias of each image and other weights that all images share."""
+    model = copy.deepcopy(state.model)
+    with torch.no_grad():
+        for weight in (model.head.leaf_bias, model.head.steer.bias):
+            weight += 1
+    return replace(state, model=model)
 
 
 def names(path: Path) -> set[str]:
@@ -218,8 +228,8 @@ def test_missing_or_damaged_part_is_a_format_error(path: Path, part: str) -> Non
 @pytest.mark.parametrize(
     ("version", "advice"),
     [
-        (7, "this version reads up to 6; upgrade vitdsi"),
-        (1, "this version reads 2 to 6; make it again from the images"),
+        (8, "this version reads up to 7; upgrade vitdsi"),
+        (1, "this version reads 2 to 7; make it again from the images"),
     ],
 )
 def test_index_of_a_format_that_is_not_read_is_refused_with_advice(
@@ -253,7 +263,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("size", [0, 1000, 5000, 10_000])
 def test_full_disk_leaves_the_index_as_it_was(path: Path, size: int) -> None:
-    after = changed(path)
+    after = trained(changed(path))
     with (
         files_of_at_most(size),
         pytest.raises(VitdsiError, match=r"a b\.dsi cannot be written \(.+\); make room"),
@@ -303,7 +313,9 @@ def test_added_images_are_written_beside_what_is_there(tmp_path: Path) -> None:
     first = {file.name: file.stat().st_ino for file in path.iterdir()}
     grown = add(read_index(path), 2)
     write_index(path, grown, GROWING)
-    for part in ("trie", "ids", "metadata", "features", "thumbnails", "keypoints"):
+    (model,) = path.glob("model-*")
+    assert model.stat().st_ino == first[model.name]
+    for part in ("rows", "trie", "ids", "metadata", "features", "thumbnails", "keypoints"):
         old, new = sorted(path.glob(f"{part}-*"))
         assert old.stat().st_ino == first[old.name] and new.stat().st_size <= old.stat().st_size, part
     after = read_index(path)
@@ -316,6 +328,44 @@ def test_added_images_are_written_beside_what_is_there(tmp_path: Path) -> None:
     assert torch.equal(after.thumbnails.all(), grown.thumbnails.all())
     found = rank(after, after.features[-2:], SearchOptions(k=3))
     assert np.array_equal(found.ids, rank(grown, grown.features[-2:], SearchOptions(k=3)).ids)
+
+
+def test_weights_that_training_changed_are_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "grown.dsi"
+    write_index(path, stored())
+    grown = trained(add(read_index(path), 2))
+    write_index(path, grown, GROWING)
+    assert [file.name for part in ("model", "rows") for file in path.glob(f"{part}-*")] == [
+        "model-000002.safetensors",
+        "rows-000002.safetensors",
+    ]
+    weights = grown.model.state_dict()
+    assert all(
+        torch.equal(weights[name], value) for name, value in read_index(path).model.state_dict().items()
+    )
+
+
+def test_index_of_format_6_has_the_rows_of_images_among_the_other_weights(tmp_path: Path) -> None:
+    path = tmp_path / "former.dsi"
+    write_index(path, stored())
+    model, rows = (path / f"{part}-000001.safetensors" for part in ("model", "rows"))
+    save_file(load_file(model) | load_file(rows), model)
+    rows.unlink()
+    manifest = json.loads((path / "index.json").read_text("utf-8"))
+    del manifest["files"]["rows"], manifest["checksums"], manifest["checksum"]
+    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 6}), "utf-8")
+    weights = stored().model.state_dict()
+    assert all(
+        torch.equal(weights[name], value) for name, value in read_index(path).model.state_dict().items()
+    )
+    write_index(path, changed(path), REMOVAL)
+    grown = add(read_index(path), 2)
+    write_index(path, grown, GROWING)
+    assert {file.name for file in path.glob("rows-*")} == {"rows-000003.safetensors"}
+    weights = grown.model.state_dict()
+    assert all(
+        torch.equal(weights[name], value) for name, value in read_index(path).model.state_dict().items()
+    )
 
 
 def test_place_that_an_added_image_took_is_read_again(path: Path) -> None:

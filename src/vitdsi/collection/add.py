@@ -26,7 +26,7 @@ from vitdsi.ids.trie import NONE, Trie
 from vitdsi.model.graft import graft
 from vitdsi.model.stems.pooled_stem import PooledStem
 from vitdsi.progress import OnProgress
-from vitdsi.search.calibrate import calibrate
+from vitdsi.search.calibrate import calibrate, needs_calibration
 from vitdsi.state import IndexState
 
 
@@ -111,6 +111,9 @@ def add_new(
 ) -> IndexState:
     """Add images that the index does not have, as ids N, N + 1, ...
 
+    Scores are calibrated again if the model was trained, or if more than one in a hundred images came or went since
+    they last were.
+
     Raises UsageError if no id is free, or if classes do not fit the index.
     """
     before = len(state.image_ids)
@@ -139,7 +142,8 @@ def add_new(
         keypoints=grown_keypoints(state, fresh, reader, on_progress),
     )
     grown = learn_added(state, grown, fresh, hard, reader, on_progress)
-    return calibrate(replace(grown, held_out=held_out_with(grown, fresh, reader, on_progress)))
+    grown = replace(grown, held_out=held_out_with(grown, fresh, reader, on_progress))
+    return calibrate(grown) if grown.model is not model or needs_calibration(grown) else grown
 
 
 def _with_categories_of_classes(state: IndexState, fresh: Collection, embeddings: Tensor) -> Tensor:

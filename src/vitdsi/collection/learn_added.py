@@ -181,12 +181,18 @@ def _relevance(grown: IndexState, rows: Tensor) -> Relevance:
 def held_out_with(
     grown: IndexState, fresh: Collection, reader: FeatureReader, on_progress: OnProgress
 ) -> HeldOut | None:
-    """Return the held-out views with altered copies of some new images among them, none of which is trained on."""
+    """Return the held-out views with altered copies of a quarter of the new images, none of which is trained on.
+
+    A single image gets one with a probability of a quarter.
+    """
     if grown.held_out is None:
         return None
     first = len(grown.image_ids) - len(fresh)
     rng = np.random.default_rng([grown.resolved.seed, first])
-    chosen = np.sort(rng.permutation(len(fresh))[: max(1, round(HELD_OUT_SHARE * len(fresh)))][:MAX_HELD_OUT])
+    wanted = min(int(HELD_OUT_SHARE * len(fresh) + rng.random()), MAX_HELD_OUT)
+    if not wanted:
+        return grown.held_out
+    chosen = np.sort(rng.permutation(len(fresh))[:wanted])
     read = read_altered([fresh.sources[i] for i in chosen], reader, (grown.resolved.seed, first), on_progress)
     rows = chosen[read.kept]
     ids = torch.from_numpy(first + rows)

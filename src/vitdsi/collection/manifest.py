@@ -18,8 +18,8 @@ from vitdsi.errors import IndexFormatError, VitdsiError
 
 __all__ = ["DAMAGE", "FORMAT_VERSION", "explained", "files_of", "last_generation", "read_manifest"]
 
-FORMAT_VERSION = 6
-_READABLE_VERSIONS = (2, 3, 4, 5, 6)
+FORMAT_VERSION = 7
+_READABLE_VERSIONS = (2, 3, 4, 5, 6, 7)
 
 DAMAGE = (
     ArithmeticError,

@@ -4,7 +4,8 @@ Weights and arrays are safetensors, which are memory-mapped: what is not used is
 The rest is JSON and SQLite; nothing is pickled.
 
 Some parts have a row for each image and are written in segments: a file has the rows of the ids from one on, and what
-is already in other files is not written again (`vitdsi.columns.segments`).
+is already in other files is not written again (`vitdsi.columns.segments`). Weights of the model that belong to one
+image each are a part of their own, in segments.
 """
 
 from __future__ import annotations
@@ -30,14 +31,25 @@ from vitdsi.columns.thumbnails import THUMBNAIL_BYTES, Thumbnails
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids.codes import Vocabulary
 from vitdsi.ids.trie import NONE, Trie
-from vitdsi.model.coding import packed
+from vitdsi.model.coding import packed, split_by_image, unpacked
 from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints
 from vitdsi.state import HeldOut, IndexState, TextGap
 
-__all__ = ["GROWING", "PARTS", "SEGMENTED", "Files", "absent", "read_parts", "write_part"]
+__all__ = [
+    "GROWING",
+    "PARTS",
+    "SEGMENTED",
+    "Files",
+    "absent",
+    "holds",
+    "read_parts",
+    "read_weights",
+    "write_part",
+]
 
 PARTS = {
     "model": "safetensors",
+    "rows": "safetensors",
     "trie": "safetensors",
     "ids": "safetensors",
     "live": "safetensors",
@@ -51,7 +63,7 @@ PARTS = {
 }
 """The parts, and what the names of their files end with."""
 
-SEGMENTED = ("trie", "ids", "metadata", "features", "thumbnails", "keypoints")
+SEGMENTED = ("rows", "trie", "ids", "metadata", "features", "thumbnails", "keypoints")
 """The parts that are written in segments."""
 
 GROWING = ("model", "live", "held_out", *SEGMENTED)
@@ -65,6 +77,8 @@ def absent(state: IndexState, part: str) -> bool:
     """Return whether a state has nothing that belongs into a part."""
     if part == "decisions":
         return not state.decisions
+    if part == "rows":
+        return not _rows(state)
     return part in ("held_out", "features", "thumbnails", "keypoints") and getattr(state, part) is None
 
 
@@ -86,7 +100,13 @@ _Content: TypeAlias = "tuple[dict[str, Tensor], dict[str, Sequence[str]]]"
 
 
 def _model(state: IndexState, first: int) -> _Content:
-    return packed({name: value.contiguous() for name, value in state.model.state_dict().items()}), {}
+    _, shared = split_by_image(state.model.state_dict())
+    return packed({name: value.contiguous() for name, value in shared.items()}), {}
+
+
+def _rows(state: IndexState, first: int = 0, last: int | None = None) -> dict[str, Tensor]:
+    of_images, _ = split_by_image(state.model.state_dict())
+    return packed({name: value[first:last] for name, value in of_images.items()})
 
 
 def _trie(state: IndexState, first: int) -> _Content:
@@ -143,6 +163,7 @@ def _keypoints(state: IndexState, first: int) -> _Content:
 
 _WRITTEN: dict[str, Callable[[IndexState, int], _Content]] = {
     "model": _model,
+    "rows": lambda state, first: (_rows(state, first), {}),
     "trie": _trie,
     "ids": _ids,
     "live": _live,
@@ -158,6 +179,26 @@ def _tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
     return {
         name: torch.from_numpy(np.require(value, requirements=["C", "W"])) for name, value in arrays.items()
     }
+
+
+def holds(part: str, file: Path, state: IndexState, first: int = 0, last: int | None = None) -> bool:
+    """Return whether a file has the tensors of a part as they are, of `rows` those of the ids `first` to `last` - 1."""
+    now = _rows(state, first, last) if part == "rows" else _WRITTEN[part](state, first)[0]
+    stored = load_file(file)
+    return stored.keys() == now.keys() and all(
+        value.dtype == stored[name].dtype and torch.equal(value.cpu(), stored[name])
+        for name, value in now.items()
+    )
+
+
+def read_weights(files: Files) -> dict[str, Tensor]:
+    """Read the weights of the model. Up to format 6, all were in one file."""
+    weights = unpacked(load_file(files["model"][0]))
+    segments = [unpacked(load_file(file)) for file in files.get("rows", ())]
+    for name in segments[0] if segments else ():
+        parts = [segment[name] for segment in segments]
+        weights[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return weights
 
 
 def read_parts(files: Files, base: int, lineage: str) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from vitdsi.collection.checksums import file_checksums, manifest_checksum, verify
 from vitdsi.collection.former_formats import (
@@ -36,12 +35,19 @@ from vitdsi.collection.manifest import (
     last_generation,
     read_manifest,
 )
-from vitdsi.collection.parts import PARTS, SEGMENTED, absent, read_parts, write_part
+from vitdsi.collection.parts import (
+    PARTS,
+    SEGMENTED,
+    absent,
+    holds,
+    read_parts,
+    read_weights,
+    write_part,
+)
 from vitdsi.columns.segments import segments_to_keep
 from vitdsi.config import config_from_dict
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
 from vitdsi.files import replace_folder, sync, umask, unwritable, write_atomically
-from vitdsi.model.coding import unpacked
 from vitdsi.model.seq2seq import Seq2Seq
 from vitdsi.state import BuildReport, Change, IndexState
 
@@ -130,13 +136,11 @@ def _write(
         if part not in parts:
             files[part] = known
             continue
-        kept, count = [], len(state.image_ids)
-        if part in SEGMENTED and grown:
-            lengths = [rows for _, rows in known]
-            kept = known[: segments_to_keep(lengths, count - sum(lengths))]
+        count = len(state.image_ids)
+        kept = _kept(folder, part, known, state) if grown else []
         first = sum(rows for _, rows in kept)
         files[part] = kept
-        if first == count and kept:
+        if kept and (first == count or part not in SEGMENTED):
             continue
         name = f"{part}-{generation:06d}.{PARTS[part]}"
         files[part] = [*kept, (name, count - first)]
@@ -166,6 +170,24 @@ def _write(
     with write_atomically(folder / "index.json") as stream:
         stream.write(json.dumps(manifest, ensure_ascii=False).encode())
     clear(folder)
+
+
+def _kept(folder: Path, part: str, known: list[tuple[str, int]], state: IndexState) -> list[tuple[str, int]]:
+    """Return the files that stay as they are when this part of an index that has grown is written."""
+    if part in ("model", "held_out"):
+        return known if known and holds(part, folder / known[0][0], state) else []
+    if part not in SEGMENTED:
+        return []
+    lengths = [rows for _, rows in known]
+    kept = known[: segments_to_keep(lengths, len(state.image_ids) - sum(lengths))]
+    if part != "rows":
+        return kept
+    ends = itertools.accumulate(rows for _, rows in kept)
+    same = (
+        holds(part, folder / name, state, end - rows, end)
+        for (name, rows), end in zip(kept, ends, strict=True)
+    )
+    return kept[: sum(itertools.takewhile(bool, same))]
 
 
 def clear(folder: Path) -> None:
@@ -246,7 +268,7 @@ def _read(path: Path, manifest: dict[str, Any]) -> IndexState:
     else:
         parts = read_parts(files, manifest["base"], manifest["lineage"])
     model = Seq2Seq(resolved.model, parts["trie"], tuple(manifest["input_shape"]), manifest["row_bytes"])
-    weights = unpacked(load_file(files["model"][0]))
+    weights = read_weights(files)
     model.load_state_dict(upgraded_weights(weights, parts["trie"]) if former else weights, assign=True)
     if former:
         model, parts["trie"] = renumbered(model, parts["trie"], resolved.seed)

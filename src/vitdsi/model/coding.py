@@ -91,6 +91,12 @@ def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return made
 
 
+def split_by_image(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Divide weights into those with a row for each id (N, ...) and all others."""
+    of_images = {name: weight for name, weight in weights.items() if name.startswith(_OF_IMAGES)}
+    return of_images, {name: weight for name, weight in weights.items() if name not in of_images}
+
+
 def _rounded(name: str, weight: Tensor) -> Tensor:
     """Return a weight as `packed` can store it: a matrix in 255 steps for each row, all others as float16."""
     if _is_matrix(name, weight):
@@ -113,4 +119,5 @@ def _steps(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 _SCALE = ".scale"
 _SMALLEST_SCALE = 1e-4  # float16 has fewer digits below
+_OF_IMAGES = ("head.leaves.", "head.leaf_bias")
 _TABLES = ("head.centres.", "head.leaves.", "head.branches.")

@@ -78,10 +78,12 @@ def _different_pictures(state: IndexState) -> float:
     It stays as it is where it cannot be measured: without features, without hard views, or with a single image.
     """
     live, known = state.trie.live_ids(), state.report.calibration.different_pictures
+    if state.features is None or not state.resolved.training.hard_views or len(live) < 2:
+        return known
     generator = torch.Generator().manual_seed(0)
     some = live[torch.randperm(len(live), generator=generator)[:_MAX_ROWS]]
     vectors = state.picture_vectors(some)
-    if vectors is None or state.features is None or not state.resolved.training.hard_views or len(live) < 2:
+    if vectors is None:
         return known
     rows = F.normalize(vectors, dim=1)
     shown = state.model.embeddings(state.features[some[:_MAX_SHOWN]])[:, : rows.shape[1]]
