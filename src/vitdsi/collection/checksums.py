@@ -26,7 +26,8 @@ def file_checksums(file: Path) -> list[str]:
     Raises:
         OSError: the file cannot be read.
     """
-    return [_checksum(file, blocks=True), _checksum(file, blocks=False)]
+    blocks = _checksum(file, blocks=True)
+    return [blocks, _checksum(file, blocks=False) if file.stat().st_size > _WHOLE else blocks]
 
 
 def manifest_checksum(manifest: Mapping[str, Any]) -> str:

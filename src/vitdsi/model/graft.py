@@ -30,9 +30,6 @@ def graft(
         torch.manual_seed(seed)
         grafted = Seq2Seq(model.config, new, model.input_shape, model.row_bytes)
     origin = _origin(old, new)
-    if ids is None:
-        ids = torch.arange(len(new.codes))
-        ids[len(old.codes) :] = NONE
     grafted.stem.load_state_dict(model.stem.state_dict())
     grafted.summarise.load_state_dict(model.summarise.state_dict())
     grafted.encoder.load_state_dict(model.encoder.state_dict())
@@ -43,12 +40,11 @@ def graft(
 
 def _origin(old: Trie, new: Trie) -> Tensor:
     """The number (M,) that each node, by its prefix, had in the old trie; NONE for nodes that are new."""
-    origin = torch.full((new.num_nodes,), NONE)
-    place = torch.zeros(
-        len(new.codes), dtype=torch.long
-    )  # of each id in the old trie, as far as it has the prefix
-    for t in range(new.max_length):
-        shared = (place >= 0) & (new.nodes[:, t] != NONE)
-        origin[new.nodes[shared, t]] = place[shared]
-        place[shared] = old.child[place[shared], new.codes[shared, t]]
+    parents, tokens, depths = new.parents
+    origin = torch.where(depths == 0, 0, NONE)
+    for depth in range(1, new.max_length):
+        nodes = torch.nonzero(depths == depth).squeeze(1)
+        above = origin[parents[nodes]]
+        found = old.tree.children_of(above.clamp(min=0), tokens[nodes])
+        origin[nodes] = torch.where(above == NONE, NONE, found).clamp(min=NONE)
     return origin

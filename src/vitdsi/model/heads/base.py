@@ -63,12 +63,12 @@ class Head(nn.Module):
         """
         return
 
-    def graft(self, old: Head, nodes: Tensor, ids: Tensor) -> None:
+    def graft(self, old: Head, nodes: Tensor, ids: Tensor | None) -> None:
         """Take over the weights of `old`, a head of the same kind over another trie.
 
         Args:
             nodes: (M,) for each node of this head's trie, the number that it had in the old trie, NONE if it is new.
-            ids: (N,) the same for each id.
+            ids: (N,) the same for each id; None if all ids keep their numbers, and those beyond them are new.
         """
         self.load_state_dict(old.state_dict())
 

@@ -8,6 +8,8 @@ small last ones.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,10 @@ from torch import Tensor, nn
 
 from vitdsi.errors import ConfigError
 
-__all__ = ["CENTRES", "Centres", "CodedRows", "FloatRows", "Rows", "learn_centres"]
+__all__ = ["CENTRES", "Centres", "CodedRows", "FloatRows", "Places", "Rows", "learn_centres"]
+
+Places: TypeAlias = "Tensor | slice"
+"""The numbers of rows (n,), or a range of them."""
 
 CENTRES = 256  # of each part of a vector, so that its number is one byte
 SPARSE_FROM = 2**15  # rows; the gradients of larger tables have the rows that were read, and no others
@@ -54,8 +59,8 @@ class Rows(nn.Module):
         """Replace the vectors of rows `numbers` (n,) by `vectors` (n, E), as nearly as the table can hold them."""
         raise NotImplementedError
 
-    def move(self, source: Rows, numbers: Tensor, origin: Tensor) -> None:
-        """Replace rows `numbers` (n,) by rows `origin` (n,) of a table of the same kind."""
+    def move(self, source: Rows, numbers: Places, origin: Places) -> None:
+        """Replace rows `numbers`, n of them, by rows `origin` of a table of the same kind."""
         raise NotImplementedError
 
 
@@ -91,8 +96,9 @@ class FloatRows(Rows):
     def put(self, numbers: Tensor, vectors: Tensor) -> None:
         self.weight[numbers] = vectors.to(self.weight)
 
-    def move(self, source: Rows, numbers: Tensor, origin: Tensor) -> None:
-        self.put(numbers, source.take(origin.to(next(source.parameters()).device)))
+    def move(self, source: Rows, numbers: Places, origin: Places) -> None:
+        assert isinstance(source, FloatRows)
+        self.weight[numbers] = source.weight[origin].to(self.weight)
 
 
 class Centres(nn.Module):
@@ -203,7 +209,7 @@ class CodedRows(Rows):
             divided = some.to(values).view(-1, width, parts).permute(2, 0, 1)
             self.codes[place] = torch.cdist(divided, values).argmin(2).T.byte()
 
-    def move(self, source: Rows, numbers: Tensor, origin: Tensor) -> None:
+    def move(self, source: Rows, numbers: Places, origin: Places) -> None:
         """Replace rows by those of a table with the same centres."""
         assert isinstance(source, CodedRows)
         self._vectors = torch.empty(0)

@@ -19,7 +19,7 @@ from vitdsi.config import ModelConfig
 from vitdsi.ids.trie import NONE, Trie, leaf
 from vitdsi.kmeans import count_distinct, kmeans
 from vitdsi.model.heads.base import Head
-from vitdsi.model.heads.rows import Centres, CodedRows, FloatRows, Rows
+from vitdsi.model.heads.rows import Centres, CodedRows, FloatRows, Places, Rows
 
 INITIAL_SCALE = 20.0  # Of the scores; it is learned from there on.
 MAX_TRAINED_BRANCH_ROWS = 2**13  # Every step reads nearly all of them. More stay as they are imprinted.
@@ -200,24 +200,24 @@ class TrieHead(Head):
                 self.branch_bias[node, 1 : 1 + len(centres)] = sizes.log()
 
     @torch.no_grad()
-    def graft(self, old: Head, nodes: Tensor, ids: Tensor) -> None:
+    def graft(self, old: Head, nodes: Tensor, ids: Tensor | None) -> None:
         """Take over the weights of `old`: those of a node or an id move to its new number, others keep theirs."""
         assert isinstance(old, TrieHead)
         if self.centres is not None and old.centres is not None:
             self.centres.load_state_dict(old.centres.state_dict())
-        mixed = self.branch_bias.shape[1]
-        for rows, bias, theirs, their_bias, origin, each in (
-            (self.leaves, self.leaf_bias, old.leaves, old.leaf_bias, ids, 1),
-            (self.branches, self.branch_bias, old.branches, old.branch_bias, nodes, mixed),
-        ):
-            known = torch.nonzero(origin != NONE).squeeze(1)
-            parts = torch.arange(each)
-            rows.move(
-                theirs,
-                (known[:, None] * each + parts).flatten(),
-                (origin[known, None] * each + parts).flatten(),
-            )
-            bias[known] = their_bias[origin[known]].to(bias.device)
+        to: Places = slice(len(old.leaf_bias))
+        origin = to
+        if ids is not None:
+            to = torch.nonzero(ids != NONE).squeeze(1)
+            origin = ids[to]
+        self.leaves.move(old.leaves, to, origin)
+        self.leaf_bias[to] = old.leaf_bias[origin].to(self.leaf_bias.device)
+        known, mixed = torch.nonzero(nodes != NONE).squeeze(1), self.branch_bias.shape[1]
+        rows, theirs = (
+            (each[:, None] * mixed + torch.arange(mixed)).flatten() for each in (known, nodes[known])
+        )
+        self.branches.move(old.branches, rows, theirs)
+        self.branch_bias[known] = old.branch_bias[nodes[known]].to(self.branch_bias.device)
         self.steer.load_state_dict(old.steer.state_dict())
         self.log_scale.copy_(old.log_scale)
 
