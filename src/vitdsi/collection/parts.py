@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vitdsi.collection.validation import check_array, check_numbers, check_offsets
+from vitdsi.collection.weights import shared_weights, weights_of_images
 from vitdsi.columns.hashes import ContentHashes
 from vitdsi.columns.labels import Labels
 from vitdsi.columns.names import Names
@@ -31,7 +32,6 @@ from vitdsi.columns.thumbnails import THUMBNAIL_BYTES, Thumbnails
 from vitdsi.facts.store import MetadataStore
 from vitdsi.ids.codes import Vocabulary
 from vitdsi.ids.trie import NONE, Trie
-from vitdsi.model.coding import packed, split_by_image, unpacked
 from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints
 from vitdsi.state import HeldOut, IndexState, TextGap
 
@@ -43,7 +43,6 @@ __all__ = [
     "absent",
     "holds",
     "read_parts",
-    "read_weights",
     "write_part",
 ]
 
@@ -78,7 +77,7 @@ def absent(state: IndexState, part: str) -> bool:
     if part == "decisions":
         return not state.decisions
     if part == "rows":
-        return not _rows(state)
+        return not state.model.head.compares
     return part in ("held_out", "features", "thumbnails", "keypoints") and getattr(state, part) is None
 
 
@@ -97,16 +96,6 @@ def write_part(part: str, file: Path, state: IndexState, first: int = 0) -> None
 
 
 _Content: TypeAlias = "tuple[dict[str, Tensor], dict[str, Sequence[str]]]"
-
-
-def _model(state: IndexState, first: int) -> _Content:
-    _, shared = split_by_image(state.model.state_dict())
-    return packed({name: value.contiguous() for name, value in shared.items()}), {}
-
-
-def _rows(state: IndexState, first: int = 0, last: int | None = None) -> dict[str, Tensor]:
-    of_images, _ = split_by_image(state.model.state_dict())
-    return packed({name: value[first:last] for name, value in of_images.items()})
 
 
 def _trie(state: IndexState, first: int) -> _Content:
@@ -162,8 +151,8 @@ def _keypoints(state: IndexState, first: int) -> _Content:
 
 
 _WRITTEN: dict[str, Callable[[IndexState, int], _Content]] = {
-    "model": _model,
-    "rows": lambda state, first: (_rows(state, first), {}),
+    "model": lambda state, first: (shared_weights(state.model), {}),
+    "rows": lambda state, first: (weights_of_images(state.model, first), {}),
     "trie": _trie,
     "ids": _ids,
     "live": _live,
@@ -183,22 +172,12 @@ def _tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
 
 def holds(part: str, file: Path, state: IndexState, first: int = 0, last: int | None = None) -> bool:
     """Return whether a file has the tensors of a part as they are, of `rows` those of the ids `first` to `last` - 1."""
-    now = _rows(state, first, last) if part == "rows" else _WRITTEN[part](state, first)[0]
+    now = weights_of_images(state.model, first, last) if part == "rows" else _WRITTEN[part](state, first)[0]
     stored = load_file(file)
     return stored.keys() == now.keys() and all(
         value.dtype == stored[name].dtype and torch.equal(value.cpu(), stored[name])
         for name, value in now.items()
     )
-
-
-def read_weights(files: Files) -> dict[str, Tensor]:
-    """Read the weights of the model. Up to format 6, all were in one file."""
-    weights = unpacked(load_file(files["model"][0]))
-    segments = [unpacked(load_file(file)) for file in files.get("rows", ())]
-    for name in segments[0] if segments else ():
-        parts = [segment[name] for segment in segments]
-        weights[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return weights
 
 
 def read_parts(files: Files, base: int, lineage: str) -> dict[str, Any]:

@@ -41,9 +41,9 @@ from vitdsi.collection.parts import (
     absent,
     holds,
     read_parts,
-    read_weights,
     write_part,
 )
+from vitdsi.collection.weights import read_weights
 from vitdsi.columns.segments import segments_to_keep
 from vitdsi.config import config_from_dict
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError
