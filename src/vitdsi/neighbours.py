@@ -136,13 +136,18 @@ def neighbour_weights(vectors: Tensor, k: int, power: float) -> Any:
     return (weight + weight.T) / 2
 
 
-def normalised(weight: Any) -> Any:
-    """Return D^-1/2 W D^-1/2 for the weights W of a graph, where D holds the sums of its rows."""
-    scale = 1 / np.sqrt(np.maximum(weight.sum(axis=1), _SMALLEST_DEGREE))
+def normalised(weight: Any, own: float = 0.0) -> Any:
+    """Return D^-1/2 W D^-1/2 for the weights W of a graph, where D holds the sums of its rows plus `own`.
+
+    With `own` above zero, what is connected weakly with all others takes over little from them.
+    """
+    scale = 1 / np.sqrt(np.maximum(weight.sum(axis=1) + own, _SMALLEST_DEGREE))
     return weight.multiply(scale[:, None]).multiply(scale[None, :]).tocsr()
 
 
-def affinity_with(new: Tensor, vectors: Tensor, weight: Any, k: int, power: float) -> tuple[Tensor, Tensor]:
+def affinity_with(
+    new: Tensor, vectors: Tensor, weight: Any, k: int, power: float, own: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Return how each new vector would be connected with a neighbour graph, if it alone were one more vector of it.
 
     Args:
@@ -150,12 +155,13 @@ def affinity_with(new: Tensor, vectors: Tensor, weight: Any, k: int, power: floa
         vectors: (N, D) the vectors of the graph.
         weight: (N, N) what `neighbour_weights` returns for them.
         k, power: those of the graph.
+        own: as for `normalised`.
 
     Returns:
         The k nearest vectors of the graph (n, k), and the normalised affinity with each of them (n, k).
     """
     ids, cosines = nearest(new, vectors, k)
     weights = cosines.clamp(min=0).double().pow(power) / 2
-    degrees = torch.from_numpy(weight.sum(axis=1)).clamp(min=_SMALLEST_DEGREE)
-    own = weights.sum(1, keepdim=True).clamp(min=_SMALLEST_DEGREE)
-    return ids, (weights / (own * degrees[ids]).sqrt()).float()
+    degrees = torch.from_numpy(weight.sum(axis=1) + own).clamp(min=_SMALLEST_DEGREE)
+    own_degrees = (weights.sum(1, keepdim=True) + own).clamp(min=_SMALLEST_DEGREE)
+    return ids, (weights / (own_degrees * degrees[ids]).sqrt()).float()

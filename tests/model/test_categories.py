@@ -3,10 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor
 
-from vitdsi.model.axes import sampled
-from vitdsi.model.categories import Categories, categories_from_classes, categories_from_neighbours
+from vitdsi.model.axes import principal_axes, sampled
+from vitdsi.model.categories import (
+    Categories,
+    _ledoit_wolf,
+    categories_from_classes,
+    categories_from_neighbours,
+)
 
 GROUPS, EACH, WIDTH = 4, 30, 24
 
@@ -77,12 +83,54 @@ def test_categories_from_classes_put_photos_near_the_code_of_their_class() -> No
     assert (of[nearest] == query_of).float().mean() > 0.8
 
 
-def test_more_classes_than_numbers_share_random_directions() -> None:
+def test_what_varies_within_classes_counts_little() -> None:
+    generator = torch.Generator().manual_seed(0)
+    of = torch.arange(3).repeat_interleave(10)
+    features = torch.randn(30, 6, generator=generator)
+    features[:, :3] += 6 * torch.eye(3)[of]
+    features[:, 3] *= 20
+    found = categories_from_classes(features, [str(i) for i in of.tolist()], 30, 4)
+    axes = found.weight.norm(dim=0)
+    assert axes[3] < 0.2 * axes[:3].min()
+    assert not found.weight[2:].any()  # three classes differ along two axes
+
+
+def test_covariance_is_shrunk_as_in_scikit_learn() -> None:
+    vectors = torch.randn(20, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    vectors *= torch.arange(1, 8)
+    fourth_power = float(vectors.square().sum(1).square().mean())
+    share = _ledoit_wolf(vectors.T @ vectors / 20, fourth_power, 20)
+    assert share == pytest.approx(ledoit_wolf_shrinkage(vectors.numpy(), assume_centered=True))
+
+
+def test_classes_of_a_single_photo_are_told_apart() -> None:
+    features = torch.randn(8, 12, generator=torch.Generator().manual_seed(0))
+    found = categories_from_classes(features, [str(i) for i in range(8)], 8, 10)
+    assert (embed(found, features) @ found.rows.T).argmax(1).tolist() == list(range(8))
+
+
+def test_a_single_class_has_finite_vectors() -> None:
+    found = categories_from_classes(
+        torch.randn(4, 6, generator=torch.Generator().manual_seed(0)), ["a"] * 4, 4, 3
+    )
+    assert bool(found.weight.isfinite().all()) and bool(found.rows.isfinite().all())
+
+
+def test_more_classes_than_numbers_are_told_apart() -> None:
     features = torch.eye(6).repeat(5, 1)
     classes = [str(i) for i in range(6)] * 5
     found = categories_from_classes(features, classes, 6, 3)
     nearest = (embed(found, torch.eye(6)) @ found.rows.T).argmax(1)
     assert nearest.tolist() == list(range(6))
+
+
+def test_images_that_are_hardly_like_others_take_over_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.randn(40, 200, generator=torch.Generator().manual_seed(0))
+    axes = principal_axes(features - features.mean(0), 39)[1]
+    vectors = F.normalize((features - features.mean(0)) @ axes.T, dim=1)
+    kept = (categories_from_neighbours(features, 39).rows * vectors).sum(1).mean()
+    monkeypatch.setattr("vitdsi.model.categories._OWN_WEIGHT", 0.0)
+    assert kept > (categories_from_neighbours(features, 39).rows * vectors).sum(1).mean() + 0.1
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])

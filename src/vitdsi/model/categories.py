@@ -21,7 +21,8 @@ it, as one more node that is connected with its nearest images of the sample:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +35,18 @@ from vitdsi.model.axes import BLOCK, mean_of, principal_axes, sampled
 from vitdsi.neighbours import affinity_with, neighbour_weights, normalised
 
 # Constants of the closed form. EXPERIMENTS.md has the evidence: none of them is sensitive.
-_NEIGHBOURS = 10  # of each image in the graph, at most one in eight of all images
-_LARGEST_NEIGHBOUR_SHARE = 8
+_NEIGHBOURS = 10  # of each image in the graph, at most
+_NEIGHBOURS_PER_ROOT = 0.5  # at most, times the square root of the number of images, but 3
+_FEWEST_NEIGHBOURS = 3  # where there are enough images
+_LARGEST_NEIGHBOUR_SHARE = 8  # at most one in eight of all images is a neighbour
 _POWER = 3.0  # of the cosines in the graph
 _DIFFUSION = 0.95  # c
 _DISTILLED = 0.5  # share of the distilled map in the embedding of a photo; the rest is its own principal axes
 _WHITENING = 0.25  # 0 leaves the variances of the principal axes as they are, 1 makes them equal.
-_RIDGE, _RIDGE_OF_CLASSES = 0.3, 1.0  # added to the diagonal of the Gram matrix of unit vectors
-_CODE_SEED = 0
+_RIDGE = 0.3  # added to the diagonal of the Gram matrix of unit vectors
+_OWN_WEIGHT = 0.003  # of an image in the sum of the weights of its neighbours
+_SHRINKING = 0.25  # power of the share by which Ledoit and Wolf shrink a covariance; 1 is theirs
+_LEAST_WITHIN = 1e-3  # share of the variance of all photos that is added to that within classes
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,11 @@ def categories_from_neighbours(features: Tensor, dim: int) -> Categories:
     scale = torch.where(variances > 0, variances.clamp(min=1e-12).pow(-_WHITENING / 2), 0.0)
     axes = axes * (scale / scale.max().clamp(min=1e-12))[:, None]
     vectors = F.normalize((known - mean) @ axes.T, dim=1)
-    neighbours = min(_NEIGHBOURS, len(vectors) // _LARGEST_NEIGHBOUR_SHARE)
+    neighbours = _neighbours(len(vectors))
     if not neighbours:
         return Categories(mean, axes, vectors)
     weights = neighbour_weights(vectors, neighbours, _POWER)
-    diffused = _diffused(vectors, normalised(weights))
+    diffused = _diffused(vectors, normalised(weights, _OWN_WEIGHT))
     unit = F.normalize(diffused, dim=1)
     centre = unit.mean(0)
     rows = F.normalize(unit - centre, dim=1)
@@ -88,7 +93,7 @@ def categories_from_neighbours(features: Tensor, dim: int) -> Categories:
         of_sample, rows = rows, torch.empty(len(features), dim)
         for block in torch.split(torch.arange(len(features)), BLOCK):
             some = F.normalize((features[block].float() - mean) @ axes.T, dim=1)
-            ids, affinities = affinity_with(some, vectors, weights, neighbours, _POWER)
+            ids, affinities = affinity_with(some, vectors, weights, neighbours, _POWER, _OWN_WEIGHT)
             some = some + _DIFFUSION * (affinities[..., None] * diffused[ids]).sum(1)
             rows[block] = F.normalize(F.normalize(some, dim=1) - centre, dim=1)
         rows[sample] = of_sample
@@ -98,29 +103,65 @@ def categories_from_neighbours(features: Tensor, dim: int) -> Categories:
 def categories_from_classes(features: Tensor, classes: Sequence[str], count: int, dim: int) -> Categories:
     """Learn category embeddings of `dim` numbers from photos with classes, of which the first `count` are indexed.
 
-    The code of a class is an axis of its own; more than `dim` classes share random directions. The map is a ridge
-    regression from the features (Q, F) of all photos to the centred codes of their classes: a linear classifier by
-    least squares.
+    The map is a linear discriminant analysis (Fisher 1936) of the features (Q, F) of all photos, centred and scaled to
+    unit length: the `dim` axes along which the means of classes differ most, over what varies within classes. The
+    vector of an image is the mean of its class.
     """
     names = sorted(set(classes))
     number = {name: i for i, name in enumerate(names)}
     numbers = torch.tensor([number[name] for name in classes])
-    if len(names) <= dim:
-        codes = torch.eye(len(names), dim)
-    else:
-        generator = torch.Generator().manual_seed(_CODE_SEED)
-        codes = F.normalize(torch.randn(len(names), dim, generator=generator), dim=1)
-    codes = codes - codes[numbers].mean(0)
     mean = mean_of(features)
-    gram, products = torch.zeros(len(mean), len(mean)), torch.zeros(len(mean), dim)
-    for some, their_codes in zip(
-        torch.split(features, BLOCK), torch.split(codes[numbers], BLOCK), strict=True
-    ):
-        vectors = F.normalize(some.float() - mean, dim=1)
-        gram += vectors.T @ vectors
-        products += vectors.T @ their_codes
-    weight = _solved(gram, products, _RIDGE_OF_CLASSES)
-    return Categories(mean, weight.T.contiguous(), F.normalize(codes[numbers[:count]], dim=1))
+    sums = torch.zeros(len(names), len(mean), dtype=torch.float64)
+    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for vectors, their_numbers in _unit_vectors(features, mean, numbers):
+        sums.index_add_(0, their_numbers, vectors.double())
+        scatter += (vectors.T @ vectors).double()
+    sizes = torch.bincount(numbers)[:, None]
+    means = sums / sizes
+    within = (scatter - means.T @ sums) / len(numbers)
+    fourth_powers = sum(
+        float((vectors - means[their_numbers]).square().sum(1).square().sum())
+        for vectors, their_numbers in _unit_vectors(features, mean, numbers)
+    )
+    share = _ledoit_wolf(within, fourth_powers / len(numbers), len(numbers)) ** _SHRINKING
+    added = share * within.diagonal().mean() + _LEAST_WITHIN * scatter.diagonal().mean() / len(numbers)
+    within *= 1 - share
+    within.diagonal().add_(added + 1e-12)
+    lower = torch.linalg.cholesky(within)
+    apart = (means - sums.sum(0) / len(numbers)) * (sizes / len(numbers)).sqrt()
+    whitened = torch.linalg.solve_triangular(lower, apart.T, upper=False)
+    values, axes = torch.linalg.eigh(whitened @ whitened.T)
+    notable = axes.flip(1)[:, :dim] * (values.flip(0)[:dim] > 1e-9 * values[-1])
+    weight = torch.zeros(dim, len(mean))
+    weight[: notable.shape[1]] = torch.linalg.solve_triangular(lower.T, notable, upper=True).T.float()
+    return Categories(mean, weight, F.normalize(means.float() @ weight.T, dim=1)[numbers[:count]])
+
+
+def _unit_vectors(features: Tensor, mean: Tensor, numbers: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield features (Q, F) in blocks, centred and scaled to unit length, with the numbers (Q,) of their classes."""
+    for some, their_numbers in zip(torch.split(features, BLOCK), torch.split(numbers, BLOCK), strict=True):
+        yield F.normalize(some.float() - mean, dim=1), their_numbers
+
+
+def _ledoit_wolf(covariance: Tensor, fourth_power: float, count: int) -> float:
+    """Return the share of a multiple of the identity with which a covariance (F, F) of `count` vectors errs least.
+
+    Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices" (2004).
+
+    Args:
+        fourth_power: the mean of the fourth powers of the lengths of the vectors.
+    """
+    width = len(covariance)
+    squares = float(covariance.square().sum())
+    spread = (squares - float(covariance.trace()) ** 2 / width) / width
+    error = (fourth_power - squares) / (width * count)
+    return min(max(error, 0.0) / spread, 1.0) if spread > 0 else 1.0
+
+
+def _neighbours(count: int) -> int:
+    """Return how many neighbours each of `count` images has in the graph."""
+    wanted = max(_FEWEST_NEIGHBOURS, round(_NEIGHBOURS_PER_ROOT * math.sqrt(count)))
+    return min(wanted, _NEIGHBOURS, count // _LARGEST_NEIGHBOUR_SHARE)
 
 
 def _diffused(vectors: Tensor, graph: Any) -> Tensor:
