@@ -26,6 +26,12 @@ def test_relevance_counts_what_the_cosine_of_pictures_exceeds_the_threshold_by()
     np.testing.assert_allclose(whole, [0.4 - 0.1 + 16, 0.9 - 2 + 2], rtol=1e-5)
 
 
+def test_former_exports_give_no_weight_to_the_whole_cosine_of_pictures() -> None:
+    assert _SCORING.whole_picture == 0
+    more = replace(_SCORING, whole_picture=0.5).relevance(_EVIDENCE)
+    np.testing.assert_allclose(more - _SCORING.relevance(_EVIDENCE), [0.4, 0.05], atol=1e-5)
+
+
 def test_scores_are_sigmoids_and_very_low_log_probabilities_count_alike() -> None:
     logits = np.array([-0.6 + 8 + 0.8 - 3, -9 + 1 + 1.8 - 3])
     np.testing.assert_allclose(_SCORING.scores(_EVIDENCE), 1 / (1 + np.exp(-logits)), rtol=1e-4)

@@ -103,7 +103,10 @@ def test_scores_need_calibration_when_more_than_one_in_a_hundred_images_went() -
     assert not needs_calibration(replace(state, report=replace(state.report, calibration=many)))
 
 
-def test_the_threshold_of_pictures_is_exceeded_by_one_in_two_hundred_pairs_of_different_images() -> None:
+def test_the_threshold_of_pictures_is_exceeded_by_one_in_two_hundred_pairs_of_different_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vitdsi.search.calibrate._OF_FEW_IMAGES", -1.0)
     state = stored()
     training = replace(state.resolved.training, hard_views=3)
     state = replace(state, resolved=replace(state.resolved, training=training))
@@ -115,6 +118,23 @@ def test_the_threshold_of_pictures_is_exceeded_by_one_in_two_hundred_pairs_of_di
     cosines = shown @ F.normalize(vectors, dim=1).T
     different = cosines[~torch.eye(len(cosines), dtype=torch.bool)]
     assert float((different > threshold).float().mean()) == pytest.approx(0.005, abs=0.002)
+
+
+@pytest.mark.parametrize("least", [0.9, 0.999])
+def test_the_threshold_of_pictures_is_higher_in_a_small_collection(
+    monkeypatch: pytest.MonkeyPatch, least: float
+) -> None:
+    state = stored()
+    training = replace(state.resolved.training, hard_views=3)
+    state = replace(state, resolved=replace(state.resolved, training=training))
+    found = []
+    for floor in (-1.0, least):
+        monkeypatch.setattr("vitdsi.search.calibrate._OF_FEW_IMAGES", floor)
+        found.append(calibrate(state).report.calibration.different_pictures)
+    vectors = state.picture_vectors()
+    assert vectors is not None
+    share = min(1.0, vectors.shape[1] / len(vectors)) ** 2
+    assert found[1] == pytest.approx(found[0] + max(0.0, least - found[0]) * share, abs=2e-4)
 
 
 def test_the_threshold_of_pictures_stays_where_it_cannot_be_measured() -> None:

@@ -55,9 +55,9 @@ def test_without_pictures_the_kind_alone_decides(state: IndexState) -> None:
     assert found.tolist() == pytest.approx([0.5, 0.9])
 
 
-def test_an_index_of_hard_views_takes_less_likeness_for_the_same_picture(state: IndexState) -> None:
+def test_hard_views_give_likeness_a_weight_and_the_same_picture_a_larger_one(state: IndexState) -> None:
     found = relevance(_with_hard_views(state, 3), torch.tensor([[[-1.0, 0.5, 0.5], [-4.0, 0.1, 0.9]]]))[0]
-    assert found.tolist() == pytest.approx([0.5 - 0.05 + 20 * 0.25, 0.9 - 0.2])
+    assert found.tolist() == pytest.approx([0.5 - 0.01 + 0.25 + 20 * 0.25, 0.9 - 0.04 + 0.05])
 
 
 def test_the_part_that_is_most_like_an_image_counts_less_a_penalty(state: IndexState) -> None:

@@ -33,7 +33,7 @@ from vitdsi.search.evidence import (
     relevance_weights,
 )
 from vitdsi.search.queries import regions_by_default
-from vitdsi.search.rank import MIN_RERANKED
+from vitdsi.search.rank import min_reranked
 from vitdsi.state import IndexState
 
 __all__ = ["export_onnx"]
@@ -132,7 +132,7 @@ def _description(state: IndexState, reader: FeatureReader) -> dict[str, Any]:
         "bos": model.vocabulary.bos,
         "head": "trie" if isinstance(model.head, TrieHead) else "digits",
         "reranks": state.reranks_by_default,
-        "reranked": MIN_RERANKED,
+        "reranked": min_reranked(state),
         "regions": regions_by_default(state),
         "min_score": calibration.min_score,
         "scoring": {
@@ -144,6 +144,7 @@ def _description(state: IndexState, reader: FeatureReader) -> dict[str, Any]:
             "picture": weights.picture,
             "category": weights.category,
             "picture_above": weights.picture_above,
+            "whole_picture": weights.whole_picture,
             "weights": list(calibration.weights) if calibrated else None,
             "bias": calibration.bias,
             "lowest_log_prob": LOWEST_LOG_PROB,

@@ -35,6 +35,7 @@ class Scoring:
         picture_above: only what the cosine of pictures exceeds this by counts; None counts all of it.
         weights, bias: of the score, which is a sigmoid; None if the score is the probability of the decoder.
         lowest_log_prob: lower log-probabilities count as this one in a score.
+        whole_picture: the weight of the whole cosine of pictures beside what counts of it. Former exports have none.
     """
 
     categories: int
@@ -48,6 +49,7 @@ class Scoring:
     lowest_log_prob: float
     parts_above: float = 0.0
     first: Sequence[float] | None = None
+    whole_picture: float = 0.0
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Scoring:
@@ -57,13 +59,15 @@ class Scoring:
     def relevance(self, evidence: Floats, parts: int = 1) -> Floats:
         """Return the relevance (K,) of candidates with this evidence (K, 3), for a query in so many parts."""
         log_prob, picture, category = evidence.T
+        counted = picture
         if self.picture_above is not None:
             above = self.picture_above + (self.parts_above if parts > 1 else 0.0)
-            picture = np.maximum(picture - np.float32(above), 0)
+            counted = np.maximum(picture - np.float32(above), 0)
         found: Floats = (
             np.float32(self.category) * category
             + np.float32(self.log_prob) * log_prob
-            + np.float32(self.picture) * picture
+            + np.float32(self.picture) * counted
+            + np.float32(self.whole_picture) * picture
         )
         return found
 

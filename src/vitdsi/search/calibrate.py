@@ -41,6 +41,7 @@ _SCALES = np.array([5.0, 0.2, 0.2])  # typical differences of the evidence
 _BATCH = 64
 _CHANGED_SHARE = 0.01
 _EXCEEDED_BY = 0.005  # share of the pairs of different images; EXPERIMENTS.md has the evidence
+_OF_FEW_IMAGES = 0.35  # the least threshold of pictures in small collections
 _MAX_SHOWN, _MAX_ROWS = 500, 20_000  # images of which pairs are made
 
 
@@ -75,7 +76,10 @@ def _with_calibration(state: IndexState, **changes: Any) -> IndexState:
 def _different_pictures(state: IndexState) -> float:
     """Return a cosine of pictures that one in two hundred pairs of different images exceeds.
 
-    It stays as it is where it cannot be measured: without features, without hard views, or with a single image.
+    Images that the embedding was learned from are less like each other than new photos are like them, the more so, the
+    fewer there are. So it is at least 0.35 if there are no more images than numbers of a picture embedding; the more
+    images there are, the less is added. It stays as it is where it cannot be measured: without features, without hard
+    views, or with a single image.
     """
     live, known = state.trie.live_ids(), state.report.calibration.different_pictures
     if state.features is None or not state.resolved.training.hard_views or len(live) < 2:
@@ -89,7 +93,8 @@ def _different_pictures(state: IndexState) -> float:
     shown = state.model.embeddings(state.features[some[:_MAX_SHOWN]])[:, : rows.shape[1]]
     cosines = F.normalize(shown, dim=1) @ rows.T
     others = ~torch.eye(*cosines.shape, dtype=torch.bool)
-    return round(float(torch.quantile(cosines[others], 1 - _EXCEEDED_BY)), 4)
+    found = float(torch.quantile(cosines[others], 1 - _EXCEEDED_BY))
+    return round(found + max(0.0, _OF_FEW_IMAGES - found) * min(1.0, rows.shape[1] / len(live)) ** 2, 4)
 
 
 def needs_calibration(state: IndexState) -> bool:

@@ -18,8 +18,9 @@ from vitdsi.state import IndexState
 LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
 
 # Weights of the relevance; EXPERIMENTS.md has the evidence.
-_LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES = 0.05, 0.1
-_PICTURE_WEIGHT, _PICTURE_WEIGHT_OF_VIEWS = 10.0, 20.0  # without and with hard views
+_LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES = 0.01, 0.1
+_PICTURE_WEIGHT, _WHOLE_PICTURE_WEIGHT = 20.0, 0.5
+_LOG_PROB_WEIGHT_WITHOUT_VIEWS, _PICTURE_WEIGHT_WITHOUT_VIEWS = 0.05, 10.0
 PART_PENALTY = 0.05  # on the cosine of a part of a query
 PARTS_ABOVE = 0.08  # by which the cosine must exceed more where a query was read in several parts
 FIRST_SHARPNESS, FIRST_LOG_PROB_WEIGHT = 10.0, 0.2  # of what decides the first place of such a query
@@ -96,12 +97,14 @@ class RelevanceWeights(NamedTuple):
     Attributes:
         log_prob, picture, category: the weights.
         picture_above: only what the cosine of pictures exceeds this by counts; None counts all of it.
+        whole_picture: the weight of the whole cosine of pictures beside what counts of it.
     """
 
     log_prob: float
     picture: float
     category: float
     picture_above: float | None = None
+    whole_picture: float = 0.0
 
 
 def relevance_weights(state: IndexState, parts: int = 1) -> RelevanceWeights:
@@ -110,9 +113,10 @@ def relevance_weights(state: IndexState, parts: int = 1) -> RelevanceWeights:
         return RelevanceWeights(_LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES, 0.0)
     if state.resolved.labels == "folder":
         return RelevanceWeights(_LOG_PROB_WEIGHT_OF_CLASSES, 0.0, 1.0)
-    weight = _PICTURE_WEIGHT_OF_VIEWS if state.resolved.training.hard_views else _PICTURE_WEIGHT
     above = state.report.calibration.different_pictures + (PARTS_ABOVE if parts > 1 else 0.0)
-    return RelevanceWeights(_LOG_PROB_WEIGHT, weight, 1.0, above)
+    if not state.resolved.training.hard_views:
+        return RelevanceWeights(_LOG_PROB_WEIGHT_WITHOUT_VIEWS, _PICTURE_WEIGHT_WITHOUT_VIEWS, 1.0, above)
+    return RelevanceWeights(_LOG_PROB_WEIGHT, _PICTURE_WEIGHT, 1.0, above, _WHOLE_PICTURE_WEIGHT)
 
 
 def relevance(state: IndexState, found: Tensor, pictures: bool = True, parts: int = 1) -> Tensor:
@@ -120,12 +124,13 @@ def relevance(state: IndexState, found: Tensor, pictures: bool = True, parts: in
 
     With category parts it is
 
-        category + 0.05 log p + 20 max(0, picture - d),
+        category + 0.5 picture + 0.01 log p + 20 max(0, picture - d),
 
     where d is `Calibration.different_pictures`, and 0.08 more for queries in several `parts`, the best of which is more
     like any image: what shows the same picture comes first, and what shows the same kind of thing follows. An index
-    that was built without hard views has 10 in place of 20. With classes the relevance is category + 0.1 log p, since a
-    picture that looks alike may be of another class. Models without category parts have 0.3 log p + 15 picture.
+    that was built without hard views has category + 0.05 log p + 10 max(0, picture - d). With classes the relevance is
+    category + 0.1 log p, since a picture that looks alike may be of another class. Models without category parts have
+    0.3 log p + 15 picture.
 
     Without `pictures`, which is how texts are searched, it is the cosine of categories alone where there are any.
     """
@@ -133,9 +138,11 @@ def relevance(state: IndexState, found: Tensor, pictures: bool = True, parts: in
     if state.model.stem.categories and not pictures:
         return category
     weights = relevance_weights(state, parts)
+    counted = picture
     if weights.picture_above is not None:
-        picture = (picture - weights.picture_above).clamp(min=0)
-    return weights.category * category + weights.log_prob * log_prob + weights.picture * picture
+        counted = (picture - weights.picture_above).clamp(min=0)
+    found = weights.category * category + weights.log_prob * log_prob + weights.picture * counted
+    return found + weights.whole_picture * picture if weights.whole_picture else found
 
 
 def probability(state: IndexState, found: Tensor) -> Tensor:

@@ -17,11 +17,13 @@ from vitdsi.search.searched import Searched, WholeIndex
 from vitdsi.state import IndexState
 
 ORIENTATIONS = 4  # of a photo: as it is, and turned by 90, 180 and 270 degrees
-MIN_RERANKED = 24  # the fewest of the most probable ids that reranking chooses from
+_MIN_RERANKED = 24  # the fewest of the most probable ids that reranking chooses from
 _MIN_RERANKED_FOR_KIND = (
     100  # the same for searches that do not compare pictures, where kinship alone decides
 )
 _ABOVE_ALL = 1000.0  # a score that no relevance reaches
+_MIN_RERANKED_OF_FEW = 100  # the same for indexes of few images, whose decoder learned in few steps
+_FEW = 1000  # images
 _FIRST = 10  # results that may show what a photo shows
 _MAX_PREFIXES_IN_BATCH = 20_000
 _BATCH = 64
@@ -78,7 +80,7 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
     if rerank and not state.model.head.compares:
         raise UsageError("this index has no trie head to rerank with; build it with model.paper.head=trie")
     wanted = options.offset + options.k
-    reranked = MIN_RERANKED if options.pictures else _MIN_RERANKED_FOR_KIND
+    reranked = min_reranked(state) if options.pictures else _MIN_RERANKED_FOR_KIND
     block = max(reranked, options.k) if rerank else options.k
     found = searched.find(
         block * -(-wanted // block),
@@ -124,6 +126,11 @@ def _with_first(score: Tensor, claim: Tensor) -> Tensor:
     """Raise the score of the candidate with the strongest claim (B, K) to the first place above all others."""
     best, place = claim.max(dim=1, keepdim=True)
     return score.scatter(1, place, _ABOVE_ALL + best)
+
+
+def min_reranked(state: IndexState) -> int:
+    """Return the fewest of the most probable ids that reranking chooses from, for queries that show pictures."""
+    return _MIN_RERANKED_OF_FEW if state.report.images <= _FEW else _MIN_RERANKED
 
 
 def _in_turns(ids: Tensor) -> Tensor:

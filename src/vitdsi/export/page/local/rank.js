@@ -31,7 +31,8 @@ function cosine(one, other, from, to) {
 
 function relevance([logProb, picture, category], scoring) {
   const counted = scoring.picture_above === null ? picture : Math.max(picture - scoring.picture_above, 0);
-  return scoring.category * category + scoring.log_prob * logProb + scoring.picture * counted;
+  const weighted = scoring.category * category + scoring.log_prob * logProb + scoring.picture * counted;
+  return weighted + (scoring.whole_picture ?? 0) * picture; // former exports have none
 }
 
 /** The probability that a candidate is right. */
