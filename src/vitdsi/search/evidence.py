@@ -18,7 +18,7 @@ from vitdsi.state import IndexState
 LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
 
 # Weights of the relevance; EXPERIMENTS.md has the evidence.
-_LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES = 0.01, 0.1
+_LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES, _PICTURE_WEIGHT_OF_CLASSES = 0.01, 0.02, 0.2
 _PICTURE_WEIGHT, _WHOLE_PICTURE_WEIGHT = 20.0, 0.5
 _LOG_PROB_WEIGHT_WITHOUT_VIEWS, _PICTURE_WEIGHT_WITHOUT_VIEWS = 0.05, 10.0
 PART_PENALTY = 0.05  # on the cosine of a part of a query
@@ -112,7 +112,7 @@ def relevance_weights(state: IndexState, parts: int = 1) -> RelevanceWeights:
     if not state.model.stem.categories:
         return RelevanceWeights(_LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES, 0.0)
     if state.resolved.labels == "folder":
-        return RelevanceWeights(_LOG_PROB_WEIGHT_OF_CLASSES, 0.0, 1.0)
+        return RelevanceWeights(_LOG_PROB_WEIGHT_OF_CLASSES, _PICTURE_WEIGHT_OF_CLASSES, 1.0)
     above = state.report.calibration.different_pictures + (PARTS_ABOVE if parts > 1 else 0.0)
     if not state.resolved.training.hard_views:
         return RelevanceWeights(_LOG_PROB_WEIGHT_WITHOUT_VIEWS, _PICTURE_WEIGHT_WITHOUT_VIEWS, 1.0, above)
@@ -129,8 +129,8 @@ def relevance(state: IndexState, found: Tensor, pictures: bool = True, parts: in
     where d is `Calibration.different_pictures`, and 0.08 more for queries in several `parts`, the best of which is more
     like any image: what shows the same picture comes first, and what shows the same kind of thing follows. An index
     that was built without hard views has category + 0.05 log p + 10 max(0, picture - d). With classes the relevance is
-    category + 0.1 log p, since a picture that looks alike may be of another class. Models without category parts have
-    0.3 log p + 15 picture.
+    category + 0.2 picture + 0.02 log p, since a picture that looks alike may be of another class. Models without
+    category parts have 0.3 log p + 15 picture.
 
     Without `pictures`, which is how texts are searched, it is the cosine of categories alone where there are any.
     """
