@@ -11,7 +11,9 @@ and the normalised affinity S,
     Y = (I - c S)^-1 X,
 
 centred and scaled to unit length. A ridge regression from X to Y distils into the map what the diffusion knows, so that
-a search needs neither the graph nor the vectors of other images. With classes, Y is a code of the class of each image.
+a search needs neither the graph nor the vectors of other images. In the sums that normalise S, each image has a small
+weight itself, so that one that is like no other keeps its own vector. With classes, the map is a linear discriminant
+analysis, and the vector of an image is the mean of its class.
 
 In large collections the graph is that of a random sample. The vector of any other image is what the same equation gives
 it, as one more node that is connected with its nearest images of the sample:
@@ -36,8 +38,8 @@ from vitdsi.neighbours import affinity_with, neighbour_weights, normalised
 
 # Constants of the closed form. EXPERIMENTS.md has the evidence: none of them is sensitive.
 _NEIGHBOURS = 10  # of each image in the graph, at most
-_NEIGHBOURS_PER_ROOT = 0.5  # at most, times the square root of the number of images, but 3
-_FEWEST_NEIGHBOURS = 3  # where there are enough images
+_NEIGHBOURS_PER_ROOT = 0.5  # of the square root of the number of images, at most
+_FEWEST_NEIGHBOURS = 3  # even if that is less, where there are enough images
 _LARGEST_NEIGHBOUR_SHARE = 8  # at most one in eight of all images is a neighbour
 _POWER = 3.0  # of the cosines in the graph
 _DIFFUSION = 0.95  # c
