@@ -103,8 +103,8 @@ class ModelConfig(Section):
     stem: str = "pooled"
     """What the model reads of a photo: one `pooled` vector of the frozen backbone, the cells of its last feature `map`,
     or the `pixels` themselves in patches; or a name that you registered in `vitdsi.model.stems.STEMS`. Pixels need no
-    backbone, but all has to be learned. With labels and without, `map` was worse than `pooled` at every depth from 0 to 4
-    and took longer to train."""
+    backbone, but all has to be learned. With labels and without, `map` was worse than `pooled` at every depth from 0 to
+    4 and took longer to train."""
     backbone: str = "efficientnet-lite0"
     """The frozen network that turns photos into features: a name in `vitdsi.backbones.BACKBONES`, or a vision model of
     `transformers`, by its name on the Hugging Face hub, such as `facebook/dinov2-small`, or by its folder."""
