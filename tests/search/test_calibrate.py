@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +92,15 @@ def test_too_few_views_leave_the_calibration_as_it_is() -> None:
     state = held_out_state(views=7)
     assert calibrate(state) is state
     assert calibrate(replace(state, held_out=None)) == replace(state, held_out=None)
+
+
+def test_weights_that_are_not_numbers_leave_the_calibration_as_it_is() -> None:
+    state = stored()
+    model = copy.deepcopy(state.model)
+    with torch.no_grad():
+        model.head.log_scale.fill_(torch.nan)
+    damaged = replace(state, model=model)
+    assert calibrate(damaged).report == damaged.report
 
 
 def test_scores_need_calibration_when_more_than_one_in_a_hundred_images_went() -> None:

@@ -48,7 +48,8 @@ _MAX_SHOWN, _MAX_ROWS = 500, 20_000  # images of which pairs are made
 def calibrate(state: IndexState) -> IndexState:
     """Return the state with scores that are calibrated on its held-out views.
 
-    Views of removed images are left out. The calibration stays as it is if fewer than 8 views are left.
+    Views of removed images are left out. The calibration stays as it is if fewer than 8 views are left, or if weights
+    of the model are not numbers.
     """
     threshold = _different_pictures(state)
     if threshold != state.report.calibration.different_pictures:
@@ -60,7 +61,10 @@ def calibrate(state: IndexState) -> IndexState:
     inside = torch.cat([seen for _, seen in results]).double().numpy()
     right = np.concatenate([_right(state, views, view, ids) for view, (ids, _) in enumerate(results)])
     outside = inside[~right] if views.labels is None else _results_without_class(state, views)
-    fitted = _fit(np.concatenate([inside, outside]), np.concatenate([right, np.zeros(len(outside))]))
+    found = np.concatenate([inside, outside])
+    if not len(found) or np.isnan(found).any():
+        return state
+    fitted = _fit(found, np.concatenate([right, np.zeros(len(outside))]))
     images = int(state.trie.live.sum())
     state = _with_calibration(state, weights=fitted.weights, bias=fitted.bias, images=images)
     best = np.array([float(_best_score(state, seen)) for _, seen in results])
