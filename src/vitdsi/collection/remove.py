@@ -10,7 +10,7 @@ from vitdsi.state import IndexState
 
 
 def remove(state: IndexState, ids: Sequence[int]) -> IndexState:
-    """Remove live ids. Nothing is trained, and the log-probabilities of all other images stay exactly as they are.
+    """Remove live ids. Nothing is trained, and the log-probabilities of all other images stay as they are.
 
     What the index knows of removed images stays in its files until it is compacted.
 
