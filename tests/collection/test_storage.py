@@ -14,17 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers_former import write_format_5
-from helpers_stored import add, content, stored
-from safetensors.torch import load_file, save_file
+from helpers_stored import add, stored
 
 from vitdsi.collection import storage
 from vitdsi.collection.parts import GROWING, PARTS
 from vitdsi.collection.remove import remove
-from vitdsi.collection.storage import FORMAT_VERSION, read_index, sizes, write_index, write_lock
+from vitdsi.collection.storage import read_index, sizes, write_index, write_lock
 from vitdsi.errors import IndexFormatError, IndexLockedError, UsageError, VitdsiError
 from vitdsi.ids.trie import Trie
-from vitdsi.model.coding import with_row_bytes
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import rank
 from vitdsi.state import IndexState
@@ -37,14 +34,6 @@ REMOVAL = ("live",)
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "a b.dsi"
     assert write_index(path, replace(stored(), decisions=DECISIONS)) == 1
-    return path
-
-
-@pytest.fixture
-def former(tmp_path: Path) -> Path:
-    """An index as it was up to format 3, without a part for categories and without held-out views."""
-    path = tmp_path / "former.dsi"
-    write_format_5(path, replace(stored(former=True), held_out=None))
     return path
 
 
@@ -345,29 +334,6 @@ def test_weights_that_training_changed_are_written_again(tmp_path: Path) -> None
     )
 
 
-def test_index_of_format_6_has_the_rows_of_images_among_the_other_weights(tmp_path: Path) -> None:
-    path = tmp_path / "former.dsi"
-    write_index(path, stored())
-    model, rows = (path / f"{part}-000001.safetensors" for part in ("model", "rows"))
-    save_file(load_file(model) | load_file(rows), model)
-    rows.unlink()
-    manifest = json.loads((path / "index.json").read_text("utf-8"))
-    del manifest["files"]["rows"], manifest["checksums"], manifest["checksum"]
-    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 6}), "utf-8")
-    weights = stored().model.state_dict()
-    assert all(
-        torch.equal(weights[name], value) for name, value in read_index(path).model.state_dict().items()
-    )
-    write_index(path, changed(path), REMOVAL)
-    grown = add(read_index(path), 2)
-    write_index(path, grown, GROWING)
-    assert {file.name for file in path.glob("rows-*")} == {"rows-000003.safetensors"}
-    weights = grown.model.state_dict()
-    assert all(
-        torch.equal(weights[name], value) for name, value in read_index(path).model.state_dict().items()
-    )
-
-
 def test_place_that_an_added_image_took_is_read_again(path: Path) -> None:
     """The removed image keeps its row in the file of codes, but has no code any more."""
     state = read_index(path)
@@ -385,83 +351,3 @@ def test_keypoints_that_were_dropped_leave_the_folder(path: Path) -> None:
     write_index(path, replace(read_index(path), keypoints=None), ("keypoints",))
     assert read_index(path).keypoints is None
     assert not list(path.glob("keypoints-*"))
-
-
-def test_index_of_format_5_is_read_and_rewritten_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "former.dsi"
-    before = replace(stored(), model=with_row_bytes(stored().model, stored().trie, None))
-    write_format_5(path, before)
-    after = read_index(path)
-    assert after.image_ids == before.image_ids and after.labels == before.labels
-    assert list(after.hashes) == list(before.hashes)
-    assert after.decisions == ((content("old", 1)[:16], content("old", 2)[:16]),)
-    assert after.held_out is not None and after.keypoints is not None and before.keypoints is not None
-    assert np.array_equal(after.keypoints.since(0).values, before.keypoints.since(0).values)
-    found = rank(after, after.features, SearchOptions(k=3))
-    assert np.array_equal(found.ids, rank(before, before.features, SearchOptions(k=3)).ids)
-    write_index(path, remove(after, [1]), REMOVAL)
-    assert names(path) == {"index.json", *(f"{part}-000002.{suffix}" for part, suffix in PARTS.items())}
-    assert len(read_index(path).trie.live_ids()) == 59
-
-
-def test_index_of_format_4_has_no_keypoints(tmp_path: Path) -> None:
-    path = tmp_path / "former.dsi"
-    manifest = write_format_5(path, stored())
-    (path / manifest["files"].pop("keypoints")).unlink()
-    del manifest["requested"]["keypoints"], manifest["resolved"]["keypoints"]
-    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 4}), "utf-8")
-    index = read_index(path)
-    assert index.keypoints is None
-    assert write_index(path, remove(index, [1]), REMOVAL) == 2
-    assert read_index(path).keypoints is None and "keypoints" not in sizes(path)
-
-
-def test_removed_ids_of_format_3_have_no_code(former: Path) -> None:
-    """Up to format 3, a removal deleted the code of an id and the branches that led only to it."""
-    path = former
-    manifest = json.loads((path / "index.json").read_text("utf-8"))
-    tensors = load_file(path / manifest["files"]["trie"])
-    del tensors["live"]
-    child, nodes, tokens = tensors["child"], *stored(former=True).trie.last_edges(torch.tensor([4, 9]))
-    child[nodes, tokens] = -1
-    tensors["codes"][[4, 9]], tensors["nodes"][[4, 9]] = stored(former=True).trie.vocabulary.pad, -1
-    save_file(tensors, path / manifest["files"]["trie"])
-    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 3}), "utf-8")
-    index = read_index(path)
-    assert index.trie.live_ids().tolist() == [i for i in range(60) if i not in (4, 9)]
-    found = rank(index, index.features, SearchOptions(k=60, rerank=False))
-    assert found.ids.shape == (60, 58) and found.proven.all()
-    write_index(path, index, REMOVAL)
-    assert json.loads((path / "index.json").read_text("utf-8"))["format_version"] == FORMAT_VERSION
-    assert torch.equal(read_index(path).trie.live, index.trie.live)
-
-
-def test_index_of_format_2_is_read_and_rewritten(former: Path) -> None:
-    """Format 2 called the features tokens and inputs, and some settings by other names."""
-    path = former
-    manifest = json.loads((path / "index.json").read_text("utf-8"))
-    tensors = load_file(path / manifest["files"].pop("features"))
-    save_file(
-        {{"features": "inputs"}.get(name, name): value for name, value in tensors.items()},
-        path / "tokens-000001.safetensors",
-    )
-    manifest["files"]["tokens"] = "tokens-000001.safetensors"
-    config = manifest.pop("resolved")
-    del manifest["requested"]
-    model, training = config["model"], config["training"]
-    model |= {
-        "head_dim": model.pop("embedding_dim"),
-        "memory_tokens": 4,
-        "head_scale": 20.0,
-        **model.pop("paper"),
-    }
-    training |= {"views": training.pop("augment_prob"), "gradient_clip": 1.0, **training.pop("paper")}
-    del model["backbone"], model["category_dim"]
-    (path / "index.json").write_text(json.dumps({**manifest, "format_version": 2, "config": config}), "utf-8")
-    before, after = stored(former=True), read_index(path)
-    assert after.resolved == before.resolved
-    assert after.features is not None and before.features is not None
-    assert torch.equal(after.features, before.features)
-    write_index(path, remove(after, [1]))
-    assert not list(path.glob("tokens-*"))
-    assert len(read_index(path).trie.live_ids()) == 59

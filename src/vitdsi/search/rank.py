@@ -21,9 +21,9 @@ _MIN_RERANKED = 24  # the fewest of the most probable ids that reranking chooses
 _MIN_RERANKED_FOR_KIND = (
     100  # the same for searches that do not compare pictures, where kinship alone decides
 )
-_ABOVE_ALL = 1000.0  # a score that no relevance reaches
 _MIN_RERANKED_OF_FEW = 100  # the same for indexes of few images, whose decoder learned in few steps
 _FEW = 1000  # images
+_ABOVE_ALL = 1000.0  # a score that no relevance reaches
 _FIRST = 10  # results that may show what a photo shows
 _MAX_PREFIXES_IN_BATCH = 20_000
 _BATCH = 64

@@ -195,7 +195,7 @@ class CodedRows(Rows):
         values = self._shared[0].values
         first = torch.arange(len(values), device=numbers.device, dtype=torch.int32) * CENTRES
         places, table = self.codes[numbers] + first, values.flatten(0, 1)
-        if torch.is_grad_enabled() or table.is_cuda:
+        if torch.is_grad_enabled() or table.device.type != "cpu":
             return F.embedding(places, table)
         return torch.from_numpy(table.numpy().take(places.numpy(), axis=0))  # twice as fast for short rows
 
