@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from vitdsi.exported.rank import Scoring
+from vitdsi.exported.best_first import Found
+from vitdsi.exported.heads import FloatRows
+from vitdsi.exported.rank import Scoring, rank
 
 _SCORING = Scoring(
     categories=2,
@@ -24,6 +26,28 @@ def test_relevance_counts_what_the_cosine_of_pictures_exceeds_the_threshold_by()
     np.testing.assert_allclose(_SCORING.relevance(_EVIDENCE), [0.4 - 0.1 + 10, 0.9 - 2], rtol=1e-5)
     whole = replace(_SCORING, picture_above=None).relevance(_EVIDENCE)
     np.testing.assert_allclose(whole, [0.4 - 0.1 + 16, 0.9 - 2 + 2], rtol=1e-5)
+
+
+def test_a_claim_above_the_limit_has_the_first_place_of_a_query_that_is_read_whole() -> None:
+    # Pictures in the first two numbers, categories in the others: the first image is alike, the second akin.
+    vectors = np.array([[1, 0.2, 0, 1], [0, 1, 1, 0], [0.1, 1, 0.6, 1]], np.float32)
+    query = np.array([[1, 0, 1, 0]], np.float32)
+    found = [Found(np.arange(3), np.array([-2, -1, -3], np.float32), True)]
+    kinship = replace(_SCORING, picture=0.0, first=(10.0, 0.2))
+    for least, order in ((None, [1, 2, 0]), (9.0, [0, 1, 2]), (9.6, [1, 2, 0])):
+        scoring = replace(kinship, first_above=least)
+        ranked = rank(
+            [],
+            found,
+            query,
+            FloatRows(vectors),
+            scoring,
+            rerank=True,
+            block=3,
+            also=np.array([], int),
+            most=None,
+        )
+        assert ranked.ids[0].tolist() == order
 
 
 def test_former_exports_give_no_weight_to_the_whole_cosine_of_pictures() -> None:

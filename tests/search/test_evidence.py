@@ -8,7 +8,14 @@ import torch
 
 from vitdsi import ImageIndex, load_config
 from vitdsi.ids.trie import NONE
-from vitdsi.search.evidence import PARTS_ABOVE, evidence, merged_evidence, probability, relevance
+from vitdsi.search.evidence import (
+    PARTS_ABOVE,
+    evidence,
+    least_claim_to_first,
+    merged_evidence,
+    probability,
+    relevance,
+)
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import candidates, rank
 from vitdsi.state import Calibration, IndexState
@@ -48,6 +55,17 @@ def test_the_same_picture_comes_first_and_the_same_kind_follows(state: IndexStat
     same, kind, other = (-1.0, 0.9, 0.5), (-4.0, 0.1, 0.9), (-8.0, 0.15, 0.1)
     found = relevance(_with_hard_views(state, 0), torch.tensor([[other, kind, same]]))[0]
     assert found.tolist() == pytest.approx([0.1 - 0.4, 0.9 - 0.2, 0.5 - 0.05 + 10 * 0.65])
+
+
+def test_parts_have_a_first_place_of_their_own_and_classes_one_for_the_same_picture(
+    state: IndexState,
+) -> None:
+    views = _with_hard_views(state, 3)
+    assert least_claim_to_first(views) is None
+    assert least_claim_to_first(views, parts=5) == -float("inf")
+    classes = replace(views, resolved=replace(views.resolved, labels="folder"))
+    assert least_claim_to_first(classes) == least_claim_to_first(classes, parts=5) == pytest.approx(2.5)
+    assert least_claim_to_first(_with_hard_views(classes, 0), parts=5) is None
 
 
 def test_without_pictures_the_kind_alone_decides(state: IndexState) -> None:

@@ -15,6 +15,7 @@ from vitdsi.search.evidence import claim_to_first, relevance
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import candidates, indexing_accuracy, rank
 from vitdsi.search.searched import WholeIndex
+from vitdsi.state import Calibration
 
 _SHORT = ["training.max_epochs=20", "training.batch_size=32", "ids.base=4"]
 
@@ -157,12 +158,23 @@ def test_the_strongest_claim_to_the_first_place_has_it_and_relevance_orders_the_
     assert bool((ordered[1:-1] >= ordered[2:] - 1e-5).all()) and float(ordered[0]) < float(ordered.amax())
 
 
-def test_with_classes_the_most_relevant_comes_first_also_for_parts(index: ImageIndex) -> None:
-    state, mixed = index.state_, (index.features_[[2, 9, 7]].float() + index.features_[[3, 4, 8]].float()) / 2
-    classes = replace(state, resolved=replace(state.resolved, labels="folder"))
-    found = candidates(classes, mixed, SearchOptions(k=20), parts=3)
-    ordered = relevance(classes, found.evidence, parts=3)[0]
-    assert bool((ordered[:-1] >= ordered[1:] - 1e-5).all())
+@pytest.mark.parametrize("parts", [1, 3])
+@torch.inference_mode()
+def test_with_classes_only_a_strong_claim_comes_before_the_most_relevant(
+    index: ImageIndex, parts: int
+) -> None:
+    state = replace(index.state_, resolved=replace(index.state_.resolved, labels="folder"))
+    vectors, split = state.model.head.vectors(torch.arange(20)), -state.model.stem.categories
+    categories = torch.nn.functional.normalize(vectors[:, split:], dim=1)
+    other = int((categories @ categories[2]).argmin())
+    query = torch.cat([vectors[2, :split], vectors[other, split:]]).expand(parts, -1)
+    for likeness, first in ((-1.0, 2), (1.5, other)):  # cosines that all pictures exceed, and none
+        report = replace(state.report, calibration=Calibration(different_pictures=likeness))
+        classes = replace(state, report=report)
+        found = candidates(classes, query, SearchOptions(k=20), parts=parts, embedded=True)
+        assert int(found.ids[0, 0]) == first
+        ordered = relevance(classes, found.evidence, parts=parts)[0, likeness < 0 :]
+        assert bool((ordered[:-1] >= ordered[1:] - 1e-5).all())
 
 
 @pytest.mark.parametrize("k", [1, 3])

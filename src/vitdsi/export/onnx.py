@@ -30,6 +30,7 @@ from vitdsi.search.evidence import (
     LOWEST_LOG_PROB,
     PART_PENALTY,
     PARTS_ABOVE,
+    least_claim_to_first,
     relevance_weights,
 )
 from vitdsi.search.queries import regions_by_default
@@ -125,6 +126,7 @@ def _description(state: IndexState, reader: FeatureReader) -> dict[str, Any]:
     model, calibration = state.model, state.report.calibration
     weights = relevance_weights(state)
     calibrated = calibration.images or state.reranks_by_default
+    claims = least_claim_to_first(state, parts=2) is not None
     return {
         "images": int(state.trie.live.sum()),
         "image_size": reader.image_size,
@@ -139,7 +141,8 @@ def _description(state: IndexState, reader: FeatureReader) -> dict[str, Any]:
             "categories": model.stem.categories,
             "part_penalty": PART_PENALTY,
             "parts_above": PARTS_ABOVE,
-            "first": [FIRST_SHARPNESS, FIRST_LOG_PROB_WEIGHT] if state.compares_pictures else None,
+            "first": [FIRST_SHARPNESS, FIRST_LOG_PROB_WEIGHT] if claims else None,
+            "first_above": least_claim_to_first(state),
             "log_prob": weights.log_prob,
             "picture": weights.picture,
             "category": weights.category,

@@ -29,8 +29,10 @@ class Scoring:
         categories: how many numbers at the end of an embedding compare what photos show.
         part_penalty: on the cosine of a part of a query that is not the whole.
         parts_above: by which the cosine of pictures must exceed more where a query was read in several parts.
-        first: sharpness s and weight w of the claim to the first place of such a query, the logarithm of the mean of
-            exp(s cosine) over the parts + w log p; None leaves the order to the relevance.
+        first: sharpness s and weight w of a claim to the first place, the logarithm of the mean of exp(s cosine) over
+            the parts + w log p; None leaves the order to the relevance.
+        first_above: what the strongest claim must exceed to have the first place; None gives it that of any query in
+            several parts, and of no other.
         log_prob, picture, category: weights of the relevance.
         picture_above: only what the cosine of pictures exceeds this by counts; None counts all of it.
         weights, bias: of the score, which is a sigmoid; None if the score is the probability of the decoder.
@@ -49,6 +51,7 @@ class Scoring:
     lowest_log_prob: float
     parts_above: float = 0.0
     first: Sequence[float] | None = None
+    first_above: float | None = None
     whole_picture: float = 0.0
 
     @classmethod
@@ -121,10 +124,12 @@ def rank(
         log_probs = np.logaddexp.reduce(of_parts) - np.float32(np.log(len(found)))
     evidence, parts, pictures = _evidence(ids, log_probs, embeddings, leaves, scoring)
     value = scoring.relevance(evidence, len(found)) if rerank else log_probs
-    if rerank and scoring.first and len(found) > 1 and len(ids):
+    if rerank and scoring.first and len(ids) and (len(found) > 1 or scoring.first_above is not None):
         sharpness, weight = map(np.float32, scoring.first)
-        claim = np.logaddexp.reduce(sharpness * pictures, axis=1) + weight * log_probs
-        value[np.where(blocks == 0, claim, -np.inf).argmax()] = np.inf
+        likeness = np.logaddexp.reduce(sharpness * pictures, axis=1) - np.log(pictures.shape[1])
+        claim = np.where(blocks == 0, likeness + weight * log_probs, -np.inf)
+        if scoring.first_above is None or claim.max() > scoring.first_above:
+            value[claim.argmax()] = np.inf
     order = np.lexsort((-value, blocks))[:most]
     ids, evidence = ids[order], evidence[order]
     places = np.full(len(ids), NONE)

@@ -91,6 +91,22 @@ def claim_to_first(seen: Seen) -> Tensor:
     return seen.likeness + FIRST_LOG_PROB_WEIGHT * seen.evidence[..., 0]
 
 
+def least_claim_to_first(state: IndexState, parts: int = 1) -> float | None:
+    """Return what the strongest claim must exceed to have the first place; None if relevance decides alone.
+
+    Without classes it always has it for queries in several `parts`, and never for others, whose relevance knows the
+    same picture already. With classes, whose relevance is that of kinship, a claim of more than 10 d has it, where d is
+    `Calibration.different_pictures`: a picture that the collection has comes first, and its class follows. An index
+    that was built without hard views does not know d.
+    """
+    if not state.reranks_by_default or not state.model.stem.categories:
+        return None
+    if state.resolved.labels == "folder":
+        d = state.report.calibration.different_pictures
+        return FIRST_SHARPNESS * d if state.resolved.training.hard_views else None
+    return -math.inf if parts > 1 else None
+
+
 class RelevanceWeights(NamedTuple):
     """What the evidence of a candidate is weighed with.
 

@@ -6,6 +6,7 @@ export function rank(found, embedding, leaves, scoring, rerank) {
   const candidates = found.map(([id, logProb]) => ({ id, evidence: evidence(id, logProb, embedding, leaves, scoring) }));
   if (rerank) {
     for (const candidate of candidates) candidate.value = relevance(candidate.evidence, scoring);
+    raiseFirst(candidates, scoring);
     candidates.sort((one, other) => other.value - one.value);
   }
   return candidates.map(({ id, evidence: found }) => ({ id, score: score(found, scoring), logProb: found[0] }));
@@ -33,6 +34,14 @@ function relevance([logProb, picture, category], scoring) {
   const counted = scoring.picture_above === null ? picture : Math.max(picture - scoring.picture_above, 0);
   const weighted = scoring.category * category + scoring.log_prob * logProb + scoring.picture * counted;
   return weighted + (scoring.whole_picture ?? 0) * picture; // former exports have none
+}
+
+/** Give the first place to the strongest claim to it, if it exceeds a limit; without a limit, relevance decides. */
+function raiseFirst(candidates, { first, first_above: least }) {
+  if (!first || (least ?? null) === null) return;
+  const claims = candidates.map(({ evidence: [logProb, picture] }) => first[0] * picture + first[1] * logProb);
+  const strongest = claims.indexOf(Math.max(...claims));
+  if (claims[strongest] > least) candidates[strongest].value = Infinity;
 }
 
 /** The probability that a candidate is right. */
