@@ -34,7 +34,7 @@ class Calibration:
         images: how many images were live when the weights were fitted, 0 for the default weights.
         inside_scores: the top score of each held-out view.
         min_score: the score that 95 % of them reach, or None without held-out views.
-        different_pictures: a cosine of pictures that one in two hundred pairs of different images exceeds, or a higher
+        different_pictures: a cosine of pictures that one in a hundred pairs of different images exceeds, or a higher
             one in a small collection. What exceeds it speaks for the same picture.
     """
 

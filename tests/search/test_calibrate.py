@@ -113,13 +113,11 @@ def test_scores_need_calibration_when_more_than_one_in_a_hundred_images_went() -
     assert not needs_calibration(replace(state, report=replace(state.report, calibration=many)))
 
 
-def test_the_threshold_of_pictures_is_exceeded_by_one_in_two_hundred_pairs_of_different_images(
+def test_the_threshold_of_pictures_is_exceeded_by_one_in_a_hundred_pairs_of_different_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("vitdsi.search.calibrate._OF_FEW_IMAGES", -1.0)
     state = stored()
-    training = replace(state.resolved.training, hard_views=3)
-    state = replace(state, resolved=replace(state.resolved, training=training))
     threshold = calibrate(state).report.calibration.different_pictures
     vectors = state.picture_vectors()
     assert vectors is not None and state.features is not None
@@ -127,7 +125,7 @@ def test_the_threshold_of_pictures_is_exceeded_by_one_in_two_hundred_pairs_of_di
     shown = F.normalize(state.model.embeddings(state.features)[:, :width], dim=1)
     cosines = shown @ F.normalize(vectors, dim=1).T
     different = cosines[~torch.eye(len(cosines), dtype=torch.bool)]
-    assert float((different > threshold).float().mean()) == pytest.approx(0.005, abs=0.002)
+    assert float((different > threshold).float().mean()) == pytest.approx(0.01, abs=0.003)
 
 
 @pytest.mark.parametrize("least", [0.9, 0.999])
@@ -135,8 +133,6 @@ def test_the_threshold_of_pictures_is_higher_in_a_small_collection(
     monkeypatch: pytest.MonkeyPatch, least: float
 ) -> None:
     state = stored()
-    training = replace(state.resolved.training, hard_views=3)
-    state = replace(state, resolved=replace(state.resolved, training=training))
     found = []
     for floor in (-1.0, least):
         monkeypatch.setattr("vitdsi.search.calibrate._OF_FEW_IMAGES", floor)
@@ -148,7 +144,6 @@ def test_the_threshold_of_pictures_is_higher_in_a_small_collection(
 
 
 def test_the_threshold_of_pictures_stays_where_it_cannot_be_measured() -> None:
-    state = stored()
-    training = replace(state.resolved.training, hard_views=3)
-    for other in (state, replace(state, features=None, resolved=replace(state.resolved, training=training))):
-        assert calibrate(other).report.calibration.different_pictures == 0.25
+    state = replace(stored(), features=None)
+    before = state.report.calibration.different_pictures
+    assert calibrate(state).report.calibration.different_pictures == before

@@ -9,9 +9,8 @@ import torch
 from vitdsi import ImageIndex, load_config
 from vitdsi.ids.trie import NONE
 from vitdsi.search.evidence import (
-    PARTS_ABOVE,
     evidence,
-    least_claim_to_first,
+    first_place,
     merged_evidence,
     probability,
     relevance,
@@ -45,37 +44,27 @@ def test_evidence_holds_the_log_probability_and_both_cosines(state: IndexState) 
     torch.testing.assert_close(seen[1, 0, 2], cosine(row[split:], embedding[1, split:], dim=0))
 
 
-def _with_hard_views(state: IndexState, count: int) -> IndexState:
-    training = replace(state.resolved.training, hard_views=count)
+def test_kinship_counts_most_and_likeness_next(state: IndexState) -> None:
+    same, kind = (-1.0, 0.9, 0.5), (-4.0, 0.1, 0.9)
+    found = relevance(state, torch.tensor([[same, kind]]))[0]
+    assert found.tolist() == pytest.approx([0.5 + 0.45 - 0.01, 0.9 + 0.05 - 0.04])
+    classes = replace(state, resolved=replace(state.resolved, labels="folder"))
+    found = relevance(classes, torch.tensor([[same, kind]]))[0]
+    assert found.tolist() == pytest.approx([0.5 + 0.18 - 0.02, 0.9 + 0.02 - 0.08])
+
+
+def test_what_decides_the_first_place(state: IndexState) -> None:
     report = replace(state.report, calibration=Calibration(different_pictures=0.25))
-    return replace(state, resolved=replace(state.resolved, training=training), report=report)
-
-
-def test_the_same_picture_comes_first_and_the_same_kind_follows(state: IndexState) -> None:
-    same, kind, other = (-1.0, 0.9, 0.5), (-4.0, 0.1, 0.9), (-8.0, 0.15, 0.1)
-    found = relevance(_with_hard_views(state, 0), torch.tensor([[other, kind, same]]))[0]
-    assert found.tolist() == pytest.approx([0.1 - 0.4, 0.9 - 0.2, 0.5 - 0.05 + 10 * 0.65])
-
-
-def test_parts_have_a_first_place_of_their_own_and_classes_one_for_the_same_picture(
-    state: IndexState,
-) -> None:
-    views = _with_hard_views(state, 3)
-    assert least_claim_to_first(views) is None
-    assert least_claim_to_first(views, parts=5) == -float("inf")
-    classes = replace(views, resolved=replace(views.resolved, labels="folder"))
-    assert least_claim_to_first(classes) == least_claim_to_first(classes, parts=5) == pytest.approx(2.5)
-    assert least_claim_to_first(_with_hard_views(classes, 0), parts=5) is None
+    state = replace(state, report=report)
+    assert first_place(state) == (0.0, pytest.approx(2.5))
+    assert first_place(state, parts=5) == (0.2, None)
+    classes = replace(state, resolved=replace(state.resolved, labels="folder"))
+    assert first_place(classes) == first_place(classes, parts=5) == (0.2, pytest.approx(2.5))
 
 
 def test_without_pictures_the_kind_alone_decides(state: IndexState) -> None:
     found = relevance(state, torch.tensor([[[-1.0, 0.9, 0.5], [-4.0, 0.1, 0.9]]]), pictures=False)[0]
     assert found.tolist() == pytest.approx([0.5, 0.9])
-
-
-def test_hard_views_give_likeness_a_weight_and_the_same_picture_a_larger_one(state: IndexState) -> None:
-    found = relevance(_with_hard_views(state, 3), torch.tensor([[[-1.0, 0.5, 0.5], [-4.0, 0.1, 0.9]]]))[0]
-    assert found.tolist() == pytest.approx([0.5 - 0.01 + 0.25 + 20 * 0.25, 0.9 - 0.04 + 0.05])
 
 
 def test_the_part_that_is_most_like_an_image_counts_less_a_penalty(state: IndexState) -> None:
@@ -93,23 +82,11 @@ def test_the_part_that_is_most_like_an_image_counts_less_a_penalty(state: IndexS
     torch.testing.assert_close(likeness[0], expected)
 
 
-def test_parts_must_be_more_like_an_image_to_show_the_same_picture(state: IndexState) -> None:
-    seen, hard = torch.tensor([[[-1.0, 0.5, 0.5], [-4.0, 0.3, 0.9]]]), _with_hard_views(state, 3)
-    found = relevance(hard, seen, parts=2)[0]
-    assert found.tolist() == pytest.approx([0.5 - 0.01 + 0.25 + 20 * (0.25 - PARTS_ABOVE), 0.9 - 0.04 + 0.15])
-
-
-def test_with_classes_pictures_that_look_alike_count_for_little(state: IndexState) -> None:
-    classes = replace(state, resolved=replace(state.resolved, labels="folder"))
-    found = relevance(classes, torch.tensor([[[-1.0, 0.9, 0.5], [-4.0, 0.1, 0.9]]]))[0]
-    assert found.tolist() == pytest.approx([0.5 - 0.02 + 0.18, 0.9 - 0.08 + 0.02])
-
-
 def test_results_are_ordered_by_relevance(state: IndexState) -> None:
     assert state.features is not None
     queries = (state.features[:4].float() + state.features[4:8].float()) / 2
     found = candidates(state, queries, SearchOptions(k=20))
-    ordered = relevance(state, found.evidence)
+    ordered = relevance(state, found.evidence[:, 1:])
     assert bool((ordered[:, :-1] >= ordered[:, 1:] - 1e-6).all())
 
 

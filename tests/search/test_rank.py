@@ -11,7 +11,7 @@ from vitdsi.collection.remove import remove
 from vitdsi.config import load_config
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE
-from vitdsi.search.evidence import claim_to_first, relevance
+from vitdsi.search.evidence import relevance
 from vitdsi.search.options import SearchOptions
 from vitdsi.search.rank import candidates, indexing_accuracy, rank
 from vitdsi.search.searched import WholeIndex
@@ -146,34 +146,28 @@ def test_results_name_the_part_that_is_most_like_them(index: ImageIndex) -> None
     assert dict(zip(found.ids[0].tolist(), found.parts[0].tolist(), strict=True)) == {2: 0, 9: 1}
 
 
-@torch.inference_mode()
-def test_the_strongest_claim_to_the_first_place_has_it_and_relevance_orders_the_others(
-    index: ImageIndex,
-) -> None:
-    state, mixed = index.state_, (index.features_[[2, 9, 7]].float() + index.features_[[3, 4, 8]].float()) / 2
-    found = candidates(state, mixed, SearchOptions(k=20), parts=3)
-    seen = WholeIndex(state, mixed, None, 3).describe(found.ids, None)
-    ordered = relevance(state, seen.evidence, parts=3)[0]
-    assert int(claim_to_first(seen)[0].argmax()) == 0
-    assert bool((ordered[1:-1] >= ordered[2:] - 1e-5).all()) and float(ordered[0]) < float(ordered.amax())
-
-
+@pytest.mark.parametrize("labels", ["none", "folder"])
 @pytest.mark.parametrize("parts", [1, 3])
 @torch.inference_mode()
-def test_with_classes_only_a_strong_claim_comes_before_the_most_relevant(
-    index: ImageIndex, parts: int
+def test_a_strong_claim_comes_before_what_is_most_relevant(
+    index: ImageIndex, parts: int, labels: str
 ) -> None:
-    state = replace(index.state_, resolved=replace(index.state_.resolved, labels="folder"))
+    state = replace(index.state_, resolved=replace(index.state_.resolved, labels=labels))
     vectors, split = state.model.head.vectors(torch.arange(20)), -state.model.stem.categories
     categories = torch.nn.functional.normalize(vectors[:, split:], dim=1)
     other = int((categories @ categories[2]).argmin())
     query = torch.cat([vectors[2, :split], vectors[other, split:]]).expand(parts, -1)
-    for likeness, first in ((-1.0, 2), (1.5, other)):  # cosines that all pictures exceed, and none
+    needs_none = parts > 1 and labels == "none"
+    for likeness, first in (
+        (-1.0, 2),
+        (1.5, 2 if needs_none else other),
+    ):  # what all pictures exceed, and none
         report = replace(state.report, calibration=Calibration(different_pictures=likeness))
-        classes = replace(state, report=report)
-        found = candidates(classes, query, SearchOptions(k=20), parts=parts, embedded=True)
+        found = candidates(
+            replace(state, report=report), query, SearchOptions(k=20), parts=parts, embedded=True
+        )
         assert int(found.ids[0, 0]) == first
-        ordered = relevance(classes, found.evidence, parts=parts)[0, likeness < 0 :]
+        ordered = relevance(state, found.evidence)[0, int(first == 2) :]
         assert bool((ordered[:-1] >= ordered[1:] - 1e-5).all())
 
 

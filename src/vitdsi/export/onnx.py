@@ -25,12 +25,10 @@ from vitdsi.files import replace_folder
 from vitdsi.model.heads import DigitHead, TrieHead
 from vitdsi.model.heads.rows import CodedRows, FloatRows, Rows
 from vitdsi.search.evidence import (
-    FIRST_LOG_PROB_WEIGHT,
     FIRST_SHARPNESS,
     LOWEST_LOG_PROB,
     PART_PENALTY,
-    PARTS_ABOVE,
-    least_claim_to_first,
+    first_place,
     relevance_weights,
 )
 from vitdsi.search.queries import regions_by_default
@@ -126,7 +124,7 @@ def _description(state: IndexState, reader: FeatureReader) -> dict[str, Any]:
     model, calibration = state.model, state.report.calibration
     weights = relevance_weights(state)
     calibrated = calibration.images or state.reranks_by_default
-    claims = least_claim_to_first(state, parts=2) is not None
+    whole, parts = first_place(state), first_place(state, parts=2)
     return {
         "images": int(state.trie.live.sum()),
         "image_size": reader.image_size,
@@ -140,14 +138,12 @@ def _description(state: IndexState, reader: FeatureReader) -> dict[str, Any]:
         "scoring": {
             "categories": model.stem.categories,
             "part_penalty": PART_PENALTY,
-            "parts_above": PARTS_ABOVE,
-            "first": [FIRST_SHARPNESS, FIRST_LOG_PROB_WEIGHT] if claims else None,
-            "first_above": least_claim_to_first(state),
+            "sharpness": FIRST_SHARPNESS,
+            "first": None if whole is None else whole._asdict(),
+            "first_of_parts": None if parts is None else parts._asdict(),
             "log_prob": weights.log_prob,
             "picture": weights.picture,
             "category": weights.category,
-            "picture_above": weights.picture_above,
-            "whole_picture": weights.whole_picture,
             "weights": list(calibration.weights) if calibrated else None,
             "bias": calibration.bias,
             "lowest_log_prob": LOWEST_LOG_PROB,

@@ -25,7 +25,7 @@ __all__ = [
     "read_manifest",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 FOLDER = "onnx"
 """The folder inside of an index where `vitdsi search` looks for its export."""

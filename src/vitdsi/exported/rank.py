@@ -13,7 +13,7 @@ from vitdsi.exported.best_first import Found
 from vitdsi.exported.decoding import Decoding
 from vitdsi.exported.heads import Rows
 from vitdsi.exported.trie import NONE
-from vitdsi.search.ranking import Ranking
+from vitdsi.search.ranking import FirstPlace, Ranking
 
 __all__ = ["Scoring", "most_alike", "rank"]
 
@@ -28,16 +28,12 @@ class Scoring:
     Attributes:
         categories: how many numbers at the end of an embedding compare what photos show.
         part_penalty: on the cosine of a part of a query that is not the whole.
-        parts_above: by which the cosine of pictures must exceed more where a query was read in several parts.
-        first: sharpness s and weight w of a claim to the first place, the logarithm of the mean of exp(s cosine) over
-            the parts + w log p; None leaves the order to the relevance.
-        first_above: what the strongest claim must exceed to have the first place; None gives it that of any query in
-            several parts, and of no other.
         log_prob, picture, category: weights of the relevance.
-        picture_above: only what the cosine of pictures exceeds this by counts; None counts all of it.
         weights, bias: of the score, which is a sigmoid; None if the score is the probability of the decoder.
         lowest_log_prob: lower log-probabilities count as this one in a score.
-        whole_picture: the weight of the whole cosine of pictures beside what counts of it. Former exports have none.
+        sharpness: s of the likeness of a query, the logarithm of the mean of exp(s cosine) over its parts.
+        first, first_of_parts: what decides the first place for a query that was read whole, and for one in several
+            parts; None if the relevance does.
     """
 
     categories: int
@@ -45,32 +41,29 @@ class Scoring:
     log_prob: float
     picture: float
     category: float
-    picture_above: float | None
     weights: Sequence[float] | None
     bias: float
     lowest_log_prob: float
-    parts_above: float = 0.0
-    first: Sequence[float] | None = None
-    first_above: float | None = None
-    whole_picture: float = 0.0
+    sharpness: float
+    first: FirstPlace | None
+    first_of_parts: FirstPlace | None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Scoring:
         """Return the values of a manifest."""
-        return cls(**values)
+        first, parts = (
+            None if values[name] is None else FirstPlace(**values[name])
+            for name in ("first", "first_of_parts")
+        )
+        return cls(**{**values, "first": first, "first_of_parts": parts})
 
-    def relevance(self, evidence: Floats, parts: int = 1) -> Floats:
-        """Return the relevance (K,) of candidates with this evidence (K, 3), for a query in so many parts."""
+    def relevance(self, evidence: Floats) -> Floats:
+        """Return the relevance (K,) of candidates with this evidence (K, 3)."""
         log_prob, picture, category = evidence.T
-        counted = picture
-        if self.picture_above is not None:
-            above = self.picture_above + (self.parts_above if parts > 1 else 0.0)
-            counted = np.maximum(picture - np.float32(above), 0)
         found: Floats = (
             np.float32(self.category) * category
             + np.float32(self.log_prob) * log_prob
-            + np.float32(self.picture) * counted
-            + np.float32(self.whole_picture) * picture
+            + np.float32(self.picture) * picture
         )
         return found
 
@@ -123,18 +116,18 @@ def rank(
         of_parts = np.stack([decoding.log_probs_of(ids) for decoding in decodings])
         log_probs = np.logaddexp.reduce(of_parts) - np.float32(np.log(len(found)))
     evidence, parts, pictures = _evidence(ids, log_probs, embeddings, leaves, scoring)
-    value = scoring.relevance(evidence, len(found)) if rerank else log_probs
-    if rerank and scoring.first and len(ids) and (len(found) > 1 or scoring.first_above is not None):
-        sharpness, weight = map(np.float32, scoring.first)
-        likeness = np.logaddexp.reduce(sharpness * pictures, axis=1) - np.log(pictures.shape[1])
-        claim = np.where(blocks == 0, likeness + weight * log_probs, -np.inf)
-        if scoring.first_above is None or claim.max() > scoring.first_above:
-            value[claim.argmax()] = np.inf
+    value = scoring.relevance(evidence) if rerank else log_probs
+    place = scoring.first if len(found) == 1 else scoring.first_of_parts
+    if rerank and place is not None and len(ids):
+        likeness = np.logaddexp.reduce(np.float32(scoring.sharpness) * pictures, axis=1) - np.log(len(found))
+        claims = np.where(blocks == 0, likeness + np.float32(place.log_prob) * log_probs, -np.inf)
+        if place.above is None or claims.max() > place.above:
+            value[claims.argmax()] = np.inf
     order = np.lexsort((-value, blocks))[:most]
     ids, evidence = ids[order], evidence[order]
     places = np.full(len(ids), NONE)
-    at, place = np.nonzero(ids[:, None] == also)
-    places[at] = place
+    at, in_turn = np.nonzero(ids[:, None] == also)
+    places[at] = in_turn
     return Ranking(
         ids[None],
         scoring.scores(evidence)[None],

@@ -40,7 +40,7 @@ _PRIOR = 1e-5  # strength of the pull towards the default weights
 _SCALES = np.array([5.0, 0.2, 0.2])  # typical differences of the evidence
 _BATCH = 64
 _CHANGED_SHARE = 0.01
-_EXCEEDED_BY = 0.005  # share of the pairs of different images; EXPERIMENTS.md has the evidence
+_EXCEEDED_BY = 0.01  # share of the pairs of different images; EXPERIMENTS.md has the evidence
 _OF_FEW_IMAGES = 0.35  # the least threshold of pictures in small collections
 _MAX_SHOWN, _MAX_ROWS = 500, 20_000  # images of which pairs are made
 
@@ -78,15 +78,15 @@ def _with_calibration(state: IndexState, **changes: Any) -> IndexState:
 
 
 def _different_pictures(state: IndexState) -> float:
-    """Return a cosine of pictures that one in two hundred pairs of different images exceeds.
+    """Return a cosine of pictures that one in a hundred pairs of different images exceeds.
 
     Images that the embedding was learned from are less like each other than new photos are like them, the more so, the
     fewer there are. So it is at least 0.35 if there are no more images than numbers of a picture embedding; the more
-    images there are, the less is added. It stays as it is where it cannot be measured: without features, without hard
-    views, or with a single image.
+    images there are, the less is added. It stays as it is where it cannot be measured: without features, or with a
+    single image.
     """
     live, known = state.trie.live_ids(), state.report.calibration.different_pictures
-    if state.features is None or not state.resolved.training.hard_views or len(live) < 2:
+    if state.features is None or len(live) < 2:
         return known
     generator = torch.Generator().manual_seed(0)
     some = live[torch.randperm(len(live), generator=generator)[:_MAX_ROWS]]

@@ -13,18 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitdsi.search.ranking import FirstPlace
 from vitdsi.state import IndexState
 
 LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
 
-# Weights of the relevance; EXPERIMENTS.md has the evidence.
-_LOG_PROB_WEIGHT, _LOG_PROB_WEIGHT_OF_CLASSES, _PICTURE_WEIGHT_OF_CLASSES = 0.01, 0.02, 0.2
-_PICTURE_WEIGHT, _WHOLE_PICTURE_WEIGHT = 20.0, 0.5
-_LOG_PROB_WEIGHT_WITHOUT_VIEWS, _PICTURE_WEIGHT_WITHOUT_VIEWS = 0.05, 10.0
 PART_PENALTY = 0.05  # on the cosine of a part of a query
-PARTS_ABOVE = 0.08  # by which the cosine must exceed more where a query was read in several parts
-FIRST_SHARPNESS, FIRST_LOG_PROB_WEIGHT = 10.0, 0.2  # of what decides the first place of such a query
-_LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES = 0.3, 15.0
+FIRST_SHARPNESS = 10.0  # of the likeness of a query in several parts
+_FIRST_LOG_PROB_WEIGHT = 0.2
 
 
 class Seen(NamedTuple):
@@ -82,83 +78,60 @@ def merged_evidence(state: IndexState, ids: Tensor, log_probs: Tensor, embedding
     return Seen(torch.stack([log_probs, picture, category], dim=-1), part, likeness)
 
 
-def claim_to_first(seen: Seen) -> Tensor:
-    """Return how strong the claim (B, K) of candidates to the first place is: likeness + 0.2 log p.
+def first_place(state: IndexState, parts: int = 1) -> FirstPlace | None:
+    """Return what decides the first place for queries in so many parts; None if the relevance does.
 
-    It joins what all parts of a query say of a picture with what the decoder says, whereas the relevance counts the
-    part that is most like it alone, and only if it is like it beyond doubt.
-    """
-    return seen.likeness + FIRST_LOG_PROB_WEIGHT * seen.evidence[..., 0]
-
-
-def least_claim_to_first(state: IndexState, parts: int = 1) -> float | None:
-    """Return what the strongest claim must exceed to have the first place; None if relevance decides alone.
-
-    Without classes it always has it for queries in several `parts`, and never for others, whose relevance knows the
-    same picture already. With classes, whose relevance is that of kinship, a claim of more than 10 d has it, where d is
-    `Calibration.different_pictures`: a picture that the collection has comes first, and its class follows. An index
-    that was built without hard views does not know d.
+    The relevance is that of kinship. A picture that the collection has comes before its kin: the strongest claim has
+    the first place if it exceeds 10 d, where d is `Calibration.different_pictures`, and for queries in several parts
+    without classes it has it in any case. For these, and with classes, log p counts in a claim. Models without category
+    parts have no such place.
     """
     if not state.reranks_by_default or not state.model.stem.categories:
         return None
-    if state.resolved.labels == "folder":
-        d = state.report.calibration.different_pictures
-        return FIRST_SHARPNESS * d if state.resolved.training.hard_views else None
-    return -math.inf if parts > 1 else None
+    classes, d = state.resolved.labels == "folder", state.report.calibration.different_pictures
+    weight = _FIRST_LOG_PROB_WEIGHT if classes or parts > 1 else 0.0
+    return FirstPlace(weight, None if parts > 1 and not classes else FIRST_SHARPNESS * d)
+
+
+def claims(seen: Seen, first: FirstPlace) -> Tensor:
+    """Return how strong the claims (B, K) of candidates to the first place are: likeness + w log p.
+
+    They join what all parts of a query say of a picture, whereas the relevance counts the part that is most like it.
+    """
+    return seen.likeness + first.log_prob * seen.evidence[..., 0]
 
 
 class RelevanceWeights(NamedTuple):
-    """What the evidence of a candidate is weighed with.
-
-    Attributes:
-        log_prob, picture, category: the weights.
-        picture_above: only what the cosine of pictures exceeds this by counts; None counts all of it.
-        whole_picture: the weight of the whole cosine of pictures beside what counts of it.
-    """
+    """What the evidence of a candidate is weighed with; EXPERIMENTS.md has the evidence for the values."""
 
     log_prob: float
     picture: float
     category: float
-    picture_above: float | None = None
-    whole_picture: float = 0.0
 
 
-def relevance_weights(state: IndexState, parts: int = 1) -> RelevanceWeights:
-    """Return the weights that `relevance` is computed with, for queries in so many parts that show pictures."""
+def relevance_weights(state: IndexState) -> RelevanceWeights:
+    """Return the weights that `relevance` is computed with for queries that show pictures."""
     if not state.model.stem.categories:
-        return RelevanceWeights(_LOG_PROB_WEIGHT_WITHOUT_CATEGORIES, _PICTURE_WEIGHT_WITHOUT_CATEGORIES, 0.0)
+        return RelevanceWeights(log_prob=0.3, picture=15.0, category=0.0)
     if state.resolved.labels == "folder":
-        return RelevanceWeights(_LOG_PROB_WEIGHT_OF_CLASSES, _PICTURE_WEIGHT_OF_CLASSES, 1.0)
-    above = state.report.calibration.different_pictures + (PARTS_ABOVE if parts > 1 else 0.0)
-    if not state.resolved.training.hard_views:
-        return RelevanceWeights(_LOG_PROB_WEIGHT_WITHOUT_VIEWS, _PICTURE_WEIGHT_WITHOUT_VIEWS, 1.0, above)
-    return RelevanceWeights(_LOG_PROB_WEIGHT, _PICTURE_WEIGHT, 1.0, above, _WHOLE_PICTURE_WEIGHT)
+        return RelevanceWeights(log_prob=0.02, picture=0.2, category=1.0)
+    return RelevanceWeights(log_prob=0.01, picture=0.5, category=1.0)
 
 
-def relevance(state: IndexState, found: Tensor, pictures: bool = True, parts: int = 1) -> Tensor:
+def relevance(state: IndexState, found: Tensor, pictures: bool = True) -> Tensor:
     """Return the relevance (B, K) of candidates with this evidence (B, K, 3).
 
-    With category parts it is
-
-        category + 0.5 picture + 0.01 log p + 20 max(0, picture - d),
-
-    where d is `Calibration.different_pictures`, and 0.08 more for queries in several `parts`, the best of which is more
-    like any image: what shows the same picture comes first, and what shows the same kind of thing follows. An index
-    that was built without hard views has category + 0.05 log p + 10 max(0, picture - d). With classes the relevance is
-    category + 0.2 picture + 0.02 log p, since a picture that looks alike may be of another class. Models without
-    category parts have 0.3 log p + 15 picture.
+    It is category + 0.5 picture + 0.01 log p, so what shows the same kind of thing and looks alike comes first. With
+    classes it is category + 0.2 picture + 0.02 log p, since a picture that looks alike may be of another class. Models
+    without category parts have 0.3 log p + 15 picture.
 
     Without `pictures`, which is how texts are searched, it is the cosine of categories alone where there are any.
     """
     log_prob, picture, category = found.unbind(-1)
     if state.model.stem.categories and not pictures:
         return category
-    weights = relevance_weights(state, parts)
-    counted = picture
-    if weights.picture_above is not None:
-        counted = (picture - weights.picture_above).clamp(min=0)
-    found = weights.category * category + weights.log_prob * log_prob + weights.picture * counted
-    return found + weights.whole_picture * picture if weights.whole_picture else found
+    weights = relevance_weights(state)
+    return weights.category * category + weights.log_prob * log_prob + weights.picture * picture
 
 
 def probability(state: IndexState, found: Tensor) -> Tensor:

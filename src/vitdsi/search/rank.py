@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitdsi.errors import UsageError
 from vitdsi.ids.trie import NONE, Trie
-from vitdsi.search.evidence import claim_to_first, least_claim_to_first, probability, relevance
+from vitdsi.search.evidence import claims, first_place, probability, relevance
 from vitdsi.search.options import BEAM_SIZE, MAX_EXPANSIONS, SearchOptions
 from vitdsi.search.ranking import Ids, Ranking, Scores
 from vitdsi.search.searched import Searched, WholeIndex
@@ -71,7 +71,7 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
 
     The `alike` images that look most like any part of a query are candidates as well.
     With several parts, the candidates are those of any part, and the probability of an id is its mean over the parts.
-    The first place belongs to the strongest claim to it, if that exceeds `least_claim_to_first`.
+    The first place may belong to another one than the most relevant (see `first_place`).
     With any rotation, each orientation is a query of its own, and a candidate has the best of its four answers.
     The candidates are ordered in blocks of at least k, so that the pages of a long list are parts of it.
     """
@@ -97,11 +97,11 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
         ids, blocks = _union(ids, blocks)
     described = searched.describe(ids, None if several else found.log_probs)
     seen, part, _ = described
-    score = relevance(state, seen, options.pictures, parts) if rerank else seen[..., 0]
-    least = least_claim_to_first(state, parts) if rerank and options.pictures else None
-    if least is not None:
-        claim = claim_to_first(described).masked_fill((ids == NONE) | (blocks > 0), -torch.inf)
-        score = _with_first(score, claim, least)
+    score = relevance(state, seen, options.pictures) if rerank else seen[..., 0]
+    first = first_place(state, parts) if rerank and options.pictures else None
+    if first is not None and ids.shape[1]:
+        claim = claims(described, first).masked_fill((ids == NONE) | (blocks > 0), -torch.inf)
+        score = _with_first(score, claim, first.above)
     if options.any_rotation:
         ids, seen, part, score, blocks = (
             answers.reshape(len(ids) // ORIENTATIONS, -1, *answers.shape[2:])
@@ -123,10 +123,13 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
     )
 
 
-def _with_first(score: Tensor, claim: Tensor, least: float) -> Tensor:
-    """Raise the score of the candidate with the strongest claim (B, K), if it exceeds `least`, above all others."""
+def _with_first(score: Tensor, claim: Tensor, above: float | None) -> Tensor:
+    """Raise the score of the candidate with the strongest claim (B, K) over all others, if the claim is that strong."""
     best, place = claim.max(dim=1, keepdim=True)
-    return score.scatter(1, place, torch.where(best > least, _ABOVE_ALL + best, score.gather(1, place)))
+    raised = _ABOVE_ALL + best
+    if above is not None:
+        raised = torch.where(best > above, raised, score.gather(1, place))
+    return score.scatter(1, place, raised)
 
 
 def min_reranked(state: IndexState) -> int:

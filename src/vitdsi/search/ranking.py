@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,22 @@ import numpy.typing as npt
 from vitdsi.photos.regions import Region
 from vitdsi.search.options import SearchResult
 
-__all__ = ["Ids", "Ranking", "Scores"]
+__all__ = ["FirstPlace", "Ids", "Ranking", "Scores"]
 
 Ids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
+
+
+class FirstPlace(NamedTuple):
+    """What decides the first place, if it is not the relevance; see `vitdsi.search.evidence`.
+
+    Attributes:
+        log_prob: the weight of log p beside the likeness in a claim to it.
+        above: the strongest claim has it if it is greater than this; None gives it the place in any case.
+    """
+
+    log_prob: float
+    above: float | None
 
 
 @dataclass(frozen=True)

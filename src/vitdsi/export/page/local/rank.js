@@ -31,17 +31,15 @@ function cosine(one, other, from, to) {
 }
 
 function relevance([logProb, picture, category], scoring) {
-  const counted = scoring.picture_above === null ? picture : Math.max(picture - scoring.picture_above, 0);
-  const weighted = scoring.category * category + scoring.log_prob * logProb + scoring.picture * counted;
-  return weighted + (scoring.whole_picture ?? 0) * picture; // former exports have none
+  return scoring.category * category + scoring.log_prob * logProb + scoring.picture * picture;
 }
 
-/** Give the first place to the strongest claim to it, if it exceeds a limit; without a limit, relevance decides. */
-function raiseFirst(candidates, { first, first_above: least }) {
-  if (!first || (least ?? null) === null) return;
-  const claims = candidates.map(({ evidence: [logProb, picture] }) => first[0] * picture + first[1] * logProb);
+/** Give the first place to the strongest claim to it, if it is strong enough. */
+function raiseFirst(candidates, { sharpness, first }) {
+  if (!first || !candidates.length) return;
+  const claims = candidates.map(({ evidence: [logProb, picture] }) => sharpness * picture + first.log_prob * logProb);
   const strongest = claims.indexOf(Math.max(...claims));
-  if (claims[strongest] > least) candidates[strongest].value = Infinity;
+  if (first.above === null || claims[strongest] > first.above) candidates[strongest].value = Infinity;
 }
 
 /** The probability that a candidate is right. */
