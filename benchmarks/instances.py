@@ -40,16 +40,15 @@ from vitdsi.files import write_atomically
 from vitdsi.paper.machine import describe_machine, machine_class
 from vitdsi.photos.decode import Source, content_hash, decode, to_square
 from vitdsi.photos.find import find_images
-from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints, PhotoKeypoints, detect
+from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints, PhotoKeypoints
 from vitdsi.search.options import CANDIDATES
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.verify import (
     CERTAIN,
     LIKELY,
-    QUERY_KEYPOINTS,
-    QUERY_SIDE,
     chosen_for_proof,
+    detect_in_query,
     options_for_candidates,
     prove,
 )
@@ -172,7 +171,7 @@ def measure(root: Path, imagenette: Path, coco: Path, count: int, index: Path | 
     queries = [root / name for name in truth]
     parts = [crops(path, reader) for path in queries]
     start = time.process_time()
-    photos = [detect(path, QUERY_KEYPOINTS, QUERY_SIDE) for path in queries]
+    photos = [detect_in_query(path) for path in queries]
     detecting = (time.process_time() - start) / len(queries) * 1e3
     rows = {}
     for name, method in methods(given, parts, photos, queries, index).items():
@@ -239,7 +238,7 @@ def outsiders(imagenette: Path, count: int) -> list[Path]:
 
 def inliers(photo: Source, given: Collection, images: Sequence[int]) -> list[int]:
     """The inliers of a query with images."""
-    return [p.inliers for p in prove(detect(photo, QUERY_KEYPOINTS, QUERY_SIDE), given.keypoints, images)]
+    return [p.inliers for p in prove(detect_in_query(photo), given.keypoints, images)]
 
 
 def table(run: dict[str, Any]) -> str:

@@ -23,15 +23,13 @@ from photographed import SEED, photograph
 
 from vitdsi import ImageIndex, SearchOptions
 from vitdsi.photos.find import find_images
-from vitdsi.photos.keypoints import detect
 from vitdsi.search.options import CANDIDATES
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.verify import (
-    QUERY_KEYPOINTS,
-    QUERY_SIDE,
     VERIFIED_AT_ONCE,
     chosen_for_proof,
+    detect_in_query,
     options_for_candidates,
     prove,
 )
@@ -53,7 +51,7 @@ def measure(path: Path, backgrounds: list[Path], count: int) -> dict[str, Any]:
         features, regions = photo_queries(index.state_, index.reader, [photo], options)
         (found,) = searcher.search(features, options, regions, to_verify=True)
         chosen = [found[place].id for place in chosen_for_proof(found)]
-        points = detect(photo, QUERY_KEYPOINTS, QUERY_SIDE)
+        points = detect_in_query(photo)
         first.append(found[0].id == own)
         likely.append(
             ([each == own for each in chosen], [proof.inliers for proof in prove(points, keypoints, chosen)])

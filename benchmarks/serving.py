@@ -38,14 +38,13 @@ from torch import Tensor
 
 from vitdsi.index import ImageIndex
 from vitdsi.photos.find import find_images
-from vitdsi.photos.keypoints import PhotoKeypoints, detect
+from vitdsi.photos.keypoints import PhotoKeypoints
 from vitdsi.photos.regions import Region
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.verify import (
-    QUERY_KEYPOINTS,
-    QUERY_SIDE,
+    detect_in_query,
     keypoints_for,
     options_for_candidates,
     verify_results,
@@ -146,7 +145,7 @@ def compare(
                 found = searcher.more_like(given, options)
             else:
                 if query not in read:  # the backbone and the keypoints are the same in all states
-                    points = detect(given, QUERY_KEYPOINTS, QUERY_SIDE)
+                    points = detect_in_query(given)
                     read[query] = *photo_queries(opened.state_, opened.reader, [given], options), points
                 found = _search(opened.state_, searcher, *read[query], options)
             expected = [(r.id, r.score) for r in found]

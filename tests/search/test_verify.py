@@ -15,9 +15,9 @@ from vitdsi.search.options import CANDIDATES, SearchOptions, SearchResult
 from vitdsi.search.verify import (
     CERTAIN,
     LIKELY,
-    QUERY_SIDE,
     VERIFIED_AT_ONCE,
     Proof,
+    detect_in_query,
     indexed_keypoints,
     keypoints_for,
     options_for_candidates,
@@ -174,9 +174,17 @@ def test_later_page_needs_the_candidates_from_the_first_one_on() -> None:
 
 def test_keypoints_of_an_indexed_image_prove_that_it_shows_itself(keypoints: Keypoints) -> None:
     query = indexed_keypoints(stored(), keypoints, 3)
-    assert max(query.size) == QUERY_SIDE
+    assert max(query.size) == 480
     proofs = prove(query, keypoints, [3, 4])
     assert proofs[0].inliers >= CERTAIN > proofs[1].inliers
+
+
+def test_a_query_with_little_contrast_is_verified_by_its_weak_keypoints(keypoints: Keypoints) -> None:
+    dark = textured(seed=3).point(lambda value: 20 + value // 9)
+    strong = detect(dark, 600, 480)
+    query = detect_in_query(dark)
+    assert len(query.positions) > 2 * len(strong.positions)
+    assert prove(query, keypoints, [3])[0].inliers >= CERTAIN > prove(query, keypoints, [4])[0].inliers
 
 
 def test_more_results_are_searched_than_are_given() -> None:

@@ -19,7 +19,7 @@ from vitdsi.columns.segments import Ragged, segments_to_keep
 from vitdsi.photos.decode import MAX_PIXELS, Source, decode
 from vitdsi.photos.regions import Region
 
-__all__ = ["DESCRIPTOR_BYTES", "KEYPOINT_BYTES", "Keypoints", "PhotoKeypoints", "detect"]
+__all__ = ["CONTRAST", "DESCRIPTOR_BYTES", "KEYPOINT_BYTES", "Keypoints", "PhotoKeypoints", "detect"]
 
 DESCRIPTOR_BYTES = 16
 """Bytes of a descriptor: 32 numbers of 4 bits."""
@@ -27,13 +27,15 @@ DESCRIPTOR_BYTES = 16
 KEYPOINT_BYTES = DESCRIPTOR_BYTES + 4
 """Bytes of a keypoint: its descriptor, and two numbers of 16 bits for its position."""
 
+CONTRAST = 0.02
+"""Contrast of the weakest point that is detected in an image; half of OpenCV's default."""
+
 SCALE = 65535
 """The position of a point on the right or lower edge of a photo."""
 
 # The highest sum of the vertical and the horizontal frequency that is kept, by the frequency over directions.
 _HIGHEST = {0: 2, 1: 3, 2: 1, 4: 0}
 _STEP = 0.035  # between two levels of a number
-_CONTRAST = 0.02  # of the weakest point that is detected; half of OpenCV's default
 
 Descriptors = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.uint16]
@@ -119,13 +121,16 @@ class Keypoints:
         )
 
 
-def detect(source: Source, count: int, side: int, *, max_pixels: int = MAX_PIXELS) -> PhotoKeypoints:
+def detect(
+    source: Source, count: int, side: int, *, contrast: float = CONTRAST, max_pixels: int = MAX_PIXELS
+) -> PhotoKeypoints:
     """Detect at most `count` keypoints of a photo, the strongest ones.
 
     Args:
         source: the photo, as `decode` takes it.
         count: the most keypoints.
         side: photos whose longer side has more pixels are scaled down to it.
+        contrast: that of the weakest point that is detected, between 0 and 1.
         max_pixels: as for `decode`.
 
     Raises:
@@ -135,7 +140,7 @@ def detect(source: Source, count: int, side: int, *, max_pixels: int = MAX_PIXEL
 
     grey = _grey(decode(source, min_side=side, max_pixels=max_pixels), side)
     height, width = grey.shape
-    sift = cv2.SIFT.create(nfeatures=count, contrastThreshold=_CONTRAST)
+    sift = cv2.SIFT.create(nfeatures=count, contrastThreshold=contrast)
     points, found = sift.detectAndCompute(grey, None)
     # OpenCV returns more points if several are as strong as the last one.
     order = np.argsort([-point.response for point in points], kind="stable")[:count]

@@ -16,13 +16,12 @@ from fastapi import Depends, Request
 from torch import Tensor
 
 from vitdsi.photos.decode import Source
-from vitdsi.photos.keypoints import PhotoKeypoints, detect
+from vitdsi.photos.keypoints import PhotoKeypoints
 from vitdsi.photos.regions import Region
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.verify import (
-    QUERY_KEYPOINTS,
-    QUERY_SIDE,
+    detect_in_query,
     keypoints_for,
     options_for_candidates,
     verify_results,
@@ -77,7 +76,7 @@ class Query:
         )
         keypoints = None
         if keypoints_for(served.state, options) is not None:
-            keypoints = detect(photo, QUERY_KEYPOINTS, QUERY_SIDE, max_pixels=max_pixels)
+            keypoints = detect_in_query(photo, max_pixels=max_pixels)
         return cls(served, options, features, regions[0], keypoints)
 
     def verified(self, results: list[SearchResult]) -> list[SearchResult]:

@@ -24,11 +24,10 @@ from starlette.responses import JSONResponse, Response
 from vitdsi.collection.shards import read_shard, read_top, shard_count
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.model.reading import reader_for
-from vitdsi.photos.keypoints import detect
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.shards import ShardedSearch
-from vitdsi.search.verify import QUERY_KEYPOINTS, QUERY_SIDE, keypoints_for
+from vitdsi.search.verify import detect_in_query, keypoints_for
 
 __all__ = ["sharded_app"]
 
@@ -101,7 +100,7 @@ class Router:
         features, regions = photo_queries(self._state, self._reader, [photo], options)
         points = None
         if keypoints_for(self._state, options) is not None:
-            points = detect(photo, QUERY_KEYPOINTS, QUERY_SIDE)
+            points = detect_in_query(photo)
         return self._search.search(features, options, regions[0], points)
 
     def _ask(self, method: str, arguments: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
