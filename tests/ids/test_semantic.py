@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers_growth import GrowingCollection
@@ -73,3 +75,21 @@ def test_clusters_of_a_sample_still_give_every_image_a_code_near_its_group(
     first = codes[:, 0].reshape(3, 60)
     assert (first == first[:, :1]).all()
     np.testing.assert_array_equal(codes, assign(features, 120))
+
+
+def test_large_collections_are_read_in_blocks_from_a_mapped_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("vitdsi.ids.semantic._REDUCED_FROM", 100)
+    monkeypatch.setattr("vitdsi.ids.semantic._AXES", 3)
+    monkeypatch.setattr("vitdsi.ids.semantic.BLOCK", 32)
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(3, 8)) * 10
+    features = (np.repeat(centres, 50, axis=0) + rng.normal(size=(150, 8)) * 0.01).astype(np.float16)
+    np.save(tmp_path / "features.npy", features)
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    codes = assign(mapped, 100)
+    assert np.array_equal(codes, assign(features.astype(np.float32), 100))
+    first = codes[:, 0].reshape(3, 50)
+    assert (first == first[:, :1]).all()
+    assert len(set(first[:, 0])) == 3

@@ -9,6 +9,7 @@ from torch import Tensor
 from vitdsi.backbones.features import are_pixels, pooled
 from vitdsi.config import IndexConfig
 from vitdsi.ids import IdContext, scheme_named
+from vitdsi.ids.scheme import StoredFeatures
 from vitdsi.ids.trie import Trie
 
 
@@ -30,6 +31,13 @@ def assign_ids(config: IndexConfig, features: Tensor, labels: Sequence[str] | No
         seed=config.seed,
         variable_length=config.ids.paper.variable_length,
         labels=labels,
-        features=None if are_pixels(features) else pooled(features).numpy(),
+        features=_pooled(features),
     )
     return Trie(scheme_named(config.ids.scheme).assign(context), config.ids.base)
+
+
+def _pooled(features: Tensor) -> StoredFeatures | None:
+    """Return one vector for each image (N, D), without a copy of what is pooled already; None for pixels."""
+    if are_pixels(features):
+        return None
+    return features.numpy() if features.ndim == 2 else pooled(features).numpy()

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from vitdsi.ids.capacity import capacity_left, has_variable_length, in_use, no_s
 from vitdsi.ids.codes import Codes, Vocabulary
 
 Features = npt.NDArray[np.float32]
+StoredFeatures = npt.NDArray[np.floating[Any]]
 
 _SMALLEST_BASE, _LARGEST_BASE = 16, 256
 
@@ -33,7 +34,7 @@ class IdContext:
         seed: the same seed gives the same codes.
         variable_length: schemes that write numbers drop leading zeros and end with EOS.
         labels: the class of each image, or None.
-        features: (N, D) pooled features, or None.
+        features: (N, D) pooled features of any floating-point type, perhaps mapped from a file, or None.
     """
 
     count: int
@@ -41,7 +42,7 @@ class IdContext:
     seed: int = 0
     variable_length: bool = False
     labels: Sequence[str] | None = None
-    features: Features | None = None
+    features: StoredFeatures | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vitdsi.errors import UsageError
 from vitdsi.ids.codes import Codes, Vocabulary
-from vitdsi.ids.scheme import Features, IdContext
+from vitdsi.ids.scheme import Features, IdContext, StoredFeatures
 from vitdsi.ids.tree_scheme import BLOCK, TreeScheme, directions
 from vitdsi.kmeans import count_distinct, kmeans
 
@@ -40,7 +40,7 @@ class SemanticIds(TreeScheme):
                 "ids.scheme 'semantic' needs features: use a backbone stem, or ids.scheme=random"
             )
         rng = np.random.default_rng(context.seed)
-        tree = _Tree(_reduced(directions(context.features), rng), context.base, rng)
+        tree = _Tree(_vectors(context.features, rng), context.base, rng)
         # A collection that would fill the first level gets two, because below a full level nothing can be added.
         tree.split(np.arange(context.count), depth=0, most=context.base - 1)
         return tree.codes
@@ -100,17 +100,25 @@ class _Tree:
         return first == 1 and count_distinct(self.features[members], 2) == 1
 
 
-def _reduced(vectors: Features, rng: np.random.Generator) -> Features:
-    """Return vectors (N, D) of a large collection on their first principal axes (N, 128), others as they are."""
-    if len(vectors) < _REDUCED_FROM or vectors.shape[1] <= _AXES:
-        return vectors
+def _vectors(features: StoredFeatures, rng: np.random.Generator) -> Features:
+    """Return the directions (N, D) of features, or in a large collection those on their first principal axes (N, 128).
+
+    The features of a large collection are read in blocks, and never held in single precision.
+    """
+    count, width = features.shape
+    if count < _REDUCED_FROM or width <= _AXES:
+        return directions(features.astype(np.float32))
     from sklearn.decomposition import PCA
 
-    sample = vectors[np.sort(rng.choice(len(vectors), min(_SAMPLE, len(vectors)), replace=False))]
-    axes = PCA(_AXES, svd_solver="covariance_eigh").fit(sample.astype(np.float32)).components_.T
-    reduced = np.empty((len(vectors), _AXES), dtype=np.float32)
-    for start in range(0, len(vectors), BLOCK):
-        reduced[start : start + BLOCK] = vectors[start : start + BLOCK].astype(np.float32) @ axes
+    blocks = [slice(start, start + BLOCK) for start in range(0, count, BLOCK)]
+    sums = [features[block].sum(0, dtype=np.float64) for block in blocks]
+    centre = (np.sum(sums, axis=0) / count).astype(np.float32)
+    sample = features[np.sort(rng.choice(count, min(_SAMPLE, count), replace=False))]
+    pca = PCA(_AXES, svd_solver="covariance_eigh").fit(directions(sample.astype(np.float32), centre))
+    axes = pca.components_.T.astype(np.float32)
+    reduced = np.empty((count, _AXES), dtype=np.float32)
+    for block in blocks:
+        reduced[block] = directions(features[block].astype(np.float32), centre) @ axes
     return reduced
 
 
