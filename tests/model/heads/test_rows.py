@@ -59,6 +59,16 @@ def test_more_bytes_lose_less_and_an_error_is_smaller_than_that_of_any_other_cod
     assert errors[0] > 0.2 and errors[-1] < 0.001  # of a variance of 1
 
 
+@torch.no_grad()
+def test_many_vectors_have_the_codes_that_they_have_one_by_one() -> None:
+    table = vectors(1500)
+    made = coded(table, 4)
+    alone = CodedRows(1500, made._shared[0])
+    for some in torch.arange(1500).split(100):
+        alone.put(some, table[some])
+    assert torch.equal(made.codes, alone.codes)
+
+
 def test_parts_take_turns_among_the_numbers_of_a_vector() -> None:
     table = vectors(10)
     centres = learn_centres(table, 4, seed=0)

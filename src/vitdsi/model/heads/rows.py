@@ -8,7 +8,7 @@ small last ones.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -203,17 +203,32 @@ class CodedRows(Rows):
         self._vectors = torch.empty(0)
         values = self._shared[0].values
         parts, _, width = values.shape
+        if len(vectors) <= _ENCODED_AT_ONCE:  # FAISS is quicker, but takes longer to import
+            divided = vectors.to(values).view(-1, width, parts).permute(2, 0, 1)
+            self.codes[numbers] = torch.cdist(divided, values).argmin(2).T.byte()
+            return
+        quantizer = _quantizer(values)
         for some, place in zip(
             torch.split(vectors, _ENCODED_AT_ONCE), torch.split(numbers, _ENCODED_AT_ONCE), strict=True
         ):
-            divided = some.to(values).view(-1, width, parts).permute(2, 0, 1)
-            self.codes[place] = torch.cdist(divided, values).argmin(2).T.byte()
+            divided = some.detach().cpu().float().view(-1, width, parts).mT.flatten(1)
+            self.codes[place] = torch.from_numpy(quantizer.compute_codes(divided.numpy())).to(self.codes)
 
     def move(self, source: Rows, numbers: Places, origin: Places) -> None:
         """Replace rows by those of a table with the same centres."""
         assert isinstance(source, CodedRows)
         self._vectors = torch.empty(0)
         self.codes[numbers] = source.codes[origin].to(self.codes.device)
+
+
+def _quantizer(centres: Tensor) -> Any:
+    """Return the product quantizer of FAISS with centres (B, 256, E / B)."""
+    import faiss
+
+    parts, _, width = centres.shape
+    quantizer = faiss.ProductQuantizer(parts * width, parts, 8)
+    faiss.copy_array_to_vector(centres.detach().cpu().float().numpy().ravel(), quantizer.centroids)
+    return quantizer
 
 
 def learn_centres(vectors: Tensor, row_bytes: int, seed: int) -> Tensor:
