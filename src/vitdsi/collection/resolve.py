@@ -15,8 +15,8 @@ MAX_BRANCH_NUMBERS = 2**25  # in the rows of all branches together, which a sear
 LARGE = 2**15  # images, for more of which an image takes fewer bytes
 PROTOTYPES_OF_LARGE = 16  # the most prototypes for these
 IMAGES_PER_BRANCH = 64  # about; half of the digits below a cluster are given to images
-MIN_EPOCHS = 1.0
 _EPOCHS_TIMES_ROOT = 1800.0  # epochs of a collection times the square root of its number of images
+_MOST_STEPS_FROM = 100_000  # images, from which on steps do not grow any more
 
 
 def resolve_config(requested: IndexConfig, count: int, queries: int = 0) -> IndexConfig:
@@ -73,5 +73,9 @@ def prototypes_for(count: int, width: int, most: int) -> int:
 
 
 def epochs_for(count: int) -> float:
-    """Return the limit of training in epochs for `count` images, by which steps grow with the square root of it."""
-    return max(MIN_EPOCHS, _EPOCHS_TIMES_ROOT / math.sqrt(count))
+    """Return the limit of training in epochs for `count` images.
+
+    Steps grow with the square root of `count` up to 100,000 images, and are as many for all larger collections, which
+    do not see every image in training: the closed forms have set its weights.
+    """
+    return _EPOCHS_TIMES_ROOT * math.sqrt(min(count, _MOST_STEPS_FROM)) / count

@@ -123,7 +123,7 @@ class SearchResult:
             that of the mean of their distributions. It does not depend on filters, removed images or k.
         proven: whether the search proved that no other allowed image is more probable than those it found. If results
             are reranked, it holds for all images that were compared: the 24 most probable ones (100 in an index of up
-            to 1,000 images), or k if that is more, of each region.
+            to 1,000 images or of more than 262,144), or k if that is more, of each region.
         inliers: how many points of the image were found in the query in a place that agrees with all others; None if
             the result was not verified.
         certain: whether there are so many that the query shows the same thing as the image.

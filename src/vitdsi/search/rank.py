@@ -18,11 +18,10 @@ from vitdsi.state import IndexState
 
 ORIENTATIONS = 4  # of a photo: as it is, and turned by 90, 180 and 270 degrees
 _MIN_RERANKED = 24  # the fewest of the most probable ids that reranking chooses from
-_MIN_RERANKED_FOR_KIND = (
-    100  # the same for searches that do not compare pictures, where kinship alone decides
-)
-_MIN_RERANKED_OF_FEW = 100  # the same for indexes of few images, whose decoder learned in few steps
-_FEW = 1000  # images
+# The same for searches that do not compare pictures, and where log p says little of a single image: in indexes of few
+# images, which learn in few steps, and of very many, whose branches are crowded.
+_MORE_RERANKED = 100
+_FEW, _MANY = 1000, 2**18  # images
 _ABOVE_ALL = 1000.0  # a score that no relevance reaches
 _FIRST = 10  # results that may show what a photo shows
 _MAX_PREFIXES_IN_BATCH = 20_000
@@ -80,7 +79,7 @@ def _candidates(state: IndexState, searched: Searched, options: SearchOptions, a
     if rerank and not state.model.head.compares:
         raise UsageError("this index has no trie head to rerank with; build it with model.paper.head=trie")
     wanted = options.offset + options.k
-    reranked = min_reranked(state) if options.pictures else _MIN_RERANKED_FOR_KIND
+    reranked = min_reranked(state) if options.pictures else _MORE_RERANKED
     block = max(reranked, options.k) if rerank else options.k
     found = searched.find(
         block * -(-wanted // block),
@@ -134,7 +133,7 @@ def _with_first(score: Tensor, claim: Tensor, above: float | None) -> Tensor:
 
 def min_reranked(state: IndexState) -> int:
     """Return the fewest of the most probable ids that reranking chooses from, for queries that show pictures."""
-    return _MIN_RERANKED_OF_FEW if state.report.images <= _FEW else _MIN_RERANKED
+    return _MIN_RERANKED if _FEW < state.report.images <= _MANY else _MORE_RERANKED
 
 
 def _in_turns(ids: Tensor) -> Tensor:
