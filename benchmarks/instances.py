@@ -40,7 +40,7 @@ from vitdsi.files import write_atomically
 from vitdsi.paper.machine import describe_machine, machine_class
 from vitdsi.photos.decode import Source, content_hash, decode, to_square
 from vitdsi.photos.find import find_images
-from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints, PhotoKeypoints
+from vitdsi.photos.keypoints import KEYPOINT_BYTES, Keypoints, PhotoKeypoints, detect_in_query
 from vitdsi.search.options import CANDIDATES
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
@@ -48,7 +48,6 @@ from vitdsi.search.verify import (
     CERTAIN,
     LIKELY,
     chosen_for_proof,
-    detect_in_query,
     options_for_candidates,
     prove,
 )

@@ -23,13 +23,13 @@ from photographed import SEED, photograph
 
 from vitdsi import ImageIndex, SearchOptions
 from vitdsi.photos.find import find_images
+from vitdsi.photos.keypoints import detect_in_query
 from vitdsi.search.options import CANDIDATES
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.verify import (
     VERIFIED_AT_ONCE,
     chosen_for_proof,
-    detect_in_query,
     options_for_candidates,
     prove,
 )

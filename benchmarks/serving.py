@@ -38,13 +38,12 @@ from torch import Tensor
 
 from vitdsi.index import ImageIndex
 from vitdsi.photos.find import find_images
-from vitdsi.photos.keypoints import PhotoKeypoints
+from vitdsi.photos.keypoints import PhotoKeypoints, detect_in_query
 from vitdsi.photos.regions import Region
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.searcher import Searcher
 from vitdsi.search.verify import (
-    detect_in_query,
     keypoints_for,
     options_for_candidates,
     verify_results,

@@ -10,14 +10,13 @@ from helpers_stored import stored
 from PIL import Image
 
 from vitdsi.errors import UsageError
-from vitdsi.photos.keypoints import DESCRIPTOR_BYTES, Keypoints, PhotoKeypoints, detect
+from vitdsi.photos.keypoints import DESCRIPTOR_BYTES, Keypoints, PhotoKeypoints, detect, detect_in_query
 from vitdsi.search.options import CANDIDATES, SearchOptions, SearchResult
 from vitdsi.search.verify import (
     CERTAIN,
     LIKELY,
     VERIFIED_AT_ONCE,
     Proof,
-    detect_in_query,
     indexed_keypoints,
     keypoints_for,
     options_for_candidates,

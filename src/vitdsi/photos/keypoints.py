@@ -19,7 +19,15 @@ from vitdsi.columns.segments import Ragged, segments_to_keep
 from vitdsi.photos.decode import MAX_PIXELS, Source, decode
 from vitdsi.photos.regions import Region
 
-__all__ = ["CONTRAST", "DESCRIPTOR_BYTES", "KEYPOINT_BYTES", "Keypoints", "PhotoKeypoints", "detect"]
+__all__ = [
+    "DESCRIPTOR_BYTES",
+    "KEYPOINT_BYTES",
+    "QUERY_SIDE",
+    "Keypoints",
+    "PhotoKeypoints",
+    "detect",
+    "detect_in_query",
+]
 
 DESCRIPTOR_BYTES = 16
 """Bytes of a descriptor: 32 numbers of 4 bits."""
@@ -27,8 +35,8 @@ DESCRIPTOR_BYTES = 16
 KEYPOINT_BYTES = DESCRIPTOR_BYTES + 4
 """Bytes of a keypoint: its descriptor, and two numbers of 16 bits for its position."""
 
-CONTRAST = 0.02
-"""Contrast of the weakest point that is detected in an image; half of OpenCV's default."""
+QUERY_SIDE = 480
+"""Pixels of the longer side of a query."""
 
 SCALE = 65535
 """The position of a point on the right or lower edge of a photo."""
@@ -36,6 +44,9 @@ SCALE = 65535
 # The highest sum of the vertical and the horizontal frequency that is kept, by the frequency over directions.
 _HIGHEST = {0: 2, 1: 3, 2: 1, 4: 0}
 _STEP = 0.035  # between two levels of a number
+_CONTRAST = 0.02  # of the weakest point that is detected in an image; half of OpenCV's default
+_QUERY_CONTRAST = 0.008  # of that in a query; what is photographed in bad light has weak points only
+_QUERY_KEYPOINTS = 600  # at most
 
 Descriptors = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.uint16]
@@ -122,7 +133,7 @@ class Keypoints:
 
 
 def detect(
-    source: Source, count: int, side: int, *, contrast: float = CONTRAST, max_pixels: int = MAX_PIXELS
+    source: Source, count: int, side: int, *, contrast: float = _CONTRAST, max_pixels: int = MAX_PIXELS
 ) -> PhotoKeypoints:
     """Detect at most `count` keypoints of a photo, the strongest ones.
 
@@ -148,6 +159,15 @@ def detect(
     described = np.asarray([] if found is None else found, np.float32).reshape(-1, 128)
     positions = np.clip(places * SCALE, 0, SCALE).round().astype(np.uint16)
     return PhotoKeypoints(pack(described[order]), positions, (width, height))
+
+
+def detect_in_query(photo: Source, *, max_pixels: int = MAX_PIXELS) -> PhotoKeypoints:
+    """Detect the keypoints of a query.
+
+    Raises:
+        ImageReadError: the photo cannot be read, or has more than `max_pixels`.
+    """
+    return detect(photo, _QUERY_KEYPOINTS, QUERY_SIDE, contrast=_QUERY_CONTRAST, max_pixels=max_pixels)
 
 
 def _grey(photo: Image.Image, side: int) -> npt.NDArray[np.uint8]:

@@ -17,8 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from vitdsi.errors import UsageError
-from vitdsi.photos.decode import MAX_PIXELS, Source
-from vitdsi.photos.keypoints import SCALE, Keypoints, PhotoKeypoints, Vectors, detect, unpack
+from vitdsi.photos.decode import Source
+from vitdsi.photos.keypoints import (
+    QUERY_SIDE,
+    SCALE,
+    Keypoints,
+    PhotoKeypoints,
+    Vectors,
+    detect_in_query,
+    unpack,
+)
 from vitdsi.search.options import CANDIDATES, SearchOptions, SearchResult
 
 if TYPE_CHECKING:
@@ -30,7 +38,6 @@ __all__ = [
     "VERIFIED_AT_ONCE",
     "Proof",
     "chosen_for_proof",
-    "detect_in_query",
     "indexed_keypoints",
     "keypoints_for",
     "options_for_candidates",
@@ -49,8 +56,6 @@ LIKELY = 8
 VERIFIED_AT_ONCE = 50
 """How many results are verified at first; those that follow are verified if none of these is likely."""
 
-_QUERY_KEYPOINTS, _QUERY_SIDE = 600, 480  # at most, and pixels of its longer side
-_QUERY_CONTRAST = 0.008  # of its weakest keypoint; what is photographed in bad light has weak ones only
 _RATIO = 0.85  # of the distances of the nearest and the second nearest point
 _MIN_MATCHES = 10  # fewer matches are not worth a homography
 _TOLERANCE = 4.0  # pixels
@@ -97,15 +102,6 @@ def keypoints_for(state: IndexState, options: SearchOptions) -> Keypoints | None
             "this index has no keypoints to verify results by; index the images again with keypoints"
         )
     return None if options.verify is False else state.keypoints
-
-
-def detect_in_query(photo: Source, *, max_pixels: int = MAX_PIXELS) -> PhotoKeypoints:
-    """Detect the keypoints of a query.
-
-    Raises:
-        ImageReadError: the photo cannot be read, or has more than `max_pixels`.
-    """
-    return detect(photo, _QUERY_KEYPOINTS, _QUERY_SIDE, contrast=_QUERY_CONTRAST, max_pixels=max_pixels)
 
 
 def options_for_candidates(options: SearchOptions) -> SearchOptions:
@@ -178,7 +174,7 @@ def indexed_keypoints(state: IndexState, keypoints: Keypoints, number: int) -> P
     descriptors, positions = keypoints.of_photo(number)
     facts = state.metadata.rows([number])[number]
     width, height = (_length(facts.get(name)) for name in ("width", "height"))
-    scale = _QUERY_SIDE / max(width, height)
+    scale = QUERY_SIDE / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return PhotoKeypoints(descriptors, positions, size)
 

@@ -16,12 +16,11 @@ from fastapi import Depends, Request
 from torch import Tensor
 
 from vitdsi.photos.decode import Source
-from vitdsi.photos.keypoints import PhotoKeypoints
+from vitdsi.photos.keypoints import PhotoKeypoints, detect_in_query
 from vitdsi.photos.regions import Region
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.verify import (
-    detect_in_query,
     keypoints_for,
     options_for_candidates,
     verify_results,

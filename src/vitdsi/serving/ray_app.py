@@ -24,10 +24,11 @@ from starlette.responses import JSONResponse, Response
 from vitdsi.collection.shards import read_shard, read_top, shard_count
 from vitdsi.errors import ImageReadError, UsageError
 from vitdsi.model.reading import reader_for
+from vitdsi.photos.keypoints import detect_in_query
 from vitdsi.search.options import SearchOptions, SearchResult
 from vitdsi.search.queries import photo_queries
 from vitdsi.search.shards import ShardedSearch
-from vitdsi.search.verify import detect_in_query, keypoints_for
+from vitdsi.search.verify import keypoints_for
 
 __all__ = ["sharded_app"]
 
