@@ -92,7 +92,7 @@ def test_what_varies_within_classes_counts_little() -> None:
     found = categories_from_classes(features, [str(i) for i in of.tolist()], 30, 4)
     axes = found.weight.norm(dim=0)
     assert axes[3] < 0.2 * axes[:3].min()
-    assert not found.weight[2:].any()  # three classes differ along two axes
+    assert not found.weight[3:].any()  # three classes have three vectors
 
 
 def test_covariance_is_shrunk_as_in_scikit_learn() -> None:

@@ -12,8 +12,8 @@ and the normalised affinity S,
 
 centred and scaled to unit length. A ridge regression from X to Y distils into the map what the diffusion knows, so that
 a search needs neither the graph nor the vectors of other images. In the sums that normalise S, each image has a small
-weight itself, so that one that is like no other keeps its own vector. With classes, the map is a linear discriminant
-analysis, and the vector of an image is the mean of its class.
+weight itself, so that one that is like no other keeps its own vector. With classes, the map joins a linear discriminant
+analysis and a ridge regression to codes of the classes, and the vector of an image is that of its class.
 
 In large collections the graph is that of a random sample. The vector of any other image is what the same equation gives
 it, as one more node that is connected with its nearest images of the sample:
@@ -45,7 +45,7 @@ _POWER = 3.0  # of the cosines in the graph
 _DIFFUSION = 0.95  # c
 _DISTILLED = 0.5  # share of the distilled map in the embedding of a photo; the rest is its own principal axes
 _WHITENING = 0.25  # 0 leaves the variances of the principal axes as they are, 1 makes them equal.
-_RIDGE = 0.3  # added to the diagonal of the Gram matrix of unit vectors
+_RIDGE, _RIDGE_OF_CLASSES = 0.3, 1.0  # added to the diagonal of the Gram matrix of unit vectors
 _OWN_WEIGHT = 0.003  # of an image in the sum of the weights of its neighbours
 _SHRINKING = 0.25  # power of the share by which Ledoit and Wolf shrink a covariance; 1 is theirs
 _LEAST_WITHIN = 1e-3  # share of the variance of all photos that is added to that within classes
@@ -105,9 +105,10 @@ def categories_from_neighbours(features: Tensor, dim: int) -> Categories:
 def categories_from_classes(features: Tensor, classes: Sequence[str], count: int, dim: int) -> Categories:
     """Learn category embeddings of `dim` numbers from photos with classes, of which the first `count` are indexed.
 
-    The map is a linear discriminant analysis (Fisher 1936) of the features (Q, F) of all photos, centred and scaled to
-    unit length: the `dim` axes along which the means of classes differ most, over what varies within classes. The
-    vector of an image is the mean of its class.
+    Two linear maps of the features (Q, F) of all photos, centred and scaled to unit length, compare a photo with the
+    classes: a linear discriminant analysis (Fisher 1936), where the vector of a class is its mean, and a ridge
+    regression to codes of the classes. The embedding holds both, so that its cosine is the mean of theirs, on the `dim`
+    axes along which the vectors of classes vary most: up to `dim` classes lose nothing.
     """
     names = sorted(set(classes))
     number = {name: i for i, name in enumerate(names)}
@@ -120,23 +121,59 @@ def categories_from_classes(features: Tensor, classes: Sequence[str], count: int
         scatter += (vectors.T @ vectors).double()
     sizes = torch.bincount(numbers)[:, None]
     means = sums / sizes
-    within = (scatter - means.T @ sums) / len(numbers)
     fourth_powers = sum(
         float((vectors - means[their_numbers]).square().sum(1).square().sum())
         for vectors, their_numbers in _unit_vectors(features, mean, numbers)
     )
-    share = _ledoit_wolf(within, fourth_powers / len(numbers), len(numbers)) ** _SHRINKING
-    added = share * within.diagonal().mean() + _LEAST_WITHIN * scatter.diagonal().mean() / len(numbers)
+    discriminant = _discriminant(means, sizes, scatter, fourth_powers / len(numbers), dim)
+    codes = _codes(sizes, dim)
+    regression = _solved(scatter, sums.T @ codes, _RIDGE_OF_CLASSES).double().T
+    weights, rows = [], []
+    for weight, of_classes in ((discriminant, means @ discriminant.T), (regression, codes)):
+        length = (
+            ((weight @ scatter) * weight).sum().div(len(numbers)).sqrt()
+        )  # root mean square of all photos
+        weights.append(weight / length.clamp(min=1e-12))
+        rows.append(F.normalize(of_classes, dim=1))
+    joined = torch.cat(rows, dim=1)
+    values, axes = torch.linalg.eigh(joined.T @ (joined * sizes))
+    notable = (axes.flip(1)[:, :dim] * (values.flip(0)[:dim] > 1e-9 * values[-1])).T
+    found = F.normalize((joined @ notable.T).float(), dim=1)
+    return Categories(mean, (notable @ torch.cat(weights)).float(), found[numbers[:count]])
+
+
+def _discriminant(means: Tensor, sizes: Tensor, scatter: Tensor, fourth_power: float, dim: int) -> Tensor:
+    """Return a linear discriminant analysis: `dim` axes (dim, F), scaled by what varies within classes.
+
+    Args:
+        means: (K, F) the mean of the unit vectors of each class.
+        sizes: (K, 1) how many there are.
+        scatter: (F, F) the sum of the outer products of all n of them.
+        fourth_power: the mean of the fourth powers of their distances from the means of their classes.
+    """
+    photos = int(sizes.sum())
+    within = (scatter - means.T @ (means * sizes)) / photos
+    share = _ledoit_wolf(within, fourth_power, photos) ** _SHRINKING
+    added = share * within.diagonal().mean() + _LEAST_WITHIN * scatter.diagonal().mean() / photos
     within *= 1 - share
     within.diagonal().add_(added + 1e-12)
     lower = torch.linalg.cholesky(within)
-    apart = (means - sums.sum(0) / len(numbers)) * (sizes / len(numbers)).sqrt()
+    apart = (means - (means * sizes).sum(0) / photos) * (sizes / photos).sqrt()
     whitened = torch.linalg.solve_triangular(lower, apart.T, upper=False)
     values, axes = torch.linalg.eigh(whitened @ whitened.T)
     notable = axes.flip(1)[:, :dim] * (values.flip(0)[:dim] > 1e-9 * values[-1])
-    weight = torch.zeros(dim, len(mean))
-    weight[: notable.shape[1]] = torch.linalg.solve_triangular(lower.T, notable, upper=True).T.float()
-    return Categories(mean, weight, F.normalize(means.float() @ weight.T, dim=1)[numbers[:count]])
+    axes_of_features: Tensor = torch.linalg.solve_triangular(lower.T, notable, upper=True)
+    return axes_of_features.T
+
+
+def _codes(sizes: Tensor, dim: int) -> Tensor:
+    """Return centred codes (K, dim) of classes of `sizes` (K, 1): an axis for each, or random directions if K > dim."""
+    if len(sizes) <= dim:
+        codes = torch.eye(len(sizes), dim, dtype=torch.float64)
+    else:
+        generator = torch.Generator().manual_seed(0)
+        codes = F.normalize(torch.randn(len(sizes), dim, generator=generator).double(), dim=1)
+    return codes - (codes * sizes).sum(0) / sizes.sum()
 
 
 def _unit_vectors(features: Tensor, mean: Tensor, numbers: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -183,7 +220,7 @@ def _ridge(vectors: Tensor, targets: Tensor, strength: float) -> Tensor:
 
 def _solved(gram: Tensor, products: Tensor, strength: float) -> Tensor:
     """Return (G + strength I)^-1 P for the Gram matrix G (D, D) and the products P (D, T) of vectors and targets."""
-    gram = gram.double()
+    gram = gram.double().clone()
     gram.diagonal().add_(strength)
     weights: Tensor = torch.linalg.solve(gram, products.double()).float()
     return weights
