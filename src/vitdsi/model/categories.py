@@ -130,9 +130,8 @@ def categories_from_classes(features: Tensor, classes: Sequence[str], count: int
     regression = _solved(scatter, sums.T @ codes, _RIDGE_OF_CLASSES).double().T
     weights, rows = [], []
     for weight, of_classes in ((discriminant, means @ discriminant.T), (regression, codes)):
-        length = (
-            ((weight @ scatter) * weight).sum().div(len(numbers)).sqrt()
-        )  # root mean square of all photos
+        squares = ((weight @ scatter) * weight).sum()  # of the lengths of all photos
+        length = (squares / len(numbers)).sqrt()
         weights.append(weight / length.clamp(min=1e-12))
         rows.append(F.normalize(of_classes, dim=1))
     joined = torch.cat(rows, dim=1)
