@@ -59,7 +59,7 @@ def test_what_decides_the_first_place(state: IndexState) -> None:
     assert first_place(state) == (0.0, pytest.approx(2.5))
     assert first_place(state, parts=5) == (0.2, None)
     classes = replace(state, resolved=replace(state.resolved, labels="folder"))
-    assert first_place(classes) == first_place(classes, parts=5) == (0.2, pytest.approx(2.5))
+    assert first_place(classes) == first_place(classes, parts=5) == (0.2, pytest.approx(3.0))
 
 
 def test_without_pictures_the_kind_alone_decides(state: IndexState) -> None:
