@@ -15,6 +15,8 @@ _SCORING = Scoring(
     log_prob=0.05,
     picture=0.5,
     category=1.0,
+    same=20.0,
+    same_above=0.7,
     weights=(0.3, 10.0, 2.0),
     bias=-3.0,
     lowest_log_prob=-30.0,
@@ -26,7 +28,9 @@ _EVIDENCE = np.array([[-2.0, 0.8, 0.4], [-40.0, 0.1, 0.9]], np.float32)
 
 
 def test_relevance_is_a_weighted_sum_of_the_evidence() -> None:
-    np.testing.assert_allclose(_SCORING.relevance(_EVIDENCE), [0.4 - 0.1 + 0.4, 0.9 - 2 + 0.05], rtol=1e-5)
+    np.testing.assert_allclose(
+        _SCORING.relevance(_EVIDENCE), [0.4 - 0.1 + 0.4 + 2, 0.9 - 2 + 0.05], rtol=1e-5
+    )
 
 
 def test_a_manifest_holds_what_decides_the_first_place() -> None:
@@ -42,7 +46,7 @@ def test_a_claim_above_the_limit_has_the_first_place_of_a_query_that_is_read_who
     found = [Found(np.arange(3), np.array([-2, -1, -3], np.float32), True)]
     kinship = [1, 2, 0]
     for above, order in ((None, [0, 1, 2]), (9.0, [0, 1, 2]), (9.6, kinship)):
-        scoring = replace(_SCORING, picture=0.0, first=FirstPlace(0.2, above))
+        scoring = replace(_SCORING, picture=0.0, same=0.0, first=FirstPlace(0.2, above))
         ranked = rank(
             [],
             found,

@@ -44,10 +44,12 @@ def test_evidence_holds_the_log_probability_and_both_cosines(state: IndexState) 
     torch.testing.assert_close(seen[1, 0, 2], cosine(row[split:], embedding[1, split:], dim=0))
 
 
-def test_kinship_counts_most_and_likeness_next(state: IndexState) -> None:
+def test_kinship_counts_most_and_likeness_next_unless_it_shows_the_same_picture(state: IndexState) -> None:
+    report = replace(state.report, calibration=Calibration(different_pictures=0.65))
+    state = replace(state, report=report)
     same, kind = (-1.0, 0.9, 0.5), (-4.0, 0.1, 0.9)
     found = relevance(state, torch.tensor([[same, kind]]))[0]
-    assert found.tolist() == pytest.approx([0.5 + 0.45 - 0.01, 0.9 + 0.05 - 0.04])
+    assert found.tolist() == pytest.approx([0.5 + 0.45 - 0.01 + 20 * 0.1, 0.9 + 0.05 - 0.04], rel=1e-4)
     classes = replace(state, resolved=replace(state.resolved, labels="folder"))
     found = relevance(classes, torch.tensor([[same, kind]]))[0]
     assert found.tolist() == pytest.approx([0.5 + 0.18 - 0.02, 0.9 + 0.02 - 0.08])

@@ -163,11 +163,10 @@ def test_a_strong_claim_comes_before_what_is_most_relevant(
         (1.5, 2 if needs_none else other),
     ):  # what all pictures exceed, and none
         report = replace(state.report, calibration=Calibration(different_pictures=likeness))
-        found = candidates(
-            replace(state, report=report), query, SearchOptions(k=20), parts=parts, embedded=True
-        )
+        changed = replace(state, report=report)
+        found = candidates(changed, query, SearchOptions(k=20), parts=parts, embedded=True)
         assert int(found.ids[0, 0]) == first
-        ordered = relevance(state, found.evidence)[0, int(first == 2) :]
+        ordered = relevance(changed, found.evidence)[0, int(first == 2) :]
         assert bool((ordered[:-1] >= ordered[1:] - 1e-5).all())
 
 

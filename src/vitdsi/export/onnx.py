@@ -144,6 +144,8 @@ def _description(state: IndexState, reader: FeatureReader) -> dict[str, Any]:
             "log_prob": weights.log_prob,
             "picture": weights.picture,
             "category": weights.category,
+            "same": weights.same,
+            "same_above": weights.same_above,
             "weights": list(calibration.weights) if calibrated else None,
             "bias": calibration.bias,
             "lowest_log_prob": LOWEST_LOG_PROB,

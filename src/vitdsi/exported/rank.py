@@ -29,6 +29,7 @@ class Scoring:
         categories: how many numbers at the end of an embedding compare what photos show.
         part_penalty: on the cosine of a part of a query that is not the whole.
         log_prob, picture, category: weights of the relevance.
+        same: a further weight of what the cosine of pictures exceeds `same_above` by.
         weights, bias: of the score, which is a sigmoid; None if the score is the probability of the decoder.
         lowest_log_prob: lower log-probabilities count as this one in a score.
         sharpness: s of the likeness of a query, the logarithm of the mean of exp(s cosine) over its parts.
@@ -41,6 +42,8 @@ class Scoring:
     log_prob: float
     picture: float
     category: float
+    same: float
+    same_above: float
     weights: Sequence[float] | None
     bias: float
     lowest_log_prob: float
@@ -64,6 +67,7 @@ class Scoring:
             np.float32(self.category) * category
             + np.float32(self.log_prob) * log_prob
             + np.float32(self.picture) * picture
+            + np.float32(self.same) * np.maximum(picture - np.float32(self.same_above), 0)
         )
         return found
 

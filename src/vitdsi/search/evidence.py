@@ -21,6 +21,7 @@ LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
 PART_PENALTY = 0.05  # on the cosine of a part of a query
 FIRST_SHARPNESS = 10.0  # of the likeness of a query in several parts
 _FIRST_LOG_PROB_WEIGHT = 0.2
+_SAME_WEIGHT, _SAME_ABOVE = 20.0, 0.15  # of further pictures that are more alike than d by this
 _FIRST_OF_CLASSES = 0.05  # by which d is higher with classes, where a wrong first place costs more
 
 
@@ -104,11 +105,18 @@ def claims(seen: Seen, first: FirstPlace) -> Tensor:
 
 
 class RelevanceWeights(NamedTuple):
-    """What the evidence of a candidate is weighed with; EXPERIMENTS.md has the evidence for the values."""
+    """What the evidence of a candidate is weighed with; EXPERIMENTS.md has the evidence for the values.
+
+    Attributes:
+        log_prob, picture, category: the weights.
+        same: a further weight of what the cosine of pictures exceeds `same_above` by.
+    """
 
     log_prob: float
     picture: float
     category: float
+    same: float = 0.0
+    same_above: float = 0.0
 
 
 def relevance_weights(state: IndexState) -> RelevanceWeights:
@@ -117,15 +125,20 @@ def relevance_weights(state: IndexState) -> RelevanceWeights:
         return RelevanceWeights(log_prob=0.3, picture=15.0, category=0.0)
     if state.resolved.labels == "folder":
         return RelevanceWeights(log_prob=0.02, picture=0.2, category=1.0)
-    return RelevanceWeights(log_prob=0.01, picture=0.5, category=1.0)
+    above = state.report.calibration.different_pictures + _SAME_ABOVE
+    return RelevanceWeights(log_prob=0.01, picture=0.5, category=1.0, same=_SAME_WEIGHT, same_above=above)
 
 
 def relevance(state: IndexState, found: Tensor, pictures: bool = True) -> Tensor:
     """Return the relevance (B, K) of candidates with this evidence (B, K, 3).
 
-    It is category + 0.5 picture + 0.01 log p, so what shows the same kind of thing and looks alike comes first. With
-    classes it is category + 0.2 picture + 0.02 log p, since a picture that looks alike may be of another class. Models
-    without category parts have 0.3 log p + 15 picture.
+    It is
+
+        category + 0.5 picture + 0.01 log p + 20 max(0, picture - d - 0.15),
+
+    where d is `Calibration.different_pictures`: what shows the same kind of thing and looks alike comes first, after
+    further images of the same picture. With classes it is category + 0.2 picture + 0.02 log p, since a picture that
+    looks alike may be of another class. Models without category parts have 0.3 log p + 15 picture.
 
     Without `pictures`, which is how texts are searched, it is the cosine of categories alone where there are any.
     """
@@ -133,7 +146,8 @@ def relevance(state: IndexState, found: Tensor, pictures: bool = True) -> Tensor
     if state.model.stem.categories and not pictures:
         return category
     weights = relevance_weights(state)
-    return weights.category * category + weights.log_prob * log_prob + weights.picture * picture
+    same = weights.same * (picture - weights.same_above).clamp(min=0)
+    return weights.category * category + weights.log_prob * log_prob + weights.picture * picture + same
 
 
 def probability(state: IndexState, found: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ function cosine(one, other, from, to) {
 }
 
 function relevance([logProb, picture, category], scoring) {
-  return scoring.category * category + scoring.log_prob * logProb + scoring.picture * picture;
+  const same = scoring.same * Math.max(picture - scoring.same_above, 0);
+  return scoring.category * category + scoring.log_prob * logProb + scoring.picture * picture + same;
 }
 
 /** Give the first place to the strongest claim to it, if it is strong enough. */
