@@ -17,12 +17,12 @@ from vitdsi.search.ranking import FirstPlace
 from vitdsi.state import IndexState
 
 LOWEST_LOG_PROB = -30.0  # lower log-probabilities count as this one in a score
-
 PART_PENALTY = 0.05  # on the cosine of a part of a query
-FIRST_SHARPNESS = 10.0  # of the likeness of a query in several parts
-_FIRST_LOG_PROB_WEIGHT = 0.2
-_SAME_WEIGHT, _SAME_ABOVE = 20.0, 0.15  # of further pictures that are more alike than d by this
-_FIRST_OF_CLASSES = 0.05  # by which d is higher with classes, where a wrong first place costs more
+FIRST_SHARPNESS = 10.0  # of the likeness in a claim to the first place
+_FIRST_LOG_PROB_WEIGHT = 0.2  # in a claim to the first place
+_FIRST_OF_CLASSES = 0.05  # is added to d with classes, where a wrong first place costs more
+_SAME_WEIGHT = 20.0  # of the cosine of pictures in the relevance, beyond a threshold
+_SAME_ABOVE = 0.15  # is added to d for that threshold
 
 
 class Seen(NamedTuple):
